@@ -1,0 +1,1 @@
+"""Class imbalance and label noise."""

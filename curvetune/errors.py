@@ -1,0 +1,60 @@
+"""The errors that curvetune raises for its users, and the exit code of each.
+
+    CurvetuneError            1   something that curvetune knows went wrong
+    ├── ConfigError           2   a key, value, name or path that the user gave is wrong
+    │   └── DataError         2   the data cannot give what the config asks of it
+    ├── StorageError          5   the storage cannot be read or written
+    │   └── CorruptError      5   a stored file is not what its checksum says
+    ├── BackendError          5   Ray or MLflow cannot be reached
+    └── DivergedError         3   a loss is no longer a finite number
+
+Every message says what was wrong with which value, what is allowed, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class CurvetuneError(Exception):
+    """Base of all errors meant for the user; `cli.main` prints it and exits with `exit_code`."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(CurvetuneError):
+    """A key, value, name or path that the user gave is wrong; raised before anything starts."""
+
+    exit_code = 2
+
+
+class DataError(ConfigError):
+    """The data cannot give what the config asks: missing files, an empty class, too few images."""
+
+
+class StorageError(CurvetuneError):
+    """The storage cannot be read or written."""
+
+    exit_code = 5
+
+
+class CorruptError(StorageError):
+    """A stored file is missing, short or not what its checksum says; it must be recomputed."""
+
+
+class BackendError(CurvetuneError):
+    """Ray or MLflow cannot be reached."""
+
+    exit_code = 5
+
+
+class DivergedError(CurvetuneError):
+    """Training produced a loss that is not a finite number."""
+
+    exit_code = 3
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the closest allowed name, or nothing if none is close."""
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

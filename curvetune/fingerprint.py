@@ -1,0 +1,37 @@
+"""The address of a result: a hash of what decides its numbers, and of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def canonical(identity: Mapping[str, Any]) -> str:
+    """Return `identity` as canonical JSON: sorted keys, no spaces, exact floats.
+
+    Raises:
+        TypeError: a key is not a string or a value is not plain JSON, so its text could differ
+            between processes.
+        ValueError: a float is NaN or infinite.
+    """
+    _check(identity, "identity")
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(identity: Mapping[str, Any]) -> str:
+    """Return 16 hex digits of the SHA-256 of `identity` as canonical JSON (see `canonical`)."""
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
+
+
+def _check(value: Any, path: str) -> None:
+    """Refuse what `json.dumps` would quietly convert: tuples, non-string keys, subclasses."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"{path}: the key {key!r} is not a string")
+            _check(item, f"{path}.{key}")
+    elif type(value) is list:
+        for k, item in enumerate(value):
+            _check(item, f"{path}[{k}]")
+    elif value is not None and type(value) not in (str, int, float, bool):
+        raise TypeError(f"{path}: {value!r} ({type(value).__name__}) has no exact JSON text")

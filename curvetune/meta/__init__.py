@@ -1,0 +1,1 @@
+"""The gradient of the meta loss with respect to the sample weights."""

@@ -1,0 +1,1 @@
+"""The run that records a curve matrix."""

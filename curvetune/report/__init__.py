@@ -1,0 +1,1 @@
+"""From the storage to tables, progress and the tracker."""

@@ -1,0 +1,142 @@
+"""Results of cells, and which cells a grid is.
+
+    cells/<cell_id>/config.json          the cell, as it was run
+                    history.jsonl        one row per finished epoch, with its time
+                    checkpoint.safetensors   until it is done
+                    model.safetensors    the final classifier
+                    samples.safetensors  per training sample: last loss, last weight
+                    FAILED.json          why the last try failed, until one succeeds
+                    DONE.json            last: the result, and the SHA-256 of every file
+    splits/<split_id>.safetensors        meta set, kept images and their labels
+    grids/<name>.json                    the cells of the newest command for that grid
+
+A result exists when DONE.json does and every file that it lists has the checksum that it lists.
+"""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.store.files import folder_of, read_json, sha256, write_atomic, write_json
+
+SCHEMA_VERSION = 1
+RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
+GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
+
+logger = logging.getLogger(__name__)
+
+
+class CellStore:
+    """The cells and grids under one storage root."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, cell_id: str) -> Path:
+        """Return the folder of a cell, whether or not it exists."""
+        return folder_of(self.root, "cells", cell_id)
+
+    def publish(self, cell_id: str, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the result of a cell visible, and return what was written to DONE.json.
+
+        Raises:
+            CorruptError: one of the result's files is missing.
+            StorageError: it cannot be written.
+        """
+        folder = self.folder(cell_id)
+        done = {
+            "schema_version": SCHEMA_VERSION,
+            "cell_id": cell_id,
+            **result,
+            "files": {name: sha256(folder / name) for name in RESULT_FILES},
+        }
+        write_json(folder / "DONE.json", done)
+        (folder / "FAILED.json").unlink(missing_ok=True)
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        return done
+
+    def result(self, cell_id: str) -> dict[str, Any] | None:
+        """Return what DONE.json holds, or None where there is no whole and unchanged result."""
+        folder = self.folder(cell_id)
+        if not (folder / "DONE.json").exists():
+            return None
+        try:
+            done = read_json(folder / "DONE.json")
+            for name, checksum in done["files"].items():
+                if sha256(folder / name) != checksum:
+                    raise CorruptError(f"{folder / name}: not what its checksum says")
+        except (CorruptError, KeyError) as error:
+            logger.warning("cell %s is not used and will be recomputed: %s", cell_id, error)
+            return None
+        return done
+
+    def fail(self, cell_id: str, error: str, log: str) -> None:
+        """Record why a cell failed: one line, and the traceback."""
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "error": error,
+            "log": log,
+            "time": time.time(),
+        }
+        write_json(self.folder(cell_id) / "FAILED.json", content)
+
+    def failure(self, cell_id: str) -> dict[str, Any] | None:
+        """Return why a cell failed, or None."""
+        path = self.folder(cell_id) / "FAILED.json"
+        return read_json(path) if path.exists() else None
+
+    def history(self, cell_id: str) -> list[dict[str, Any]]:
+        """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
+        return read_rows(self.folder(cell_id) / "history.jsonl")
+
+    def write_grid(self, name: str, grid: Mapping[str, Any]) -> None:
+        """Record which cells a grid is.
+
+        Raises:
+            ConfigError: `name` is not a plain file name.
+        """
+        if not GRID_NAME.fullmatch(name):
+            raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
+        write_json(
+            self.root / "grids" / f"{name}.json",
+            {"schema_version": SCHEMA_VERSION, "name": name, **grid},
+        )
+
+    def grids(self) -> list[str]:
+        """Return the names of all grids in the storage."""
+        return sorted(path.stem for path in (self.root / "grids").glob("*.json"))
+
+    def read_grid(self, name: str) -> dict[str, Any]:
+        """Return what `write_grid` recorded.
+
+        Raises:
+            ConfigError: the storage has no such grid.
+        """
+        names = self.grids()
+        if name not in names:
+            known = ", ".join(names) or "none yet; `curvetune grid digits` makes one"
+            raise ConfigError(
+                f"unknown grid {name!r}{nearest(name, names)}; "
+                f"in the storage {self.root} are: {known}"
+            )
+        return read_json(self.root / "grids" / f"{name}.json")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a history file; none if it is not there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], *, durable: bool = False) -> None:
+    """Replace a history file by `rows`."""
+    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+    write_atomic(path, text.encode(), durable=durable)

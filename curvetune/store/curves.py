@@ -1,0 +1,85 @@
+"""Probe results: the loss of every sample at every epoch, content-addressed.
+
+    probes/<probe_id>/curves.npy      (N, T) float32, whole: S is applied on reading
+                      history.jsonl   one row per epoch
+                      manifest.json   last; the SHA-256 of both files and what the probe was
+
+A probe exists when its manifest does and every file has the checksum that it lists.
+"""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune.errors import CorruptError
+from curvetune.store.files import folder_of, read_json, sha256, write_atomic, write_json
+
+SCHEMA_VERSION = 1
+
+
+class CurveStore:
+    """The curves under one storage root."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, probe_id: str) -> Path:
+        """Return the folder of a probe, whether or not it exists."""
+        return folder_of(self.root, "probes", probe_id)
+
+    def write(self, probe_id: str, curves: NDArray[np.float32], info: Mapping[str, Any]) -> None:
+        """Publish the curves, (N, T), of a probe with what is worth knowing about it.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        folder = self.folder(probe_id)
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(curves, dtype=np.float32), allow_pickle=False)
+        write_atomic(folder / "curves.npy", buffer.getvalue())
+        names = [name for name in ("curves.npy", "history.jsonl") if (folder / name).exists()]
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "probe_id": probe_id,
+            "shape": list(curves.shape),
+            "files": {name: sha256(folder / name) for name in names},
+            **info,
+        }
+        write_json(folder / "manifest.json", manifest)
+
+    def has(self, probe_id: str) -> bool:
+        """Say whether the probe is there, whole and unchanged."""
+        try:
+            self.manifest(probe_id)
+        except CorruptError:
+            return False
+        return True
+
+    def manifest(self, probe_id: str) -> dict[str, Any]:
+        """Return the manifest of a probe, having checked every file that it lists.
+
+        Raises:
+            CorruptError: the probe is missing, or a file is not what its checksum says.
+        """
+        folder = self.folder(probe_id)
+        manifest = read_json(folder / "manifest.json")
+        for name, checksum in manifest["files"].items():
+            if sha256(folder / name) != checksum:
+                raise CorruptError(f"{folder / name}: its content is not what its checksum says")
+        return manifest
+
+    def read(self, probe_id: str) -> NDArray[np.float32]:
+        """Return the curves, (N, T), of a probe: read-only, mapped from the disk.
+
+        Raises:
+            CorruptError: the probe is missing, or a file is not what its checksum says.
+        """
+        self.manifest(probe_id)
+        curves: NDArray[np.float32] = np.load(
+            self.folder(probe_id) / "curves.npy", mmap_mode="r", allow_pickle=False
+        )
+        return curves

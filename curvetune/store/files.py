@@ -1,0 +1,161 @@
+"""Writing so that a reader never sees half a file, and reading so that a broken one is noticed.
+
+Every file is written under a temporary name in its own folder, flushed to the disk and renamed.
+Arrays are kept as safetensors or npy; nothing here reads or writes a pickle.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from curvetune.errors import CorruptError, StorageError
+
+ID = re.compile(r"[0-9a-f]{16}")
+
+
+def open_storage(root: Path | str) -> Path:
+    """Return the storage folder as an absolute path, made if missing and known to be writable.
+
+    Raises:
+        StorageError: it cannot be made or written.
+    """
+    path = Path(root).expanduser().absolute()
+    if "://" in str(root):
+        raise StorageError(
+            f"--storage {root}: only folders are supported; mount it and give a path"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"--storage {path}: cannot be written ({error.strerror}); give a folder that can be, "
+            f"with --storage or CURVETUNE_STORAGE"
+        ) from None
+    return path
+
+
+def folder_of(root: Path, kind: str, name: str) -> Path:
+    """Return `root/kind/name` for a hexadecimal id, refusing anything that could leave the root."""
+    if not ID.fullmatch(name):
+        raise ValueError(f"an id is 16 hexadecimal digits, got {name!r}")
+    return root / kind / name
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, nothing else.
+
+    Args:
+        durable: wait for the disk; False is for progress that a crash may lose.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` to `path` as JSON, atomically."""
+    write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object at `path`.
+
+    Raises:
+        CorruptError: it is missing or not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(content, dict):
+        raise CorruptError(f"{path}: not a JSON object")
+    return content
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of the file at `path` in hexadecimal.
+
+    Raises:
+        CorruptError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CorruptError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def save_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], tree: Mapping[str, Any] | None = None
+) -> None:
+    """Write named arrays and a JSON `tree` to one safetensors file, atomically, with a checksum."""
+    content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(tree or {})
+    checksum = _checksum(content, text)
+    write_atomic(path, save(content, metadata={"tree": text, "sha256": checksum}))
+
+
+def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """Return the arrays and the JSON tree that `save_arrays` wrote to `path`.
+
+    Raises:
+        CorruptError: the file is missing, short or not what its checksum says.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CorruptError(f"{path}: cannot be read ({error})") from None
+    text = metadata.get("tree", "")
+    if metadata.get("sha256") != _checksum(arrays, text):
+        raise CorruptError(f"{path}: its content is not what its checksum says")
+    tree: dict[str, Any] = json.loads(text)
+    return arrays, tree
+
+
+def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes() if array.ndim == 0 else memoryview(array.reshape(-1)))
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut (where the system lets a folder be synced)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Trackers: where runs and metrics are shown. They never hold the truth."""
