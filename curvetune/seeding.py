@@ -5,9 +5,12 @@ seed see the same initial classifier and the same order of batches.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def entropy(seed: int, name: str) -> list[int]:
@@ -20,7 +23,9 @@ def numpy_stream(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(entropy(seed, name)))
 
 
-def torch_stream(seed: int, name: str, device: torch.device | None = None) -> torch.Generator:
+def torch_stream(seed: int, name: str, device: "torch.device | None" = None) -> "torch.Generator":
     """Return a PyTorch generator of stream `name` under `seed` on `device` (the CPU if None)."""
+    import torch  # inside: planning draws splits with `numpy_stream` and must not pay for it
+
     state = np.random.SeedSequence(entropy(seed, name)).generate_state(1, np.uint64)
     return torch.Generator(device or "cpu").manual_seed(int(state[0]))

@@ -1,1 +1,59 @@
-"""Images."""
+"""Images, by name: the sources, and the split of a biased training set.
+
+Nothing here imports PyTorch, so that planning can ask for digests and labels; `resident` does.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune.data import cifar, digits
+from curvetune.data.source import Dataset, Images, Source
+from curvetune.errors import ConfigError, nearest
+
+__all__ = ["SOURCES", "Dataset", "Images", "digest", "load", "train_labels"]
+
+SOURCES: dict[str, Source] = {
+    "digits": digits,
+    "cifar10": cifar.CIFAR10,
+    "cifar100": cifar.CIFAR100,
+}
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """Return all images of source `name`, downloading what has no `data_dir` and no copy yet.
+
+    Raises:
+        DataError: the files are missing or bad, or the download failed.
+    """
+    return _source(name).load(data_dir)
+
+
+def train_labels(name: str, data_dir: Path | None = None) -> NDArray[np.int64] | None:
+    """Return the labels of the training images, (N,), without decoding an image.
+
+    None means that the download is still to be made.
+
+    Raises:
+        DataError: the files are missing or bad.
+    """
+    return _source(name).train_labels(data_dir)
+
+
+def digest(name: str, data_dir: Path | None = None) -> str:
+    """Return hexadecimal digits that tell the content, but not the place, of source `name`.
+
+    Raises:
+        DataError: the files are missing.
+    """
+    return _source(name).digest(data_dir)
+
+
+def _source(name: str) -> Source:
+    if name not in SOURCES:
+        raise ConfigError(
+            f"data.name: unknown source {name!r}{nearest(name, SOURCES)}; "
+            f"allowed are {', '.join(SOURCES)}"
+        )
+    return SOURCES[name]

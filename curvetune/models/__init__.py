@@ -1,1 +1,57 @@
-"""Classifiers and CurveNet."""
+"""Classifiers, by name, and CurveNet. Every classifier has `.stages`, front to back."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from curvetune.models.curvenet import CurveNet
+from curvetune.models.resnet import ResNet
+
+__all__ = ["MODELS", "CurveNet", "build"]
+
+MODELS: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet8": lambda num_classes, in_channels: ResNet(1, num_classes, in_channels),
+    "resnet20": lambda num_classes, in_channels: ResNet(3, num_classes, in_channels),
+    "resnet32": lambda num_classes, in_channels: ResNet(5, num_classes, in_channels),
+}
+
+
+def build(
+    name: str,
+    num_classes: int,
+    in_channels: int = 3,
+    *,
+    init: str = "normal",
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """Return a freshly initialised classifier with `.stages`, on the CPU, in training mode.
+
+    Args:
+        init: `normal`, the released code's: convolutions N(0, 0.02), batch-norm scales
+            N(1, 0.02), linear layers He normal; or `kaiming`: He normal throughout.
+        generator: source of the initial values; PyTorch's global one if None.
+
+    Raises:
+        ValueError: there is no such model or initialisation.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; allowed are {', '.join(MODELS)}")
+    if init not in ("normal", "kaiming"):
+        raise ValueError(f"unknown init {init!r}; allowed are normal, kaiming")
+    with torch.random.fork_rng(devices=[]):  # PyTorch's own initial values draw from it
+        model = MODELS[name](num_classes, in_channels)
+    _initialise(model, init, generator)
+    return model
+
+
+def _initialise(model: nn.Module, init: str, generator: torch.Generator | None) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and init == "normal":
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d) and init == "normal":
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)

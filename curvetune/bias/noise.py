@@ -1,0 +1,110 @@
+"""Label noise: the matrix C with C[i, j] = P(given label j | true label i), and the draw from it.
+
+Every kind keeps a label with probability 1 - p and else draws another from its own distribution:
+
+    symmetric     any other class (Co-teaching, O2U-Net)
+    uniform       any class, the true one too, so that p (K - 1) / K change (MW-Net, GLC)
+    uniform_prop  any class, in proportion to its size (CurveNet-V1)
+    flip          one other class, the same in every run (MW-Net)
+    flip2         two other classes, p / 2 each, the same in every run (MW-Net)
+
+With imbalance these are different benchmarks: docs/reproduction.md.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+Counts = Sequence[int] | NDArray[np.integer[Any]]
+
+
+def noise_matrix(kind: str, rate: float, num_classes: int, counts: Counts | None = None) -> Matrix:
+    """Return the noise matrix, (K, K); row i is the distribution of the given label of class i.
+
+    Args:
+        rate: p, from 0 to 1; the share of labels that change is smaller for some kinds.
+        counts: true size of each class, (K,); only uniform_prop reads it, and needs it.
+
+    Raises:
+        ValueError: there is no such kind, a number is out of its range, or counts are missing.
+    """
+    if kind not in NOISES:
+        raise ValueError(f"unknown noise {kind!r}; allowed are {', '.join(NOISES)}")
+    if not 0 <= rate <= 1:
+        raise ValueError(f"noise rate must be from 0 to 1, got {rate}")
+    fewest = 3 if kind == "flip2" else 2
+    if num_classes < fewest:
+        raise ValueError(f"num_classes must be at least {fewest} for {kind}, got {num_classes}")
+    return (1 - rate) * np.eye(num_classes) + rate * NOISES[kind](num_classes, counts)
+
+
+def corrupt(
+    labels: NDArray[np.int64], matrix: Matrix, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return new labels, (N,), each drawn on its own from the row of its true class.
+
+    Args:
+        labels: true labels, (N,); left untouched.
+        matrix: rows of probabilities, (K, K).
+    """
+    cumulative = matrix.cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]  # ends at exactly 1, so that no draw can pass the last class
+    draws = generator.random(len(labels))
+    drawn: NDArray[np.int64] = (draws[:, None] >= cumulative[labels]).sum(axis=1, dtype=np.int64)
+    return drawn
+
+
+def _symmetric(num_classes: int, counts: Counts | None) -> Matrix:
+    return (1 - np.eye(num_classes)) / (num_classes - 1)
+
+
+def _uniform(num_classes: int, counts: Counts | None) -> Matrix:
+    return np.full((num_classes, num_classes), 1 / num_classes)
+
+
+def _uniform_prop(num_classes: int, counts: Counts | None) -> Matrix:
+    if counts is None:
+        raise ValueError("noise uniform_prop needs the true size of each class; give counts")
+    sizes = np.asarray(counts, dtype=np.float64)
+    if sizes.shape != (num_classes,) or (sizes < 0).any() or sizes.sum() == 0:
+        raise ValueError(
+            f"counts must be {num_classes} class sizes, none negative, not all zero; "
+            f"got {sizes.tolist()}"
+        )
+    return np.tile(sizes / sizes.sum(), (num_classes, 1))
+
+
+def _flip(num_classes: int, counts: Counts | None) -> Matrix:
+    return _to_fixed_targets(num_classes, 1)
+
+
+def _flip2(num_classes: int, counts: Counts | None) -> Matrix:
+    return _to_fixed_targets(num_classes, 2)
+
+
+def _to_fixed_targets(num_classes: int, num_targets: int) -> Matrix:
+    """Return rows that share their mass among `num_targets` other classes, the same every time.
+
+    MW-Net calls `np.random.seed(1)` and then draws the classes' targets in order; a `RandomState`
+    of our own draws the same ones and leaves the global generator alone. Like MW-Net's, a single
+    target comes from `choice` with replacement: without, the same seed gives another one.
+    """
+    state = np.random.RandomState(1)
+    matrix = np.zeros((num_classes, num_classes))
+    for true in range(num_classes):
+        others = np.delete(np.arange(num_classes), true)
+        targets = state.choice(others, num_targets, replace=num_targets == 1)
+        matrix[true, targets] = 1 / num_targets
+    return matrix
+
+
+NOISES: dict[str, Callable[[int, Counts | None], Matrix]] = {
+    "symmetric": _symmetric,
+    "uniform": _uniform,
+    "uniform_prop": _uniform_prop,
+    "flip": _flip,
+    "flip2": _flip2,
+}

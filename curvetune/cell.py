@@ -1,0 +1,258 @@
+"""One cell, from its split to its published result: all that a trial does, without Ray.
+
+A trial of Ray Tune and a benchmark on a machine with nothing but PyTorch call the same function.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from curvetune import methods, models
+from curvetune.config import CellConfig, CurveNetConfig, WeightNetConfig
+from curvetune.data.resident import ResidentSet
+from curvetune.data.source import Dataset
+from curvetune.data.splits import Split, make_split
+from curvetune.errors import CorruptError
+from curvetune.methods import Parts
+from curvetune.methods.curvenet import kept, low_loss_samples
+from curvetune.probe.run import run_probe
+from curvetune.seeding import torch_stream
+from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import folder_of, load_arrays, save_arrays, write_json
+from curvetune.train.checkpoint import Checkpoint, save_state
+from curvetune.train.fit import Loop, Samples, fit
+from curvetune.train.metrics import Evaluation, evaluate, three_accuracies, weight_gap
+from curvetune.train.provenance import provenance
+
+Event = dict[str, Any]
+Curves = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
+
+
+def _ignore(_: Event) -> None:
+    """Take an event and do nothing."""
+
+
+def run_cell(
+    cell: CellConfig,
+    digest: str,
+    dataset: Dataset,
+    storage: Path,
+    *,
+    device: torch.device,
+    checkpoint_every: int = 5,
+    on_event: Callable[[Event], None] = _ignore,
+    read_curves: Callable[[str], Curves] | None = None,
+) -> dict[str, Any]:
+    """Return the result of a cell, as in its DONE.json; what is stored already is not run again.
+
+    Half-done stages go on from their checkpoints, bit for bit on the same kind of device.
+
+    Args:
+        digest: of the data's content; with the config it is the cell's address.
+        on_event: told {"stage": "probe" | "allocate", **row of an epoch}, and {"stage": "stored",
+            "probe_id"} as soon as the curves are on disk.
+        read_curves: reads stored curves by probe id; from the storage if not given. It raises
+            CorruptError for curves that are damaged, which are then recomputed.
+
+    Raises:
+        DataError: the data cannot give the split.
+        DivergedError: a loss is not finite.
+        StorageError: the storage cannot be written.
+    """
+    store = CellStore(storage)
+    cell_id = cell.cell_id(digest)
+    if (done := store.result(cell_id)) is not None:
+        return done
+    folder = store.folder(cell_id)
+    write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
+    run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event)
+    curves, probe_seconds = run.curves(read_curves or CurveStore(storage).read)
+    loop, model = run.allocate(folder, curves)
+    final = evaluate(model, run.test, dataset.num_classes)
+    save_state(folder / "model.safetensors", {"model": model.state_dict()})
+    samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
+    save_arrays(folder / "samples.safetensors", samples)
+    return store.publish(cell_id, run.result(loop, final, probe_seconds))
+
+
+def prepare_splits(
+    cells: Iterable[CellConfig], digest: str, dataset: Dataset, storage: Path
+) -> None:
+    """Write the split of every cell, so that all machines train on the same labels.
+
+    Raises:
+        DataError: the data cannot give one of them.
+        StorageError: the storage cannot be written.
+    """
+    for cell in {cell.split_id(digest): cell for cell in cells}.values():
+        load_split(cell, digest, dataset, storage)
+
+
+def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
+    """Return the stored split of a cell, made and stored if it is missing or damaged."""
+    split_id = cell.split_id(digest)
+    path = folder_of(storage, "splits", split_id).with_suffix(".safetensors")
+    if path.exists():
+        try:
+            return Split.from_arrays(load_arrays(path)[0])
+        except CorruptError as error:
+            logger.warning("%s; the split is made again", error)
+    split = make_split(
+        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
+    )
+    save_arrays(path, split.arrays(), {"identity": cell.split_identity(digest)})
+    return split
+
+
+class _Run:
+    """One cell on one device: the sets that it trains on, and its two stages."""
+
+    def __init__(
+        self,
+        cell: CellConfig,
+        digest: str,
+        dataset: Dataset,
+        storage: Path,
+        device: torch.device,
+        checkpoint_every: int,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.cell = cell
+        self.digest = digest
+        self.dataset = dataset
+        self.storage = storage
+        self.device = device
+        self.checkpoint_every = checkpoint_every
+        self.on_event = on_event
+        self.split = load_split(cell, digest, dataset, storage)
+        test = self.split.test
+        self.train = self._resident(self.split.train, self.split.y)
+        self.test = ResidentSet(dataset.test.x[test], dataset.test.y[test], dataset, device)
+
+    def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, float]:
+        """Return the curves, (N, T), stored or from a probe, and the seconds of that probe."""
+        probe_id = self.cell.probe_id(self.digest)
+        if probe_id is None:
+            return None, 0.0
+        curves, seconds = self._stored(probe_id, read), 0.0
+        if curves is None:
+            curves = run_probe(
+                self.cell.probe,
+                self._new_model("probe.model"),
+                self.train,
+                torch_stream(self.cell.seed, "probe.train", self.device),
+                storage=self.storage,
+                probe_id=probe_id,
+                info={"identity": self.cell.probe_identity(self.digest)} | provenance(self.device),
+                checkpoint_every=self.checkpoint_every,
+                on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
+            )
+            seconds = CurveStore(self.storage).manifest(probe_id)["seconds"]
+        self.on_event({"stage": "stored", "probe_id": probe_id})
+        return curves, seconds
+
+    def allocate(self, folder: Path, curves: Curves | None) -> tuple[Loop, nn.Module]:
+        """Run the final training; return its loop, with history and values, and the classifier."""
+        cell, device = self.cell, self.device
+        on_device = None if curves is None else torch.tensor(curves, device=device)
+        parts = Parts(
+            new_model=partial(self._new_model, "model"),
+            recipe=cell.allocate,
+            first_drop=cell.allocate.first_drop,
+            y=torch.tensor(self.split.y, device=device),
+            num_classes=self.dataset.num_classes,
+            generator=torch_stream(cell.seed, "method"),
+            curves=on_device,
+        )
+        method = methods.build(cell.method, parts)
+        loop = Loop(
+            recipe=cell.allocate,
+            train=self.train,
+            streams={name: torch_stream(cell.seed, name, device) for name in ("train", "meta")},
+            checkpoint=Checkpoint(folder / "checkpoint.safetensors", self.checkpoint_every),
+            history=folder / "history.jsonl",
+            meta=self._meta_set(on_device),
+            describe=self._describe,
+            evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
+            on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
+        )
+        if isinstance(cell.method, WeightNetConfig):
+            loop.meta_batch_size = cell.method.meta_batch_size
+        fit(method, loop)
+        return loop, method.model
+
+    def result(self, loop: Loop, final: Evaluation, probe_seconds: float) -> dict[str, Any]:
+        """Return what DONE.json says beside its files."""
+        rows = loop.rows
+        seconds = {"probe": probe_seconds, "allocate": sum(row["seconds"] for row in rows)}
+        return {
+            "probe_id": self.cell.probe_id(self.digest),
+            **three_accuracies([row["accuracy"] for row in rows]),
+            "per_class_accuracy": final.per_class,
+            "weight_gap": rows[-1].get("weight_gap"),
+            "num_samples": len(self.train),
+            "seconds": seconds,
+            "finished": rows[-1]["time"],
+            **provenance(self.device),
+        }
+
+    def _stored(self, probe_id: str, read: Callable[[str], Curves]) -> Curves | None:
+        """Return stored curves; None if there are none, or damaged ones, which is said."""
+        if not (CurveStore(self.storage).folder(probe_id) / "manifest.json").exists():
+            return None
+        try:
+            return read(probe_id)
+        except CorruptError as error:
+            logger.warning("probe %s is recomputed: %s", probe_id, error)
+            return None
+
+    def _meta_set(self, curves: Tensor | None) -> ResidentSet | None:
+        """Return where the method's meta batches come from: clean images, or low-loss samples."""
+        source = self.cell.method.meta_set
+        if source is None:
+            return None
+        if source == "clean":
+            return self._resident(self.split.meta, self.dataset.train.y[self.split.meta])
+        config = self.cell.method
+        assert isinstance(config, CurveNetConfig)
+        assert curves is not None
+        chosen = low_loss_samples(
+            kept(curves, config.removed_losses, config.drop_last),
+            torch.tensor(self.split.y, device=self.device),
+            self.dataset.num_classes,
+            config.low_loss_per_class,
+        ).cpu()
+        return self._resident(self.split.train[chosen], self.split.y[chosen])
+
+    def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
+        return ResidentSet(self.dataset.train.x[index], y, self.dataset, self.device)
+
+    def _new_model(self, stream: str) -> nn.Module:
+        """Return the classifier, initialised from a named stream, ready on the device."""
+        model = models.build(
+            self.cell.model.name,
+            self.dataset.num_classes,
+            self.dataset.train.x.shape[1],
+            init=self.cell.model.init,
+            generator=torch_stream(self.cell.seed, stream),
+        )
+        return model.to(self.device).to(memory_format=torch.channels_last)
+
+    def _accuracy(self, model: nn.Module) -> Evaluation:
+        return evaluate(model, self.test, self.dataset.num_classes)
+
+    def _describe(self, samples: Samples) -> dict[str, float]:
+        """Return the gap between the mean weights of right and wrong labels, if there are any."""
+        if "weight" not in samples:
+            return {}
+        gap = weight_gap(samples["weight"], torch.tensor(self.split.wrong, device=self.device))
+        return {} if gap is None else {"weight_gap": gap}

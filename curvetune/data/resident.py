@@ -1,0 +1,88 @@
+"""A set of images that stays on the device as uint8 and is augmented there, batch by batch."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from curvetune.batch import Batch
+from curvetune.data.augment import Draws, draw, mirror, normalise, random_crop, reflect_pad
+from curvetune.data.source import Dataset
+
+
+class ResidentSet:
+    """Images and given labels on a device, ready for any number of passes.
+
+    All that is random in a pass is drawn from its generator before the first batch. So a run that
+    resumes between two passes with the generator's state goes on bit for bit, and the device
+    waits for the generator's once per pass, not per batch.
+    """
+
+    def __init__(
+        self, x: NDArray[np.uint8], y: NDArray[np.int64], facts: Dataset, device: torch.device
+    ) -> None:
+        """Copy images (N, C, H, W) and given labels (N,) to the device.
+
+        Args:
+            facts: gives mean, std, pad and flip; its own images are not looked at.
+        """
+        if len(x) != len(y) or len(y) == 0:
+            raise ValueError(
+                f"a set needs at least one image and as many labels as images, got "
+                f"{len(x)} images and {len(y)} labels"
+            )
+        self._pad, self._flip = facts.pad, facts.flip
+        self._padded = torch.from_numpy(reflect_pad(x, facts.pad)).to(device)
+        height, width = x.shape[-2:]
+        self._images = self._padded.narrow(2, facts.pad, height).narrow(3, facts.pad, width)
+        self._y = torch.tensor(y, dtype=torch.int64, device=device)
+        self._mean, self._std = (
+            torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+            for values in (facts.mean, facts.std)
+        )
+
+    def __len__(self) -> int:
+        return len(self._y)
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator, *, augment: bool = True
+    ) -> Iterator[Batch]:
+        """Yield every sample once, in random order; the last batch may be smaller."""
+        device = self._y.device
+        order = torch.randperm(len(self), generator=generator, device=generator.device).to(device)
+        draws = None
+        if augment:
+            draws = draw(len(self), self._pad, self._flip, generator)
+            draws = Draws(*(values.to(device) for values in draws))
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            index = order[part]
+            x = self._crop(index, draws, part) if draws is not None else self._images[index]
+            yield Batch(normalise(x, self._mean, self._std), self._y[index], index)
+
+    def ordered(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every sample once, in order and as it is; the last batch may be smaller."""
+        index = torch.arange(len(self), device=self._y.device)
+        for start in range(0, len(self), batch_size):
+            part = slice(start, start + batch_size)
+            x = normalise(self._images[part], self._mean, self._std)
+            yield Batch(x, self._y[part], index[part])
+
+    def cycle(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Yield augmented batches for ever, all of `batch_size` or of the whole set if smaller.
+
+        A new pass starts when less than a batch is left of the last, whose rest is left out. Take
+        a new iterator for every epoch, as the released code does: its place within a pass is not
+        part of the generator's state.
+        """
+        size = min(batch_size, len(self))
+        while True:
+            yield from islice(self.batches(size, generator), len(self) // size)
+
+    def _crop(self, index: Tensor, draws: Draws, part: slice) -> Tensor:
+        top, left, mirrored = (values[part] for values in draws)
+        x = random_crop(self._padded, index, top, left, self._pad)
+        return mirror(x, mirrored) if self._flip else x

@@ -1,0 +1,46 @@
+"""What a data source gives: images as raw uint8, and the facts that training needs about them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Some images and their labels."""
+
+    x: NDArray[np.uint8]  # (N, C, H, W)
+    y: NDArray[np.int64]  # (N,), true labels
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set, a test set, and how to feed them to a classifier."""
+
+    name: str
+    train: Images
+    test: Images
+    class_names: tuple[str, ...]  # (K,)
+    mean: tuple[float, ...]  # (C,), subtracted from the raw values
+    std: tuple[float, ...]  # (C,), then divides them
+    pad: int  # pixels reflected around the image before a random crop of its size
+    flip: bool  # whether a mirrored image is of the same class
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+
+class Source(Protocol):
+    """A place that images come from; `data_dir` is the user's --data-dir, None if not given."""
+
+    def load(self, data_dir: Path | None) -> Dataset: ...
+    def train_labels(self, data_dir: Path | None) -> NDArray[np.int64] | None: ...
+    def digest(self, data_dir: Path | None) -> str: ...

@@ -1,0 +1,150 @@
+"""The gradient of the meta loss with respect to the sample weights, without a double backward.
+
+With per-sample losses ℓ_i(ω), weights v_i and one virtual step of the optimizer
+
+    ω̂ = ω − lr · c · ∇ (1/B Σ v_i ℓ_i(ω)) − (terms without v)
+
+the chain rule gives  ∂L_meta(ω̂)/∂v_i = −(lr · c / B) ⟨∇L_meta(ω̂), ∇ℓ_i(ω)⟩,  with c = 1 for SGD
+with or without heavy-ball momentum and c = 1 + momentum for Nesterov's. The inner products with
+all ∇ℓ_i at once are one Jacobian-vector product of the vector of losses in the direction
+∇L_meta(ω̂), which forward-mode differentiation computes exactly in a single pass.
+
+Sources: Ren et al., ICML 2018 (the gradient); Jiang et al., AAAI 2022, Eq. 10 and 11 (frozen
+stages). With `skip_layers` the first stages run in eval mode, as in the paper's released code:
+batch norm uses its running statistics there, so one pass serves the whole meta step.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from curvetune.batch import Batch
+from curvetune.meta.forward import Forward, forward, sample_losses
+
+
+def weight_gradient(
+    model: nn.Module,
+    batch: Batch,
+    meta: Batch,
+    weights: Tensor,
+    lr: float,
+    *,
+    skip_layers: int = 0,
+    optimizer: Optimizer | None = None,
+) -> Tensor:
+    """Return d(meta loss)/d(weights), (B,), through one virtual step of size `lr` on `batch`.
+
+    The training loss is `(weights * losses).mean()`, the meta loss the mean cross entropy on
+    `meta` after the step. The model, its buffers and the optimizer are left as they were.
+
+    Args:
+        weights: (B,), one for each sample of `batch`.
+        skip_layers: first stages of `model.stages` that the virtual step leaves alone.
+        optimizer: the SGD whose momentum, weight decay and buffers the virtual step has; a
+            plain SGD step (Eq. 11) without one.
+
+    Raises:
+        ValueError: `skip_layers` leaves no stage, or the optimizer is not a plain `SGD`.
+    """
+    return meta_gradient(
+        model, batch, meta, weights, lr, skip_layers=skip_layers, optimizer=optimizer
+    )[0]
+
+
+def meta_gradient(
+    model: nn.Module,
+    batch: Batch,
+    meta: Batch,
+    weights: Tensor,
+    lr: float,
+    *,
+    skip_layers: int = 0,
+    optimizer: Optimizer | None = None,
+    passed: Forward | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return `weight_gradient` and the meta loss after the virtual step, a 0-d tensor.
+
+    Args:
+        passed: the pass of the whole model over `batch`, if the caller made it already; its graph
+            is kept. Not with `skip_layers`, whose frozen stages run in another mode.
+    """
+    if skip_layers:
+        assert passed is None, "a pass of the whole model is of no use with frozen stages"
+        frozen, model = _split(model, skip_layers)
+        batch, meta = _features(frozen, batch, meta)
+    passed = passed or forward(model, batch, update_statistics=False)
+    params = list(passed.params.values())
+    slopes = torch.autograd.grad(
+        passed.losses, params, weights.detach() / len(weights), retain_graph=True
+    )
+    values, factor = _virtual_step(params, slopes, lr, optimizer)
+    ahead = {name: v.requires_grad_() for name, v in zip(passed.params, values, strict=True)}
+    meta_loss = sample_losses(model, ahead, meta).mean()
+    direction = torch.autograd.grad(meta_loss, list(ahead.values()))
+    slope = passed.inner_products(direction) * (-lr * factor / len(weights))
+    return slope, meta_loss.detach()
+
+
+def _split(model: nn.Module, skip_layers: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the frozen first stages and the rest."""
+    stages = model.stages
+    assert isinstance(stages, nn.Sequential)
+    if not 0 < skip_layers < len(stages):
+        raise ValueError(f"skip_layers={skip_layers}: allowed are 0 to {len(stages) - 1}")
+    return stages[:skip_layers], stages[skip_layers:]
+
+
+def _features(frozen: nn.Sequential, batch: Batch, meta: Batch) -> tuple[Batch, Batch]:
+    """Return both batches with what the frozen stages make of them, in one pass in eval mode."""
+    with torch.no_grad(), _evaluating(frozen):
+        features = frozen(torch.cat([batch.x, meta.x]))
+    size = len(batch.x)
+    return batch._replace(x=features[:size]), meta._replace(x=features[size:])
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put `module` into eval mode, and every part of it back into its own mode afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _virtual_step(
+    params: Sequence[Tensor], slopes: Sequence[Tensor], lr: float, optimizer: Optimizer | None
+) -> tuple[list[Tensor], float]:
+    """Return the parameters after the virtual step, and the factor c of the module's formula."""
+    if optimizer is None:
+        return [(p - lr * g).detach() for p, g in zip(params, slopes, strict=True)], 1.0
+    group = _only_group(optimizer)
+    momentum, decay, nesterov = group["momentum"], group["weight_decay"], group["nesterov"]
+    ahead = []
+    for param, slope in zip(params, slopes, strict=True):
+        step = slope.add(param.detach(), alpha=decay)
+        if momentum:
+            buffer = optimizer.state.get(param, {}).get("momentum_buffer")
+            moving = step if buffer is None else step.add(buffer, alpha=momentum)
+            step = step.add(moving, alpha=momentum) if nesterov else moving
+        ahead.append(param.detach().add(step, alpha=-lr))
+    return ahead, 1.0 + momentum if nesterov else 1.0
+
+
+def _only_group(optimizer: Optimizer) -> dict[str, float]:
+    """Return the settings of a plain SGD optimizer with one group of parameters."""
+    if not isinstance(optimizer, SGD) or len(optimizer.param_groups) != 1:
+        raise ValueError(
+            f"the virtual step knows torch.optim.SGD with one parameter group, got {optimizer!r}"
+        )
+    group = optimizer.param_groups[0]
+    if group["dampening"] or group["maximize"]:
+        raise ValueError(
+            "the virtual step knows no dampening and no maximize; set them to 0, False"
+        )
+    return group

@@ -1,0 +1,172 @@
+"""CurveNet: the weight of a sample is a network of its loss curve and its given class.
+
+Source: Jiang et al., "Delving into Sample Loss Curve to Embrace Noisy and Imbalanced Data", AAAI
+2022, Eq. 7, 8, 11 and 12; details of the authors' released code in methods.md 4.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curvetune.batch import Batch
+from curvetune.config import CurveNetConfig
+from curvetune.meta import forward
+from curvetune.methods.base import (
+    Method,
+    Parts,
+    Recipe,
+    class_counts,
+    effective_number_weights,
+    set_lr,
+    sgd,
+)
+from curvetune.methods.reweight import WeightLearner, weighted_step
+from curvetune.models import CurveNet
+
+EPSILON = 1e-8  # keeps a class of one sample, whose standard deviation is 0, finite
+
+
+def kept(curves: Tensor, removed: int, drop_last: bool) -> Tensor:
+    """Return curves, (N, T), without their first S losses and, if asked, without the last."""
+    return curves[:, removed : curves.shape[1] - drop_last]
+
+
+def centre(curves: Tensor, y: Tensor, num_classes: int, normalise: str = "mean") -> Tensor:
+    """Return curves, (N, T), less the mean of their class at every epoch (Eq. 7 and 8).
+
+    Args:
+        y: (N,) given labels, which say what class a sample is in.
+        normalise: `mean_std` divides by the standard deviation of the class as well.
+    """
+    counts = class_counts(y, num_classes).clamp(min=1)[:, None]
+    sums = torch.zeros(num_classes, curves.shape[1], device=curves.device)
+    centred = curves - (sums.index_add(0, y, curves) / counts)[y]
+    if normalise == "mean":
+        return centred
+    variance = sums.index_add(0, y, centred**2) / counts
+    return centred / (variance[y].sqrt() + EPSILON)
+
+
+def low_loss_samples(curves: Tensor, y: Tensor, num_classes: int, per_class: int) -> Tensor:
+    """Return sorted indices of the `per_class` samples of each class with the least mean loss.
+
+    They stand in for a clean meta set (the paper's Table 7, "0" images); a class with fewer
+    samples gives all it has.
+    """
+    mean = curves.mean(dim=1)
+    chosen = []
+    for k in range(num_classes):
+        members = (y == k).nonzero().squeeze(1)
+        chosen.append(members[mean[members].argsort(stable=True)[:per_class]])
+    return torch.cat(chosen).sort().values
+
+
+class CurveNetMethod:
+    """Learns the weights until the learning rate drops, then keeps them.
+
+    Args:
+        learner: holds CurveNet.
+        num_samples: N.
+        learn_until: first epoch at which CurveNet is no longer updated.
+        late_weights: what counts then: each sample's `last` weight, or the `frozen` net's.
+        class_weights: (K,), deferred re-weighting after that epoch; None for none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        learner: WeightLearner,
+        *,
+        num_samples: int,
+        learn_until: int,
+        late_weights: str,
+        class_weights: Tensor | None,
+    ) -> None:
+        self.model = model
+        self._recipe = recipe
+        self._learner = learner
+        self._learn_until = learn_until
+        self._late_weights = late_weights
+        self._class_weights = class_weights
+        self._optimizer = sgd(model, recipe)
+        device = next(model.parameters()).device
+        self._weights = torch.ones(num_samples, device=device)
+        self._epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate, which is also the virtual step's."""
+        self._epoch = epoch
+        set_lr(self._optimizer, self._recipe.lr_at(epoch))
+
+    def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
+        """Update CurveNet while it learns, then the classifier on the weighted batch."""
+        passed = forward(self.model, batch)
+        metrics = {"loss": passed.losses.detach()}
+        if self._epoch < self._learn_until:
+            assert meta is not None
+            weights, metrics["meta_loss"] = self._learner.update(passed, meta, self._optimizer)
+            self._weights[batch.index] = weights
+        elif self._late_weights == "last":
+            weights = self._weights[batch.index]
+        else:
+            weights = self._learner.weights(batch, metrics["loss"])
+        metrics["weight"] = weights
+        # The released code compares strictly: deferred re-weighting starts one epoch later.
+        if self._class_weights is not None and self._epoch > self._learn_until:
+            weights = weights * self._class_weights[batch.y]
+        weighted_step(passed, weights, self._optimizer)
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return both networks, both optimizers and the last weight of every sample."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "learner": self._learner.state_dict(),
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._learner.load_state_dict(state["learner"])
+        self._weights.copy_(state["weights"])
+
+
+def build(config: CurveNetConfig, parts: Parts) -> Method:
+    """Build the method from its section of the config."""
+    assert parts.curves is not None, "the table says that CurveNet needs a probe"
+    raw = kept(parts.curves, config.removed_losses, config.drop_last)
+    curves = centre(raw, parts.y, parts.num_classes, config.normalise)
+    net = CurveNet(
+        curves.shape[1],
+        parts.num_classes,
+        embedding_dim=config.embedding_dim,
+        embedding_scale=config.embedding_scale,
+        head_layers=config.head_layers,
+        floor=config.floor,
+        last_bias=config.last_bias,
+        generator=parts.generator,
+    ).to(parts.y.device)
+
+    def weigh(batch: Batch, losses: Tensor) -> Tensor:
+        weights: Tensor = net(curves[batch.index], batch.y)
+        return weights
+
+    class_weights = None
+    if config.drw:
+        # From the given labels: the released code counts the true ones, which leaks the truth.
+        counts = class_counts(parts.y, parts.num_classes)
+        class_weights = effective_number_weights(counts, config.drw_beta)
+    return CurveNetMethod(
+        parts.new_model(),
+        parts.recipe,
+        WeightLearner(net, weigh, config, virtual_step=config.virtual_step),
+        num_samples=len(parts.y),
+        learn_until=parts.first_drop,
+        late_weights=config.late_weights,
+        class_weights=class_weights,
+    )

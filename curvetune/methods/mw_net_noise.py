@@ -1,0 +1,80 @@
+"""Meta-Weight-Net for label noise: the weight of a sample is an MLP of its current loss.
+
+Source: Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS
+2019, as in the authors' repository meta-weight-net (methods.md 6.7): Σ v ℓ / B not normalised, the
+loss that is weighed is detached, the virtual step is plain SGD, the net follows Adam.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curvetune.batch import Batch
+from curvetune.config import MWNetNoiseConfig
+from curvetune.meta import forward
+from curvetune.methods.base import Method, Parts, Recipe, set_lr, sgd
+from curvetune.methods.reweight import WeightLearner, weighted_step
+
+
+class LossNet(nn.Module):
+    """loss → FC `hidden` → ReLU → FC 1 → sigmoid."""
+
+    def __init__(self, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):  # PyTorch's own initial values draw from it
+            self.layers = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):  # PyTorch's default, from our own generator
+                bound = layer.in_features**-0.5
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """Return weights in (0, 1), (B,), of losses, (B,)."""
+        return torch.sigmoid(self.layers(losses[:, None]).squeeze(1))
+
+
+class MetaWeightNet:
+    """The method: see the module."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, learner: WeightLearner) -> None:
+        self.model = model
+        self._recipe = recipe
+        self._learner = learner
+        self._optimizer = sgd(model, recipe)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the learning rate, which is also the virtual step's."""
+        set_lr(self._optimizer, self._recipe.lr_at(epoch))
+
+    def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
+        """Update the weight net on the meta batch, then the classifier on the weighted batch."""
+        assert meta is not None
+        passed = forward(self.model, batch)
+        weights, meta_loss = self._learner.update(passed, meta, self._optimizer)
+        weighted_step(passed, weights, self._optimizer)
+        return {"loss": passed.losses.detach(), "weight": weights, "meta_loss": meta_loss}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the classifier, the weight net and both optimizers."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "learner": self._learner.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._learner.load_state_dict(state["learner"])
+
+
+def build(config: MWNetNoiseConfig, parts: Parts) -> Method:
+    """Build the method from its section of the config."""
+    net = LossNet(config.hidden, parts.generator).to(parts.y.device)
+    learner = WeightLearner(
+        net, lambda batch, losses: net(losses), config, virtual_step=config.virtual_step
+    )
+    return MetaWeightNet(parts.new_model(), parts.recipe, learner)

@@ -1,0 +1,87 @@
+"""What methods share that learn a network of sample weights from a meta set.
+
+One step: weigh the batch, take a virtual step of the classifier, see how the meta loss changes
+with each weight, update the weight network by that, weigh again, and take the real step. One
+forward pass of the classifier serves the virtual and the real step (docs/architecture.md).
+
+Source: Shu et al., "Meta-Weight-Net", NeurIPS 2019, Eq. 3 to 5.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curvetune.batch import Batch
+from curvetune.config import WeightNetConfig
+from curvetune.meta import Forward, meta_gradient
+
+Weigh = Callable[[Batch, Tensor], Tensor]  # the batch, its losses (B,) -> weights (B,)
+
+
+class WeightLearner:
+    """A weight network and the optimizer that follows its meta gradient.
+
+    Args:
+        weigh: gives the weights, (B,), of a batch from its losses, with gradient to `net`.
+        virtual_step: the optimizer's own step, or Eq. 11's plain SGD.
+    """
+
+    def __init__(
+        self, net: nn.Module, weigh: Weigh, config: WeightNetConfig, *, virtual_step: str
+    ) -> None:
+        self.net = net
+        self._weigh = weigh
+        self._skip_layers = config.skip_layers
+        self._own_step = virtual_step == "optimizer"
+        self._optimizer = torch.optim.Adam(
+            net.parameters(), lr=config.weight_lr, weight_decay=config.weight_decay
+        )
+
+    def update(
+        self, passed: Forward, meta: Batch, optimizer: torch.optim.Optimizer
+    ) -> tuple[Tensor, Tensor]:
+        """Update the network; return new weights, (B,), and the meta loss before, 0-d.
+
+        Args:
+            passed: the classifier's pass over the batch.
+            optimizer: the classifier's; its state is used and left alone.
+        """
+        losses = passed.losses.detach()
+        weights = self._weigh(passed.batch, losses)
+        slope, meta_loss = meta_gradient(
+            passed.model,
+            passed.batch,
+            meta,
+            weights,
+            optimizer.param_groups[0]["lr"],
+            skip_layers=self._skip_layers,
+            optimizer=optimizer if self._own_step else None,
+            passed=None if self._skip_layers else passed,
+        )
+        self._optimizer.zero_grad()
+        weights.backward(slope)  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return self.weights(passed.batch, losses), meta_loss
+
+    def weights(self, batch: Batch, losses: Tensor) -> Tensor:
+        """Return the network's weights for a batch, (B,), without gradient."""
+        with torch.no_grad():
+            return self._weigh(batch, losses)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the network and its optimizer."""
+        return {"net": self.net.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.net.load_state_dict(state["net"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def weighted_step(passed: Forward, weights: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Take the real step on (1/B) Σ v_i ℓ_i, not normalised by Σ v_i (methods.md 4.4)."""
+    optimizer.zero_grad()
+    (weights * passed.losses).mean().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()

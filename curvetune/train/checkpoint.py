@@ -1,0 +1,102 @@
+"""Checkpoints: a nest of dicts, lists, numbers and tensors in one safetensors file."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from curvetune.errors import CorruptError
+from curvetune.store.files import load_arrays, save_arrays
+
+logger = logging.getLogger(__name__)
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Checkpoint:
+    """The state of one run on disk, written every so many epochs.
+
+    Args:
+        path: of the file.
+        every: epochs between two writes, at least 1.
+    """
+
+    def __init__(self, path: Path, every: int) -> None:
+        self._path = path
+        self._every = every
+
+    def due(self, finished: int) -> bool:
+        """Say whether the state after `finished` epochs is to be written."""
+        return finished % self._every == 0
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace what was written before."""
+        save_state(self._path, state)
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the last state, on the CPU; None if there is none or it is damaged (logged)."""
+        if not self._path.exists():
+            return None
+        try:
+            return load_state(self._path)
+        except CorruptError as error:
+            logger.warning("%s; the run starts over", error)
+            return None
+
+    def remove(self) -> None:
+        """Delete the file of a run that is done."""
+        self._path.unlink(missing_ok=True)
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a nest of dicts, lists, tuples, plain values and tensors to `path`, atomically.
+
+    Raises:
+        TypeError: it holds something else.
+        StorageError: it cannot be written.
+    """
+    arrays: Arrays = {}
+    save_arrays(path, arrays, {"state": _encode(state, "", arrays)})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return what `save_state` wrote, its tensors on the CPU.
+
+    Raises:
+        CorruptError: the file is missing or damaged.
+    """
+    arrays, tree = load_arrays(path)
+    state: dict[str, Any] = _decode(tree["state"], arrays)
+    return state
+
+
+def _encode(value: Any, name: str, arrays: Arrays) -> Any:
+    """Return `value` as JSON; tensors go to `arrays`, and dicts become lists of pairs.
+
+    Pairs keep keys that are numbers, as in the state of an optimizer.
+    """
+    if isinstance(value, torch.Tensor):
+        arrays[name] = value.detach().cpu().numpy()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[k, _encode(v, f"{name}/{k}", arrays)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [_encode(v, f"{name}/{k}", arrays) for k, v in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"checkpoint{name}: cannot keep {value!r} ({type(value).__name__})")
+
+
+def _decode(value: Any, arrays: Arrays) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return torch.from_numpy(arrays[content])
+    if kind == "dict":
+        return {key: _decode(item, arrays) for key, item in content}
+    items = [_decode(item, arrays) for item in content]
+    return tuple(items) if kind == "tuple" else items

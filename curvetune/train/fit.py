@@ -1,0 +1,136 @@
+"""The training loop: the same for the probe and for every method.
+
+It owns the order of the data, evaluation, checkpoints and history. All that it needs to go on is in
+one checkpoint: the method's state, the random streams and the values per sample.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curvetune.data.resident import ResidentSet
+from curvetune.errors import DivergedError
+from curvetune.methods.base import Method, Recipe
+from curvetune.store.cells import read_rows, write_rows
+from curvetune.train.checkpoint import Checkpoint
+
+Row = dict[str, Any]
+Samples = dict[str, Tensor]
+
+
+def _nothing(_: Any) -> dict[str, float]:
+    return {}
+
+
+@dataclass
+class Loop:
+    """What a run needs beside its method.
+
+    `streams` holds the generators `train` and `meta`; `describe` adds numbers to an epoch's row
+    from the values per sample, `evaluate` from the model.
+    """
+
+    recipe: Recipe
+    train: ResidentSet
+    streams: dict[str, torch.Generator]
+    checkpoint: Checkpoint
+    history: Path
+    meta: ResidentSet | None = None
+    meta_batch_size: int = 128
+    describe: Callable[[Samples], dict[str, float]] = _nothing
+    evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
+    on_epoch: Callable[[Row], object] = _nothing
+    curves: Tensor | None = None  # (N, T): if given, receives the loss of each sample and epoch
+    samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
+    rows: list[Row] = field(default_factory=list)
+
+
+def fit(method: Method, loop: Loop) -> None:
+    """Train to the end, from the last checkpoint if there is one; results are in `loop`.
+
+    Raises:
+        DivergedError: a loss is not finite.
+    """
+    for epoch in range(_resume(method, loop), loop.recipe.epochs):
+        started = time.time()
+        method.start_epoch(epoch)
+        totals = _run_epoch(method, loop, epoch)
+        losses = loop.samples["loss"]
+        if loop.curves is not None:
+            loop.curves[:, epoch] = losses
+        row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
+        if not math.isfinite(row["loss"]):
+            raise DivergedError(
+                f"the mean loss of epoch {epoch} is {row['loss']}; lower the learning rate "
+                f"(now {row['lr']:g}), for instance --set allocate.lr=0.05"
+            )
+        row |= totals | loop.describe(loop.samples) | loop.evaluate(method.model)
+        row |= {"time": time.time(), "seconds": time.time() - started}
+        loop.rows.append(row)
+        write_rows(loop.history, loop.rows)
+        if loop.checkpoint.due(epoch + 1):
+            loop.checkpoint.save(_state(method, loop))
+        loop.on_epoch(row)
+
+
+def _run_epoch(method: Method, loop: Loop, epoch: int) -> dict[str, float]:
+    """Give the method every sample once; return the mean over steps of its 0-d metrics."""
+    batches = loop.train.batches(loop.recipe.batch_size_at(epoch), loop.streams["train"])
+    meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
+    sums: dict[str, Tensor] = {}
+    steps = 0
+    for batch in batches:
+        metrics = method.step(batch, next(meta) if meta else None)
+        steps += 1
+        for name, value in metrics.items():
+            if value.dim() == 0:
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            else:
+                _latest(loop, name, value)[batch.index] = value
+    return {name: float(total) / steps for name, total in sums.items()}
+
+
+def _latest(loop: Loop, name: str, like: Tensor) -> Tensor:
+    """Return the tensor, (N,), that keeps the latest value of a metric for each sample."""
+    if name not in loop.samples:
+        loop.samples[name] = torch.zeros(len(loop.train), dtype=like.dtype, device=like.device)
+    return loop.samples[name]
+
+
+def _state(method: Method, loop: Loop) -> dict[str, Any]:
+    done = len(loop.rows)
+    return {
+        "epoch": done,
+        "method": method.state_dict(),
+        "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
+        "samples": loop.samples,
+        "curves": None if loop.curves is None else loop.curves[:, :done],
+    }
+
+
+def _resume(method: Method, loop: Loop) -> int:
+    """Bring everything to where the last checkpoint left it; return the next epoch."""
+    state = loop.checkpoint.load()
+    rows = read_rows(loop.history)
+    if state is None or len(rows) < state["epoch"]:
+        return 0
+    done: int = state["epoch"]
+    method.load_state_dict(state["method"])
+    for name, stream in loop.streams.items():
+        stream.set_state(state["streams"][name])
+    for name, values in state["samples"].items():
+        _latest(loop, name, values.to(_device(method)))[:] = values
+    if loop.curves is not None:
+        loop.curves[:, :done] = state["curves"]
+    loop.rows[:] = rows[:done]
+    return done
+
+
+def _device(method: Method) -> torch.device:
+    return next(method.model.parameters()).device
