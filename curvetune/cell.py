@@ -27,6 +27,7 @@ from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import folder_of, load_arrays, save_arrays, write_json
 from curvetune.train.checkpoint import Checkpoint, save_state
+from curvetune.train.engine import prepare
 from curvetune.train.fit import Loop, Samples, fit
 from curvetune.train.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.train.provenance import provenance
@@ -72,6 +73,7 @@ def run_cell(
     cell_id = cell.cell_id(digest)
     if (done := store.result(cell_id)) is not None:
         return done
+    prepare(device)
     folder = store.folder(cell_id)
     write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
     run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event)
