@@ -118,10 +118,11 @@ def save_arrays(
     path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], tree: Mapping[str, Any] | None = None
 ) -> None:
     """Write named arrays and a JSON `tree` to one safetensors file, atomically, with a checksum."""
-    content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(tree or {})
-    checksum = _checksum(content, text)
-    write_atomic(path, save(content, metadata={"tree": text, "sha256": checksum}))
+    # One entry: safetensors writes several in random order, and equal states are to be equal files.
+    header = json.dumps({"tree": text, "sha256": _checksum(content, text)})
+    write_atomic(path, save(content, metadata={"curvetune": header}))
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -132,12 +133,12 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, 
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("curvetune", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
-    text = metadata.get("tree", "")
-    if metadata.get("sha256") != _checksum(arrays, text):
+    text = header.get("tree", "")
+    if header.get("sha256") != _checksum(arrays, text):
         raise CorruptError(f"{path}: its content is not what its checksum says")
     tree: dict[str, Any] = json.loads(text)
     return arrays, tree
