@@ -114,6 +114,6 @@ def full_key(key: str, origin: str) -> str:
         raise ConfigError(f"{origin}: {key!r} is ambiguous; write one of {', '.join(keys)}")
     hint = nearest(key, [*table, *every])
     raise ConfigError(
-        f"{origin}: unknown key {key!r}{hint}; allowed are section.option of "
-        f"{', '.join(CellConfig.model_fields)}, as `curvetune plan --help` shows"
+        f"{origin}: unknown key {key!r}{hint}; allowed are the options of "
+        f"{', '.join(CellConfig.model_fields)}; `curvetune plan SPACE --json` prints them all"
     )

@@ -1,1 +1,59 @@
-"""The command line."""
+"""The command line: one file per group of commands; each parses, calls one function and prints.
+
+Nothing heavy is imported before a command has read its options, so that `--help` and a wrong
+option answer at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+import curvetune
+from curvetune.cli import grid, info, report
+from curvetune.errors import CurvetuneError
+
+app = typer.Typer(
+    name="curvetune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"curvetune {curvetune.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """Learn under label noise and class imbalance: grids of Ray Tune trials, tracked by MLflow.
+
+    Exit codes: 0 done, 2 wrong options or data, 3 some cells failed, 4 interrupted (run the same
+    command again), 5 storage or backend cannot be reached.
+    """
+
+
+app.command()(grid.grid)
+app.command()(grid.ablate)
+app.command()(grid.plan)
+app.command()(report.status)
+app.command()(report.report)
+app.command()(info.methods)
+app.command()(info.ui)
+
+
+def main() -> None:
+    """Run a command; an error that is meant for the user is printed without a traceback."""
+    try:
+        app()
+    except CurvetuneError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,74 @@
+"""Ratios of back-to-back pairs, and rows of results.csv. Used by the benchmarks beside it."""
+
+import csv
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results.csv"
+WARM_UP = 2
+Step = Callable[[], object]
+
+
+def seconds(step: Step) -> float:
+    """Time one call, waiting for the device before and after."""
+    _synchronize()
+    start = time.perf_counter()
+    step()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def ratios(baseline: Step, candidate: Step, pairs: int) -> list[float]:
+    """Return baseline over candidate for each of `pairs` back-to-back pairs, after a warm-up."""
+    timed = [seconds(baseline) / seconds(candidate) for _ in range(WARM_UP + pairs)]
+    return timed[WARM_UP:]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the lower quartile, the median and the upper quartile."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return low, middle, high
+
+
+def append(rows: Sequence[Mapping[str, object]]) -> None:
+    """Append rows to results.csv, each with device, threads, versions and commit."""
+    common = {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": _commit(),
+    }
+    new = not RESULTS.exists()
+    with RESULTS.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*rows[0], *common])
+        if new:
+            writer.writeheader()
+        writer.writerows({**row, **common} for row in rows)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _cpu() -> str:
+    """Return the processor's name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or "unknown"

@@ -1,0 +1,122 @@
+"""`curvetune grid`, `curvetune ablate` and `curvetune plan`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from curvetune.cli import options as o
+from curvetune.cli.run import Places, make_plan, run_grid
+from curvetune.errors import ConfigError, nearest
+
+ABLATION = "ablate-"
+
+
+def grid(
+    space: o.Space,
+    methods: o.Methods = "",
+    seeds: o.Seeds = "",
+    profile: o.Profile = "release",
+    fixed: o.Fixed = None,
+    data_dir: o.DataDir = None,
+    storage: o.Storage = None,
+    tracking_uri: o.TrackingUri = None,
+    address: o.Address = None,
+    gpus_per_trial: o.GpusPerTrial = None,
+    cpus_per_trial: o.CpusPerTrial = None,
+    max_concurrent: o.MaxConcurrent = None,
+    checkpoint_every: o.CheckpointEvery = 5,
+    as_json: o.AsJson = False,
+) -> None:
+    """Run every cell of SPACE that is not done yet, and show the mean accuracies.
+
+    Run the same command again to go on after an interruption. `curvetune plan` shows beforehand
+    what would run.
+    """
+    selection = o.parse_selection(space, methods, seeds, profile, fixed or [])
+    launch = o.parse_launch(
+        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every
+    )
+    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri)
+    run_grid(selection, places, launch, as_json=as_json)
+
+
+def ablate(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="skip-layers, embedding-dim or removed-losses.")
+    ],
+    methods: o.Methods = "",
+    seeds: o.Seeds = "",
+    profile: o.Profile = "release",
+    fixed: o.Fixed = None,
+    data_dir: o.DataDir = None,
+    storage: o.Storage = None,
+    tracking_uri: o.TrackingUri = None,
+    address: o.Address = None,
+    gpus_per_trial: o.GpusPerTrial = None,
+    cpus_per_trial: o.CpusPerTrial = None,
+    max_concurrent: o.MaxConcurrent = None,
+    checkpoint_every: o.CheckpointEvery = 5,
+    as_json: o.AsJson = False,
+) -> None:
+    """Run one of the paper's ablations: `grid` on the built-in space ablate-NAME.
+
+    All values of the option share one probe per bias setting and seed.
+    """
+    grid(
+        ablation_space(name),
+        methods,
+        seeds,
+        profile,
+        fixed,
+        data_dir,
+        storage,
+        tracking_uri,
+        address,
+        gpus_per_trial,
+        cpus_per_trial,
+        max_concurrent,
+        checkpoint_every,
+        as_json,
+    )
+
+
+def plan(
+    space: o.Space,
+    methods: o.Methods = "",
+    seeds: o.Seeds = "",
+    profile: o.Profile = "release",
+    fixed: o.Fixed = None,
+    data_dir: o.DataDir = None,
+    storage: o.Storage = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Show what `grid SPACE` would run and what it would reuse. Starts and changes nothing."""
+    selection = o.parse_selection(space, methods, seeds, profile, fixed or [])
+    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage))
+    result = make_plan(selection, places)
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=1))
+        return
+    from rich.console import Console
+
+    from curvetune.cli.plan_table import print_plan
+
+    print_plan(result, Console())
+
+
+def ablation_space(name: str) -> str:
+    """Return the search space of an ablation.
+
+    Raises:
+        ConfigError: there is no such ablation.
+    """
+    from curvetune.tune.space import spaces_folder
+
+    found = {path.stem.removeprefix(ABLATION) for path in spaces_folder().glob(f"{ABLATION}*.yaml")}
+    if name not in found:
+        raise ConfigError(
+            f"unknown ablation {name!r}{nearest(name, found)}; "
+            f"allowed are {', '.join(sorted(found))}"
+        )
+    return ABLATION + name

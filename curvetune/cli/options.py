@@ -1,0 +1,242 @@
+"""The options that several commands share, and what their texts mean.
+
+Nothing heavy is imported here: every `--help` pays for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curvetune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from curvetune.tune.resources import LaunchOptions
+
+WHAT, WHERE, HOW = "What is run", "Where it is", "How it runs"
+
+Space = Annotated[
+    str,
+    typer.Argument(metavar="SPACE", help="A built-in search space, or the path of a .yaml file."),
+]
+Methods = Annotated[
+    str,
+    typer.Option(
+        "--methods",
+        metavar="A,B",
+        help="Methods instead of the space's own; `all` is every method.",
+        rich_help_panel=WHAT,
+    ),
+]
+Seeds = Annotated[
+    str,
+    typer.Option(
+        "--seeds",
+        metavar="0,1|0-4",
+        help="Seeds instead of the space's own.",
+        rich_help_panel=WHAT,
+    ),
+]
+Profile = Annotated[
+    str,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="release: as the paper's code; paper: as its text; fast: half the epochs; "
+        "smoke: does it run.",
+        rich_help_panel=WHAT,
+    ),
+]
+Fixed = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Fix an option, e.g. imbalance=20 or probe.epochs=50; [1,20] is an axis. Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder with the images; else CURVETUNE_DATA_DIR, else they are downloaded.",
+        rich_help_panel=WHERE,
+    ),
+]
+Storage = Annotated[
+    Path | None,
+    typer.Option(
+        "--storage",
+        help="Folder of the results; else CURVETUNE_STORAGE, else ./curvetune-results.",
+        rich_help_panel=WHERE,
+    ),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow server; else a database in the storage.",
+        rich_help_panel=WHERE,
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="A running Ray cluster (`auto` finds one here); else Ray starts on this machine.",
+        rich_help_panel=WHERE,
+    ),
+]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        help="1 where there are GPUs; 0.5 lets two trials share one; 0 trains on the CPU.",
+        rich_help_panel=HOW,
+    ),
+]
+CpusPerTrial = Annotated[
+    float | None,
+    typer.Option("--cpus-per-trial", help="1 unless given.", rich_help_panel=HOW),
+]
+MaxConcurrent = Annotated[
+    int | None,
+    typer.Option(
+        "--max-concurrent",
+        min=1,
+        help="Trials at once; as many as fit unless given.",
+        rich_help_panel=HOW,
+    ),
+]
+CheckpointEvery = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint-every", min=1, help="Epochs between checkpoints.", rich_help_panel=HOW
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which cells a command is about."""
+
+    space: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    profile: str
+    fixed: dict[str, str]
+
+
+def parse_selection(
+    space: str, methods: str, seeds: str, profile: str, fixed: Sequence[str]
+) -> Selection:
+    """Return what the texts of the options mean.
+
+    Raises:
+        ConfigError: one of them means nothing.
+    """
+    return Selection(space, parse_names(methods), parse_seeds(seeds), profile, parse_set(fixed))
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated list, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds that "0,1,2", "0-4" or "0-2,7" stands for, each once.
+
+    Raises:
+        ConfigError: it stands for none.
+    """
+    seeds: dict[int, None] = {}
+    for part in parse_names(text):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise _bad_seeds(text, f"{part!r} is not a seed")
+        if dash and int(last) < int(first):
+            raise _bad_seeds(text, f"{part!r} counts down")
+        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    return tuple(seeds)
+
+
+def parse_set(texts: Sequence[str]) -> dict[str, str]:
+    """Return each key of `--set` with its text.
+
+    Raises:
+        ConfigError: one is not KEY=VALUE, or a key is given twice.
+    """
+    fixed: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not key or not equals:
+            raise ConfigError(f"--set {text!r}: write KEY=VALUE, e.g. --set imbalance=20")
+        if key in fixed:
+            raise ConfigError(
+                f"--set {key}: given twice ({fixed[key]} and {value}); a list is an axis: "
+                f"--set {key}=[{fixed[key]},{value}]"
+            )
+        fixed[key] = value
+    return fixed
+
+
+def parse_launch(
+    address: str | None,
+    gpus_per_trial: float | None,
+    cpus_per_trial: float | None,
+    max_concurrent: int | None,
+    checkpoint_every: int,
+) -> "LaunchOptions":
+    """Return how trials run, refusing before Ray starts what Ray would refuse much later.
+
+    Raises:
+        ConfigError: a share of a device that cannot be had, or an address for another client.
+    """
+    check_share("--gpus-per-trial", gpus_per_trial, least=0.0)
+    check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
+    if address is not None and "://" in address:
+        raise ConfigError(
+            f"--address {address}: write host:port of the cluster's head node, or `auto` on one "
+            f"of its nodes; Ray Client and dashboard addresses do not work"
+        )
+    from curvetune.tune.resources import LaunchOptions
+
+    return LaunchOptions(address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every)
+
+
+def check_share(option: str, value: float | None, *, least: float) -> None:
+    """Refuse what Ray cannot hand out: parts of a device are below 1, more are whole devices.
+
+    Raises:
+        ConfigError: `value` is neither.
+    """
+    if value is not None and (value < least or (value > 1 and value != int(value))):
+        raise ConfigError(
+            f"{option} {value:g}: allowed are {least:g} to 1, or a whole number above 1"
+        )
+
+
+def data_dir_or_default(data_dir: Path | None) -> Path | None:
+    """Return the folder of the data: the option, else the environment, else None."""
+    from curvetune.settings import Settings
+
+    return data_dir if data_dir is not None else Settings().data_dir
+
+
+def storage_or_default(storage: Path | None) -> Path:
+    """Return the folder of the results: the option, else the environment, else the default."""
+    from curvetune.settings import Settings
+
+    return storage if storage is not None else Settings().storage
+
+
+def _bad_seeds(text: str, reason: str) -> ConfigError:
+    return ConfigError(f"--seeds {text!r}: {reason}; write 0,1,2 or 0-4 or 0-2,7")

@@ -1,0 +1,60 @@
+"""The table that `curvetune plan` prints: one row per bias setting."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from curvetune.tune.plan import Plan, PlannedCell
+
+NUMBERS = ("cells done", "cells to run", "probes stored", "probes to run", "cells per probe")
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Print how many cells and probes of each bias setting are done, stored and to be run."""
+    rows: dict[tuple[str, str], list[PlannedCell]] = {}
+    for cell in plan.cells:
+        rows.setdefault(_setting(cell), []).append(cell)
+    table = Table(title=plan.name, title_justify="left")
+    table.add_column("imbalance", justify="right", no_wrap=True)
+    table.add_column("noise", no_wrap=True)
+    for name in NUMBERS:
+        table.add_column(name, justify="right")
+    for setting, cells in rows.items():
+        table.add_row(*setting, *_counts(plan, cells))
+    if len(rows) > 1:
+        table.add_section()
+        table.add_row("all", "", *_counts(plan, plan.cells))
+    console.print(table)
+    console.print(_summary(plan), highlight=False)
+
+
+def _setting(cell: PlannedCell) -> tuple[str, str]:
+    bias = cell.config.bias
+    noise = f"{bias.noise} {bias.noise_rate:g}" if bias.noise_rate else "none"
+    return f"{bias.imbalance:g}", noise
+
+
+def _counts(plan: Plan, cells: Sequence[PlannedCell]) -> list[str]:
+    readers = Counter(cell.probe_id for cell in cells if cell.probe_id is not None)
+    states = Counter(probe.state for probe in plan.probes if probe.probe_id in readers)
+    done = sum(cell.done for cell in cells)
+    numbers = [done, len(cells) - done, states["stored"], states["to run"]]
+    return [*map(str, numbers), _span(list(readers.values()))]
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """Return "4", or "1–4" if they differ, or a dash if there are none."""
+    if not numbers:
+        return "–"
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _summary(plan: Plan) -> str:
+    n = plan.counts()
+    if not plan.left:
+        return f"all {n['cells_total']} cells are done; nothing would run"
+    probes = f"{n['probes_to_run']} probe" + ("s" if n["probes_to_run"] != 1 else "")
+    return f"would train {probes} and {n['cells_to_run']} cells; nothing was started"

@@ -1,0 +1,195 @@
+"""What `plan`, `grid` and `ablate` do once their options are read: plan, run, tell how it went."""
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from curvetune.cli.options import Selection
+from curvetune.errors import ConfigError, CorruptError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from curvetune.store import CellStore, CurveStore
+    from curvetune.tune.plan import Plan, PlannedCell
+    from curvetune.tune.resources import LaunchOptions
+
+SOME_FAILED = 3
+INTERRUPTED = 4
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a command finds the images, keeps the results and reports them."""
+
+    data_dir: Path | None
+    storage: Path
+    tracking_uri: str | None = None
+
+
+def make_plan(selection: Selection, places: Places) -> "Plan":
+    """Return what `selection` comes to, given what the storage has; changes nothing.
+
+    Raises:
+        ConfigError: the selection, its space or its data are not right.
+    """
+    from curvetune.tune.space import load_space
+
+    space = load_space(
+        selection.space,
+        profile=selection.profile,
+        methods=selection.methods,
+        seeds=selection.seeds,
+        fixed=selection.fixed,
+    )
+    names = sorted({cell.data.name for cell in space.cells})
+    if len(names) > 1:
+        raise ConfigError(
+            f"{selection.space}: a grid is about one source of data, got {', '.join(names)}; "
+            f"choose one with --set data.name={names[0]}"
+        )
+    from curvetune import data
+    from curvetune.store import CellStore, CurveStore
+    from curvetune.tune.plan import build_plan
+
+    results = CellStore(places.storage)
+    return build_plan(
+        space,
+        data.digest(names[0], places.data_dir),
+        is_done=lambda cell_id: results.result(cell_id) is not None,
+        has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
+    )
+
+
+def _has_probe(store: "CurveStore", probe_id: str) -> bool:
+    """Say whether a probe is there; a damaged one is not, which is said aloud."""
+    try:
+        store.manifest(probe_id)
+    except CorruptError as error:
+        if (store.folder(probe_id) / "manifest.json").exists():
+            typer.echo(f"probe {probe_id} is damaged and will be trained again: {error}", err=True)
+        return False
+    return True
+
+
+def run_grid(
+    selection: Selection, places: Places, options: "LaunchOptions", *, as_json: bool
+) -> None:
+    """Run what is left of a grid, show how it came out, and exit with a code that says so."""
+    from rich.console import Console
+
+    from curvetune.store import CellStore, open_storage
+
+    people = Console(stderr=True)
+    plan = make_plan(selection, places)
+    places = replace(places, storage=open_storage(places.storage))
+    people.print(_what_starts(plan), highlight=False)
+    try:
+        finished = _run_left(plan, places, options, people)
+    except KeyboardInterrupt:
+        finished = False
+    if finished:
+        _print_report(plan.name, places.storage, as_json=as_json)
+    _exit(plan, CellStore(places.storage), finished=finished)
+
+
+def _run_left(plan: "Plan", places: Places, options: "LaunchOptions", people: "Console") -> bool:
+    """Run the cells that are left while others watch; False if a signal stopped it."""
+    from curvetune.store import CellStore
+
+    dataset = _prepare(plan, places) if plan.left else None
+    from curvetune.report.progress import LiveProgress
+    from curvetune.report.sync import TrackerThread
+
+    CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
+    with TrackerThread(places.storage, plan.name, places.tracking_uri):
+        if not plan.left:
+            return True
+        from curvetune.tune.launch import launch
+
+        with LiveProgress(places.storage, plan.name, people):
+            return launch(plan, dataset, places.storage, options)
+
+
+def _prepare(plan: "Plan", places: Places) -> Any:
+    """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
+    from curvetune import data
+    from curvetune.cell import prepare_splits
+
+    cells = [cell.config for cell in plan.left]
+    dataset = data.load(cells[0].data.name, places.data_dir)
+    prepare_splits(cells, plan.digest, dataset, places.storage)
+    return dataset
+
+
+def _grid_file(plan: "Plan") -> dict[str, Any]:
+    """Return what the storage keeps about a grid."""
+    from curvetune.tune.plan import cell_json
+
+    return {
+        "cells": [cell_json(cell) for cell in plan.cells],
+        "command": command_line(),
+        "data_digest": plan.digest,
+    }
+
+
+def command_line() -> str:
+    """Return the command that runs, as it can be typed again."""
+    return shlex.join(["curvetune", *sys.argv[1:]])
+
+
+def _what_starts(plan: "Plan") -> str:
+    n = plan.counts()
+    if not plan.left:
+        return f"{plan.name}: all {n['cells_total']} cells are done; nothing to run"
+    return (
+        f"{plan.name}: {n['cells_total']} cells, {n['cells_done']} done, {n['cells_to_run']} to "
+        f"run; probes: {n['probes_stored']} stored, {n['probes_to_run']} to run"
+    )
+
+
+def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        from curvetune.report.collect import report_json
+
+        typer.echo(json.dumps(report_json(storage, name), indent=1))
+        return
+    from rich.console import Console
+
+    from curvetune.report.tables import print_report
+
+    print_report(storage, name, Console())
+
+
+def _exit(plan: "Plan", store: "CellStore", *, finished: bool) -> None:
+    """List what is not done, and exit with the code for it; return if all is done."""
+    lacking = [cell for cell in plan.cells if store.result(cell.cell_id) is None]
+    if not finished:
+        typer.echo(
+            f"interrupted; {len(lacking)} of {len(plan.cells)} cells are not done. To go on, run "
+            f"the same command again:\n  {command_line()}",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED)
+    if lacking:
+        lines = [_failure(cell, store) for cell in lacking]
+        typer.echo(f"{len(lines)} of {len(plan.cells)} cells failed:", err=True)
+        typer.echo("\n".join([*lines, f"to try them again: {command_line()}"]), err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+def _failure(cell: "PlannedCell", store: "CellStore") -> str:
+    """Return which cell failed, why, and where its log is."""
+    bias = cell.config.bias
+    failure = store.failure(cell.cell_id) or {"error": "it left neither a result nor an error"}
+    return (
+        f"  {cell.cell_id} {cell.config.method.name}, imbalance {bias.imbalance:g}, "
+        f"{bias.noise} {bias.noise_rate:g}, seed {cell.config.seed}: {failure['error']}\n"
+        f"    log: {store.folder(cell.cell_id) / 'FAILED.json'}"
+    )

@@ -1,0 +1,83 @@
+"""The Ray cluster that trials run on: reaching it, and what its nodes have."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from curvetune.errors import BackendError
+
+CONNECT_TIMEOUT_S = 5.0
+
+QUIET_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # a research tool does not phone home unasked
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # pick_device does not need it; else Ray warns
+}
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """Return what each living node of the cluster has, as {"CPU": 8.0, "GPU": 2.0, …}."""
+    table: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"] for node in table if node["Alive"]]
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Connect to Ray at `address`, or start it here; one that this process has is used and left.
+
+    Raises:
+        BackendError: it cannot be reached or started.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    _check_reachable(address)
+    for name, value in QUIET_RAY.items():
+        os.environ.setdefault(name, value)
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
+        raise BackendError(_unreachable(address, f"{type(error).__name__}: {error}")) from error
+    try:
+        _protect_token()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _protect_token() -> None:
+    """Let nobody else read the token of this user's clusters: Ray 2.60 makes it world-readable."""
+    token = Path.home() / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):
+        if token.stat().st_mode & 0o077:
+            token.chmod(0o600)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Refuse a host:port that nobody listens at; Ray itself would try for a long time."""
+    host, _, port = (address or "").rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise BackendError(_unreachable(address, str(error))) from None
+
+
+def _unreachable(address: str | None, reason: str) -> str:
+    if address is None:
+        return f"Ray could not be started here ({reason}); its logs: /tmp/ray/session_latest/logs"
+    return (
+        f"--address {address}: no Ray cluster can be reached there ({reason}); give host:port of "
+        f"its head node (`ray start --head` prints it), or leave --address out to run here"
+    )

@@ -1,0 +1,208 @@
+"""Runs what a plan has left as trials of Ray Tune.
+
+Tune's own state is disposable: it lives in `<storage>/.tune/` while a command runs and is removed
+at its end. Resuming is planning again from the storage, never `Tuner.restore`.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+
+from curvetune.errors import BackendError, CurvetuneError
+from curvetune.store import CellStore, CurveStore
+from curvetune.tune.cluster import connected, nodes
+from curvetune.tune.curves import CurveReader, start_cache
+from curvetune.tune.order import Order
+from curvetune.tune.plan import Plan
+from curvetune.tune.resources import LaunchOptions, Slots, fit_slots
+from curvetune.tune.searcher import OrderSearcher
+from curvetune.tune.trainable import RunCell, Work, train_cell
+
+MAX_FAILURES = 3  # how often a trial is tried again whose process died
+
+QUIET_TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 silences only the old output
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no TensorBoard, CSV and JSON files
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # FAILED.json has them
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # _signals_stop_tune has its own
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # nobody restores Tune's state
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the trial's folder will be gone before the worker
+}
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    plan: Plan,
+    dataset: Any,
+    storage: Path,
+    options: LaunchOptions | None = None,
+    *,
+    run_cell: RunCell | None = None,
+) -> bool:
+    """Run every cell that `plan` has left; what came of each is in the storage.
+
+    Args:
+        dataset: goes into the object store once.
+        run_cell: a stand-in for `curvetune.cell.run_cell`.
+
+    Returns:
+        Whether every cell was run to its end, good or bad; False if a signal stopped it.
+
+    Raises:
+        BackendError: Ray cannot be reached or started, or stopped working.
+        ConfigError: no node of the cluster has room for one trial.
+    """
+    options = options or LaunchOptions()
+    with connected(options.address):
+        slots = fit_slots(nodes(), options)
+        work = Work(plan.digest, storage, options.checkpoint_every, slots.cpus, run_cell)
+        order = Order({cell.cell_id: cell.probe_id for cell in plan.left}, plan.stored)
+        searcher = OrderSearcher(order, CurveStore(storage).has)
+        cache = start_cache(storage)
+        trainable = tune.with_parameters(
+            train_cell,
+            work=work,
+            cells={cell.cell_id: cell.config for cell in plan.left},
+            dataset=dataset,
+            curves=CurveReader(storage, cache),
+        )
+        try:
+            _fit(trainable, searcher, slots, storage, plan.name)
+        finally:
+            ray.kill(cache)
+        return order.complete()
+
+
+def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, name: str) -> None:
+    """Let Ray Tune run until the searcher is finished or a signal stops it."""
+    state = storage / ".tune" / f"{name}-{uuid.uuid4().hex[:8]}"
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=slots.count,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=state.name,
+            storage_path=str(state.parent),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            callbacks=[LostTrials(searcher, CellStore(storage))],
+            verbose=0,
+        ),
+    )
+    try:
+        with (
+            contextlib.redirect_stdout(sys.stderr),  # what Ray prints is for people
+            _environment(QUIET_TUNE),
+            _signals_stop_tune(),
+        ):
+            tuner.fit()
+    except (ray.exceptions.RayError, tune.TuneError, OSError, EOFError) as error:
+        raise BackendError(
+            f"Ray Tune stopped: {type(error).__name__}: {error}\n"
+            f"Finished cells are in {storage}; run the same command again to go on."
+        ) from error
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another command may be running
+            state.parent.rmdir()
+
+
+class LostTrials(tune.Callback):
+    """Settles the cell of a trial that Tune gave up, since its process died too often.
+
+    Tune has ways to give up a trial in which it tells neither searcher nor callback (a worker that
+    could not be reset), and a cell that is never settled would be waited for without end. So this
+    looks at the trials themselves, at every step.
+    """
+
+    def __init__(self, searcher: OrderSearcher, store: CellStore) -> None:
+        self._searcher = searcher
+        self._store = store
+        self._seen: set[str] = set()
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for trial in trials:
+            if trial.status == "ERROR" and trial.trial_id not in self._seen:
+                self._seen.add(trial.trial_id)
+                self._record(trial)
+                self._searcher.on_trial_complete(trial.trial_id, error=True)
+
+    def _record(self, trial: Any) -> None:
+        """Write FAILED.json; an exception here would end the whole run."""
+        log = _error_text(trial)
+        if "actor died" in log:
+            reason = (
+                f"its worker process died {trial.num_failures} times (killed, out of memory, or "
+                f"its node was lost)"
+            )
+        else:
+            reason = f"given up after {trial.num_failures} tries: {log.strip().splitlines()[-1]}"
+        try:
+            self._store.fail(trial.config["cell_id"], reason, log)
+        except CurvetuneError as error:
+            logger.warning("a failure could not be recorded: %s", error)
+
+
+def _error_text(trial: Any) -> str:
+    """Return what Tune wrote about each failure of a trial."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
+    except (OSError, TypeError):
+        return "Tune kept no log of it"
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set yet, and unset them at the end."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _signals_stop_tune() -> Iterator[None]:
+    """Make the first SIGINT or SIGTERM (preemption) end the run in order; a second SIGINT at once.
+
+    Tune itself stops on SIGUSR1, and on SIGINT without a word to the user.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not callable(signal.getsignal(signal.SIGUSR1)):  # Tune is not running yet
+            raise KeyboardInterrupt
+        logger.warning("stopping in about 10 seconds; Ctrl-C again to stop at once")
+        signal.raise_signal(signal.SIGUSR1)
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {name: signal.getsignal(name) for name in names}
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
