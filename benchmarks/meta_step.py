@@ -100,7 +100,7 @@ class HigherStep:
         losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
         weights = learner.weights(batch, losses.detach())
         optimizer.zero_grad()
-        (weights * losses).mean().backward()  # type: ignore[no-untyped-call]
+        (weights * losses).mean().backward()
         optimizer.step()
 
     def _freeze(self, model: nn.Module, *, frozen: bool) -> None:
@@ -166,7 +166,7 @@ def measure_step(device: torch.device, skip_layers: int, pairs: int) -> list[dic
 
     def plain_step() -> None:
         sgd.zero_grad()
-        F.cross_entropy(plain(batch.x), batch.y).backward()
+        F.cross_entropy(plain(batch.x), batch.y).backward()  # type: ignore[no-untyped-call]
         sgd.step()
 
     def our_step() -> object:

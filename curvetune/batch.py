@@ -18,4 +18,5 @@ class Batch(NamedTuple):
 
     x: Tensor  # (B, C, H, W) float32, normalised, augmented for training
     y: Tensor  # (B,) int64, given labels
-    index: Tensor  # (B,) int64, positions in the set that the batch was drawn from
+    # (B,) int64, positions in the set that the batch was drawn from; it hides tuple.index
+    index: Tensor  # type: ignore[assignment]

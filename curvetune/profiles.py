@@ -12,7 +12,7 @@ What a profile sets is part of a cell's identity, so results of two profiles nev
 
 from collections.abc import Callable
 
-from curvetune.config import AllocateConfig, CellConfig, CurveNetConfig, ProbeConfig
+from curvetune.config import AllocateConfig, CellConfig, CurveNetConfig, ProbeConfig, Section
 from curvetune.errors import ConfigError, nearest
 
 SMOKE_EPOCHS = 3
@@ -69,7 +69,7 @@ def _smoke(cell: CellConfig) -> CellConfig:
 def _shortened(cell: CellConfig, probe_epochs: int, allocate_epochs: int) -> CellConfig:
     """Return `cell` with shorter schedules; everything counted in epochs shrinks with them."""
     part = probe_epochs / cell.probe.epochs
-    update = {
+    update: dict[str, Section] = {
         "probe": _short_probe(cell.probe, probe_epochs),
         "allocate": _short_allocate(cell.allocate, allocate_epochs),
     }

@@ -65,7 +65,9 @@ def test_the_released_initialisation_is_narrow_and_he_initialisation_is_not() ->
     layer = narrow.stages[1][0]
     assert float(layer.conv1.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
     assert float(layer.bn1.weight.detach().mean()) == pytest.approx(1.0, abs=0.02)
-    assert float(he.stages[1][0].conv1.weight.detach().std()) == pytest.approx((2 / 144) ** 0.5, rel=0.1)
+    assert float(he.stages[1][0].conv1.weight.detach().std()) == pytest.approx(
+        (2 / 144) ** 0.5, rel=0.1
+    )
 
 
 def test_an_unknown_model_is_refused_with_the_names_that_exist() -> None:

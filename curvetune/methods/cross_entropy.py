@@ -33,7 +33,7 @@ class LossMethod:
         """Take one SGD step on the mean loss of the batch."""
         losses = self._loss(self.model(batch.x), batch.y)
         self._optimizer.zero_grad()
-        losses.mean().backward()
+        losses.mean().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return {"loss": losses.detach()}
 

@@ -149,7 +149,7 @@ def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes() if array.ndim == 0 else memoryview(array.reshape(-1)))
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
