@@ -83,8 +83,10 @@ def run_grid(
     from rich.console import Console
 
     from curvetune.store import CellStore, open_storage
+    from curvetune.tracking.base import resolve_uri
 
     people = Console(stderr=True)
+    resolve_uri(places.storage, places.tracking_uri)  # refuses a bad one before anything is done
     plan = make_plan(selection, places)
     places = replace(places, storage=open_storage(places.storage))
     people.print(_what_starts(plan), highlight=False)

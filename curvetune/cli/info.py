@@ -1,0 +1,124 @@
+"""`curvetune methods` and `curvetune ui`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from curvetune.cli import options as o
+from curvetune.errors import BackendError, ConfigError
+
+SCHEMA_VERSION = 1
+HOST = "127.0.0.1"  # the server asks nobody for a password
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPED = [code for name in ENDS for code in (-name, 128 + name)]  # ended by one of them
+
+
+def methods(as_json: o.AsJson = False) -> None:
+    """List the methods: what each needs, and how long it trains compared with cross entropy."""
+    found = [describe(name) for name in _sections()]
+    if as_json:
+        typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "methods": found}, indent=1))
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    for header in ("method", "what it does", "needs", "time"):
+        table.add_column(header, no_wrap=header in ("method", "time"))
+    for method in found:
+        text = Text.assemble(f"{method['description']}\n", (method["source"], "dim"))
+        table.add_row(method["name"], text, needs(method), f"{method['cost']}×")
+    Console().print(table)
+    typer.echo("\ntime: of the final training, relative to cross entropy; a probe comes on top")
+
+
+def ui(
+    storage: o.Storage = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 5000,
+) -> None:
+    """Show the grids of the storage in MLflow's own pages, on this machine only."""
+    folder = o.storage_or_default(storage).absolute()
+    from curvetune.tracking.base import ARTIFACTS, DATABASE, default_uri
+
+    if not (folder / DATABASE).exists():
+        raise ConfigError(
+            f"{folder} has no {DATABASE} yet: run a grid first, for instance `curvetune grid "
+            f"digits`, or give its folder with --storage (grids that were tracked by a server are "
+            f"shown there)"
+        )
+    typer.echo(f"MLflow starts at http://{HOST}:{port} (Ctrl-C ends it)", err=True)
+    code = serve(server_command(default_uri(folder), str(folder / ARTIFACTS), port))
+    if code not in (0, *STOPPED):
+        raise BackendError(
+            f"the MLflow server ended with code {code}; what it said is above. If port {port} is "
+            f"taken, choose another with --port"
+        )
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what is known of a method without building it."""
+    section = _sections()[name]
+    return {
+        "name": name,
+        "description": (section.__doc__ or "").partition("\n")[0],
+        "source": section.source,
+        "needs_probe": section.needs_probe,
+        "needs_meta_set": section().meta_set is not None,
+        "needs_noise_rate": section.needs_noise_rate,
+        "cost": section.cost,
+    }
+
+
+def needs(method: dict[str, Any]) -> str:
+    """Return in words what a method needs beside the training set."""
+    words = {
+        "needs_probe": "probe",
+        "needs_meta_set": "meta set",
+        "needs_noise_rate": "noise rate",
+    }
+    return ", ".join(word for key, word in words.items() if method[key]) or "–"
+
+
+def server_command(uri: str, artifacts: str, port: int) -> list[str]:
+    """Return the command that starts the MLflow server for one user on this machine."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--backend-store-uri", uri, "--artifacts-destination", artifacts),
+        *("--host", HOST, "--port", str(port), "--workers", "1"),
+        *("--uvicorn-opts", "--log-level warning"),  # no line for each request
+    ]
+
+
+def serve(command: Sequence[str]) -> int:
+    """Run a server to its end and return its exit code; a signal to us ends the server too."""
+    quiet = {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eleven more processes
+        "PYTHONWARNINGS": "ignore",  # MLflow's own deprecations
+    }
+    # a group of its own: Ctrl-C reaches it once, from us, and it can shut down in order
+    with subprocess.Popen(command, env={**quiet, **os.environ}, start_new_session=True) as server:
+
+        def stop(*_: object) -> None:
+            server.send_signal(signal.SIGINT)
+
+        before = {name: signal.signal(name, stop) for name in ENDS}
+        try:
+            return server.wait()
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
+def _sections() -> dict[str, Any]:
+    from curvetune.config import METHOD_SECTIONS
+
+    return METHOD_SECTIONS

@@ -1,0 +1,217 @@
+"""The cells of a grid, read from files alone: from another terminal, or after the driver died."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from curvetune.errors import CorruptError
+from curvetune.report.labels import Config, Setting, method_labels, setting_of
+from curvetune.store import CellStore, CurveStore
+from curvetune.store.cells import read_rows
+
+# A cell without news for this long, or for this many of its epochs, is taken to have been stopped.
+STALE_S = 300.0
+STALE_EPOCHS = 5
+
+State = Literal["done", "failed", "running", "waiting"]
+Select = Literal["last", "last10", "best"]
+ACCURACY: dict[str, str] = {
+    "last": "accuracy",
+    "last10": "accuracy_last10",
+    "best": "accuracy_best",
+}
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How far a cell that began, but is not done, has come."""
+
+    stage: Literal["probe", "allocate"]
+    rows: Rows  # of that stage
+    began: float
+    news: float  # when something was last written
+
+    @property
+    def last_own_news(self) -> float:
+        """When the cell itself wrote something last: another cell may have taken over its probe."""
+        return self.began if self.stage == "probe" else self.news
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a grid."""
+
+    cell_id: str
+    probe_id: str | None
+    config: Config
+    label: str
+    setting: Setting
+    state: State
+    result: Mapping[str, Any] | None = None  # DONE.json
+    error: str | None = None
+    activity: Activity | None = None
+
+    @property
+    def name(self) -> str:
+        """The method's plain name."""
+        return str(self.config["method"]["name"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.config["seed"])
+
+    def accuracy(self, select: Select = "last") -> float | None:
+        """Return the accuracy in percent, or None if the cell is not done."""
+        value = (self.result or {}).get(ACCURACY[select])
+        return None if value is None else float(value)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the cell took, its probe included if it ran that; None if it is not done."""
+        return sum(self.result.get("seconds", {}).values()) if self.result is not None else None
+
+    @property
+    def finished(self) -> float | None:
+        """When it was done, in Unix seconds."""
+        return None if self.result is None else float(self.result.get("finished", 0.0))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a grid, in its order."""
+
+    name: str
+    command: str
+    digest: str
+    cells: tuple[Cell, ...]
+    stored_probes: frozenset[str] = frozenset()  # of those that a cell which is not done needs
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The bias settings that MA is a mean over."""
+        return tuple(dict.fromkeys(cell.setting for cell in self.cells))
+
+    def methods(self) -> dict[str, list[Cell]]:
+        """Return the cells of each method label."""
+        groups: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault(cell.label, []).append(cell)
+        return groups
+
+    def counts(self) -> dict[State, int]:
+        """Return how many cells are in each state."""
+        states = [cell.state for cell in self.cells]
+        order: tuple[State, ...] = ("done", "running", "failed", "waiting")
+        return {state: states.count(state) for state in order}
+
+
+class GridReader:
+    """Reads a grid again and again; a checked result is checked again only if its file changed."""
+
+    def __init__(self, storage: Path | str, grid: str, *, since: float = 0.0) -> None:
+        """Read `grid` of `storage`.
+
+        Args:
+            since: a cell without news after this time (Unix seconds) waits: it neither runs nor
+                has it failed.
+        """
+        self.cells = CellStore(storage)
+        self.curves = CurveStore(storage)
+        self.grid = grid
+        self._since = since
+        self._checked: dict[str, tuple[float, Mapping[str, Any] | None]] = {}
+
+    def read(self) -> Grid:
+        """Return the grid as it is now.
+
+        Raises:
+            ConfigError: the storage has no such grid.
+        """
+        grid = self.cells.read_grid(self.grid)
+        labels = method_labels([entry["config"] for entry in grid["cells"]])
+        entries = zip(grid["cells"], labels, strict=True)
+        cells = tuple(self._cell(entry, label) for entry, label in entries)
+        probes = {cell.probe_id for cell in cells if cell.probe_id and cell.state != "done"}
+        return Grid(
+            name=self.grid,
+            command=str(grid.get("command", "")),
+            digest=str(grid.get("data_digest", "")),
+            cells=cells,
+            stored_probes=frozenset(probe for probe in probes if self._is_stored(probe)),
+        )
+
+    def _cell(self, entry: Mapping[str, Any], label: str) -> Cell:
+        cell_id, probe_id, config = entry["cell_id"], entry["probe_id"], entry["config"]
+        state: State = "done"
+        error = activity = None
+        result = self._result(cell_id)
+        if result is None:
+            activity = self._activity(cell_id, probe_id)
+            error = self._error(cell_id, activity)
+            state = "failed" if error else "running" if self._is_alive(activity) else "waiting"
+        setting = setting_of(config)
+        return Cell(cell_id, probe_id, config, label, setting, state, result, error, activity)
+
+    def _result(self, cell_id: str) -> Mapping[str, Any] | None:
+        written = _written(self.cells.folder(cell_id) / "DONE.json")
+        if written is None:
+            return None
+        if self._checked.get(cell_id, (None,))[0] != written:
+            self._checked[cell_id] = (written, self.cells.result(cell_id))
+        return self._checked[cell_id][1]
+
+    def _activity(self, cell_id: str, probe_id: str | None) -> Activity | None:
+        folder = self.cells.folder(cell_id)
+        began = _written(folder / "config.json")
+        if began is None:
+            return None
+        stage: Literal["probe", "allocate"] = "allocate"
+        history = folder / "history.jsonl"
+        if probe_id is not None and not history.exists() and not self._is_stored(probe_id):
+            stage, history = "probe", self.curves.folder(probe_id) / "history.jsonl"
+        news = max(began, _written(history) or 0.0)
+        return Activity(stage, read_rows(history), began, news)
+
+    def _is_stored(self, probe_id: str) -> bool:
+        """Say whether a probe is published; whoever reads it checks whether it is whole."""
+        return (self.curves.folder(probe_id) / "manifest.json").exists()
+
+    def _error(self, cell_id: str, activity: Activity | None) -> str | None:
+        """Return why the cell's last try failed; None if it was begun again since."""
+        failed = _written(self.cells.folder(cell_id) / "FAILED.json")
+        begun_again = activity.last_own_news if activity is not None else 0.0
+        if failed is None or failed < max(begun_again, self._since):
+            return None
+        try:
+            failure = self.cells.failure(cell_id) or {}
+        except CorruptError as error:
+            return str(error)
+        return str(failure.get("error", "")) or "it left no message"
+
+    def _is_alive(self, activity: Activity | None) -> bool:
+        if activity is None or activity.news < self._since:
+            return False
+        epoch = float(activity.rows[-1].get("seconds", 0.0)) if activity.rows else 0.0
+        return time.time() - activity.news < max(STALE_S, STALE_EPOCHS * epoch)
+
+
+def read_grid(storage: Path | str, grid: str) -> Grid:
+    """Return `grid` as `storage` has it now.
+
+    Raises:
+        ConfigError: the storage has no such grid.
+    """
+    return GridReader(storage, grid).read()
+
+
+def _written(path: Path) -> float | None:
+    """Return when a file was last written, in Unix seconds; None if it is not there."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,131 @@
+"""What the cells of a grid are called: their bias setting, and their method's label.
+
+A setting is what MA is a mean over. A label is the method's name with those of its options that
+differ within the grid, `curvenet skip_layers=1`, so that no two rows of a table mean the same.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Config = Mapping[str, Any]  # a cell's config as grids/<name>.json has it
+
+OF_THE_SETTING = frozenset(
+    {
+        "data.name",
+        "data.per_class_limit",
+        "data.train_limit",
+        "data.test_limit",
+        "model.name",
+        "bias.imbalance",
+        "bias.noise",
+        "bias.noise_rate",
+    }
+)
+NO_OPTION = OF_THE_SETTING | {"seed", "method.name"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the bias grid: the images, the classifier and what is wrong with the labels."""
+
+    data: str
+    model: str
+    imbalance: float
+    noise: str | None  # None without noise, whose kind then decides nothing
+    noise_rate: float
+
+
+def setting_of(config: Config) -> Setting:
+    """Return the setting of a cell's config."""
+    data, bias = config["data"], config["bias"]
+    limits = [
+        f"{key}={data[key]}"
+        for key in ("per_class_limit", "train_limit", "test_limit")
+        if data.get(key) is not None
+    ]
+    return Setting(
+        data=" ".join([data["name"], *limits]),
+        model=config["model"]["name"],
+        imbalance=float(bias["imbalance"]),
+        noise=bias["noise"] if bias["noise_rate"] > 0 else None,
+        noise_rate=float(bias["noise_rate"]),
+    )
+
+
+def setting_words(setting: Setting, among: Sequence[Setting]) -> dict[str, str]:
+    """Return what is worth saying of `setting`: of data, model and noise kind, what differs."""
+    words = {"imbalance": f"{setting.imbalance:g}", "noise": f"{setting.noise_rate:g}"}
+    kinds = {other.noise for other in among if other.noise is not None}
+    if setting.noise is not None and len(kinds) > 1:
+        words["noise"] += f" {setting.noise}"
+    for key in ("model", "data"):
+        if len({getattr(other, key) for other in among}) > 1:
+            words[key] = getattr(setting, key)
+    return words
+
+
+def setting_parts(setting: Setting, among: Sequence[Setting]) -> tuple[str, ...]:
+    """Return `setting` in words: ("imbalance 10", "noise 0.4")."""
+    words = setting_words(setting, among).items()
+    return tuple(f"{key} {text}" if key in ("imbalance", "noise") else text for key, text in words)
+
+
+def in_common(settings: Sequence[Setting]) -> str:
+    """Return what `setting_words` leaves out, since all `settings` have it."""
+    kinds = {setting.noise for setting in settings if setting.noise is not None}
+    found = [{setting.data for setting in settings}, {setting.model for setting in settings}]
+    words = [*found, {f"{kind} noise" for kind in kinds}]
+    return ", ".join(next(iter(values)) for values in words if len(values) == 1)
+
+
+def method_labels(configs: Sequence[Config]) -> list[str]:
+    """Return the label of each config's method among `configs`, in their order."""
+    flats = [dict(flatten(config)) for config in configs]
+    by_name: dict[str, list[Config]] = {}
+    for flat in flats:
+        by_name.setdefault(flat["method.name"], []).append(flat)
+    varying = {name: _varying(cells) for name, cells in by_name.items()}
+    return [_label(flat, varying[flat["method.name"]]) for flat in flats]
+
+
+def flatten(config: Config) -> Iterator[tuple[str, Any]]:
+    """Yield each dotted key of a config with its value."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", item) for inner, item in flatten(value))
+        else:
+            yield key, value
+
+
+def _varying(flats: Sequence[Config]) -> list[str]:
+    """Return the options that tell cells of one method apart.
+
+    An option of the method varies if any two cells differ in it; another option (a schedule, the
+    size of the meta set) only if two cells of the same setting and seed do, since its default may
+    depend on the data.
+    """
+    groups: dict[tuple[str, ...], list[Config]] = {}
+    for flat in flats:
+        where = tuple(_text(flat.get(key)) for key in sorted(OF_THE_SETTING | {"seed"}))
+        groups.setdefault(where, []).append(flat)
+    keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_OPTION)
+    return [
+        key
+        for key in keys
+        if any(
+            len({_text(flat.get(key)) for flat in group}) > 1
+            for group in ([flats] if key.startswith("method.") else groups.values())
+        )
+    ]
+
+
+def _label(flat: Config, varying: Sequence[str]) -> str:
+    options = [f"{key.removeprefix('method.')}={_text(flat.get(key))}" for key in varying]
+    return " ".join([flat["method.name"], *options])
+
+
+def _text(value: Any) -> str:
+    """Return a value as `--set` takes it: a bare word, a number, true, [80,100]."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,257 @@
+"""What a tracker shows of a grid: each run once, each point once.
+
+    experiment <grid>
+      run of the grid      tag curvetune.grid; the tables as note and as artifact
+        run of a method    tag curvetune.method; MA after each cell that was done
+          run of a cell    tag curvetune.cell_id; its config, history and result
+
+Every run carries in a tag what was sent to it (`SENT`), so that a new process goes on where the
+last one stopped. Points keep the time stamps of the history, so that a point that is sent again,
+since its tag was lost with the process, is the same point.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curvetune.report.cells import Cell, Grid, GridReader, Rows
+from curvetune.report.labels import setting_parts
+from curvetune.report.points import cell_params, history_points, ma_values, result_points
+from curvetune.report.sheet import markdown
+from curvetune.report.tables import ma_sheet, report_markdown
+from curvetune.store.cells import read_rows
+from curvetune.tracking.base import CELL_TAG, GRID_TAG, METHOD_TAG, Point, Run, RunSpec, Tracker
+
+SENT = "curvetune.sent"
+ERROR = "curvetune.error"
+SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
+SCHEMA_VERSION = "1"
+TABLE = "report.md"
+POINTS_AT_ONCE = 900  # MLflow takes 1,000 in a request, tags included
+NOTE_LENGTH = 7500  # MLflow cuts tags at 8,000 characters
+
+
+class GridSync:
+    """Keeps a tracker up to date with one grid, reading and sending only what is new."""
+
+    def __init__(self, storage: Path | str, grid: str, tracker: Tracker) -> None:
+        self._reader = GridReader(storage, grid)
+        self._tracker = tracker
+
+    def update(self, *, running: bool | None = None) -> None:
+        """Send what is new.
+
+        Args:
+            running: whether somebody runs the grid; unless given, whether a cell has had news.
+
+        Raises:
+            BackendError: the tracker cannot be reached.
+            ConfigError: the storage has no such grid.
+        """
+        grid = self._reader.read()
+        if running is None:
+            running = any(cell.state == "running" for cell in grid.cells)
+        top = self._tracker.run(_grid_spec(grid))
+        for label, cells in grid.methods().items():
+            method = self._tracker.run(_method_spec(grid, label, cells, top))
+            for cell in cells:
+                if cell.state != "waiting" or cell.activity is not None:
+                    self._cell(grid, cell, method, running=running)
+            self._mean_accuracy(method, cells, grid)
+            self._tracker.set_status(method, *_status_of_many(cells, running=running))
+        self._tracker.set_status(top, *_status_of_many(grid.cells, running=running))
+        self._tables(top, grid)
+
+    def _cell(self, grid: Grid, cell: Cell, parent: Run, *, running: bool) -> None:
+        spec = _cell_spec(grid, cell, parent)
+        run = self._tracker.run(spec)
+        if cell.result is None or _sent(run).get("done") != cell.finished:
+            self._cell_news(spec, run, cell)
+            run = self._tracker.run(spec)
+        if cell.error or run.tags.get(ERROR):
+            self._tracker.log(run, [], {ERROR: (cell.error or "")[:NOTE_LENGTH]})
+        self._tracker.set_status(run, *_status(cell, running=running))
+
+    def _cell_news(self, spec: RunSpec, run: Run, cell: Cell) -> None:
+        """Send the epochs that are new, and the result."""
+        sent = _sent(run)
+        histories = {"allocate": self._reader.cells.history(cell.cell_id)}
+        if cell.probe_id is not None:
+            probe = self._reader.curves.folder(cell.probe_id) / "history.jsonl"
+            histories = {"probe": read_rows(probe), **histories}
+        if _was_run_again(sent, cell, histories):
+            self._tracker.drop(run)
+            run, sent = self._tracker.run(spec), {}
+        for stage, rows in histories.items():
+            for part in _parts([row for row in rows if row["epoch"] > _last(sent, stage)]):
+                sent[stage] = {"epoch": part[-1]["epoch"], "loss": part[-1].get("loss")}
+                self._tracker.log(run, history_points(stage, part), _tag(sent))
+        if cell.result is not None:
+            sent["done"] = cell.finished
+            points = result_points(cell.result, histories["allocate"])
+            self._tracker.log(run, points, {**_provenance(cell.result), **_tag(sent)})
+
+    def _mean_accuracy(self, run: Run, cells: Sequence[Cell], grid: Grid) -> None:
+        """Send the MA after each cell that was done since; and where the grid itself changed."""
+        sent = _sent(run)
+        step, shown = sent.get("step", 0), sent.get("values", {})
+        done = sorted((c for c in cells if c.finished is not None), key=lambda c: c.finished or 0)
+        points: list[Point] = []
+        for k in range(step + 1, len(done) + 1):
+            values = ma_values(done[:k], grid.settings)
+            points += _changes(values, shown, k, done[k - 1])
+            step, shown = k, values
+        if done and (values := ma_values(done, grid.settings)) != shown:
+            step += 1
+            points += _changes(values, shown, step, done[-1])
+            shown = values
+        if points:
+            self._tracker.log(run, points, _tag({"step": step, "values": shown}))
+
+    def _tables(self, top: Run, grid: Grid) -> None:
+        """Keep the tables, as text that the tracker shows, if they have changed."""
+        text = report_markdown(grid)
+        sent = {"tables": hashlib.sha256(text.encode()).hexdigest()}
+        if _sent(top) != sent:
+            note = f"{markdown(ma_sheet(grid))}\n\n`{grid.command}`\n\nAll tables: {TABLE}"
+            self._tracker.write_text(top, TABLE, text)
+            self._tracker.log(top, [], {"mlflow.note.content": note[:NOTE_LENGTH], **_tag(sent)})
+
+
+def _grid_spec(grid: Grid) -> RunSpec:
+    return RunSpec(
+        experiment=grid.name,
+        key=(GRID_TAG, grid.name),
+        name=grid.name,
+        parent=None,
+        tags={
+            **SOURCE,
+            "curvetune.command": grid.command,
+            "curvetune.data_digest": grid.digest,
+            "curvetune.schema_version": SCHEMA_VERSION,
+        },
+        began=_began(grid.cells),
+    )
+
+
+def _method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
+    return RunSpec(
+        experiment=grid.name,
+        key=(METHOD_TAG, label),
+        name=label,
+        parent=parent.run_id,
+        tags=SOURCE,
+        began=_began(cells),
+    )
+
+
+def _cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
+    where = setting_parts(cell.setting, grid.settings)
+    return RunSpec(
+        experiment=grid.name,
+        key=(CELL_TAG, cell.cell_id),
+        name=", ".join([cell.label, *where, f"seed {cell.seed}"]),
+        parent=parent.run_id,
+        tags={
+            **SOURCE,
+            "curvetune.label": cell.label,
+            "curvetune.probe_id": cell.probe_id or "",
+            "curvetune.data_digest": grid.digest,
+        },
+        params=cell_params(cell.config),
+        began=_began([cell]),
+    )
+
+
+def _provenance(result: Mapping[str, Any]) -> dict[str, str]:
+    tags = {
+        "curvetune.device": str(result.get("device", "")),
+        "curvetune.versions": json.dumps(result.get("versions", {})),
+    }
+    if result.get("commit"):
+        tags["mlflow.source.git.commit"] = str(result["commit"])
+    return tags
+
+
+def _was_run_again(sent: Mapping[str, Any], cell: Cell, histories: Mapping[str, Rows]) -> bool:
+    """Say whether the run shows numbers that are no longer those of the storage.
+
+    A cell that goes on from its checkpoint repeats some epochs at another time, but with the same
+    numbers: their points are the old ones.
+    """
+    if sent.get("done") not in (None, cell.finished):
+        return True
+    return any(
+        row["epoch"] == sent[stage]["epoch"] and row.get("loss") != sent[stage]["loss"]
+        for stage, rows in histories.items()
+        if stage in sent
+        for row in rows
+    )
+
+
+def _status(cell: Cell, *, running: bool) -> tuple[str, float | None]:
+    """Return MLflow's word for a cell, and when it ended."""
+    if cell.state == "done":
+        return "FINISHED", cell.finished
+    if cell.state == "failed":
+        return "FAILED", None
+    if cell.state == "running" and running:
+        return "RUNNING", None
+    return "KILLED", cell.activity.news if cell.activity is not None else None
+
+
+def _status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float | None]:
+    """Return MLflow's word for a method or a grid, and when it ended."""
+    states = {cell.state for cell in cells}
+    if states == {"done"}:
+        return "FINISHED", max(cell.finished or 0.0 for cell in cells)
+    if running:
+        return "RUNNING", None
+    return ("FAILED" if "failed" in states else "KILLED"), None
+
+
+def _began(cells: Sequence[Cell]) -> float:
+    """Return when the first of `cells` began, in Unix seconds; 0 if none has."""
+    times = [
+        (cell.finished or 0.0) - (cell.seconds or 0.0)
+        if cell.activity is None
+        else cell.activity.began
+        for cell in cells
+        if cell.result is not None or cell.activity is not None
+    ]
+    return min(times, default=0.0)
+
+
+def _changes(
+    values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, cell: Cell
+) -> list[Point]:
+    """Return a point for each value; for one that is no longer known, NaN."""
+    known = {
+        key: math.nan if value is None else value
+        for key, value in values.items()
+        if value is not None or shown.get(key) is not None
+    }
+    return [Point(key, value, step, cell.finished or 0.0) for key, value in known.items()]
+
+
+def _sent(run: Run) -> dict[str, Any]:
+    sent: dict[str, Any] = json.loads(run.tags.get(SENT) or "{}")
+    return sent
+
+
+def _tag(sent: Mapping[str, Any]) -> dict[str, str]:
+    return {SENT: json.dumps(sent)}
+
+
+def _last(sent: Mapping[str, Any], stage: str) -> int:
+    return int(sent[stage]["epoch"]) if stage in sent else -1
+
+
+def _parts(rows: Rows) -> Iterator[Rows]:
+    """Yield `rows` in parts whose points fit into one request."""
+    size = POINTS_AT_ONCE // max((len(row) for row in rows), default=1)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

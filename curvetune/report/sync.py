@@ -1,0 +1,130 @@
+"""Keeps MLflow up to date with the storage: once, or from a thread while a grid runs.
+
+Training must not notice MLflow: neither its import (2 s), nor that it is slow, nor that it is down.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from curvetune.errors import BackendError
+from curvetune.report.projection import GridSync
+from curvetune.tracking.base import Tracker, is_remote, resolve_uri, shown
+
+EVERY_S = 5.0  # between two syncs
+LONGEST_S = 60.0  # between two tries while MLflow is down
+# How long the end of a grid waits for the last sync. A database in the storage is not "down", but
+# may have a whole grid to take in (2,000 to 10,000 points per second); the next command goes on.
+REMOTE_END_S = 10.0
+LOCAL_END_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+def sync(storage: Path | str, grid: str, tracker: Tracker) -> None:
+    """Bring `tracker` up to date with a grid; doing it again adds nothing.
+
+    Raises:
+        BackendError: the tracker cannot be reached.
+        ConfigError: the storage has no such grid.
+    """
+    GridSync(storage, grid, tracker).update()
+
+
+class TrackerThread:
+    """Syncs a grid to MLflow while the block that it opens runs, and once more at its end."""
+
+    def __init__(
+        self,
+        storage: Path | str,
+        grid: str,
+        tracking_uri: str | None = None,
+        *,
+        every_s: float = EVERY_S,
+        end_s: float | None = None,
+        connect: Callable[[], Tracker] | None = None,
+    ) -> None:
+        """Sync `grid` of `storage` to `tracking_uri`, else $MLFLOW_TRACKING_URI, else the storage.
+
+        Args:
+            end_s: how long the end may wait; REMOTE_END_S or LOCAL_END_S unless given.
+            connect: makes another tracker than MLflow's.
+
+        Raises:
+            ConfigError: the address is MLflow's file store.
+        """
+        self._storage = storage
+        self._grid = grid
+        self._uri = resolve_uri(storage, tracking_uri)
+        self._every_s = every_s
+        self._end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
+        self._connect = connect or self._mlflow
+        self._sync: GridSync | None = None
+        self._problem: str | None = "not tried yet"
+        self._told: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(self._end_s)
+        problem = self._problem
+        if self._thread.is_alive():
+            problem = f"MLflow at {shown(self._uri)}: not up to date after {self._end_s:g} s"
+        if problem is not None:
+            logger.warning(
+                "%s. All results are in %s, but not in MLflow: run the same command again to bring "
+                "it up to date (what is done is not run again)",
+                problem,
+                self._storage,
+            )
+
+    def _run(self) -> None:
+        delay = self._every_s
+        while True:
+            stopping = self._stop.is_set()  # before the last sync, not after it
+            self._try(running=not stopping)
+            if stopping:
+                return
+            delay = self._every_s if self._problem is None else min(2 * delay, LONGEST_S)
+            self._stop.wait(delay)
+
+    def _try(self, *, running: bool) -> None:
+        """Sync; tell once what is wrong, and start afresh next time."""
+        try:
+            if self._sync is None:
+                self._sync = GridSync(self._storage, self._grid, self._connect())
+            self._sync.update(running=running)
+        except BackendError as error:
+            self._failed(str(error))
+        except Exception as error:
+            self._failed(repr(error))
+            logger.debug("a sync failed", exc_info=True)
+        else:
+            if self._told and self._problem is not None:
+                logger.warning("MLflow at %s is up to date again", shown(self._uri))
+            self._problem = None
+
+    def _mlflow(self) -> Tracker:
+        from curvetune.tracking.mlflow import MlflowTracker
+
+        return MlflowTracker(self._uri, self._storage)
+
+    def _failed(self, problem: str) -> None:
+        self._sync = None
+        self._problem = problem
+        if problem not in self._told and not self._stop.is_set():
+            self._told.add(problem)
+            logger.warning("%s. The grid goes on, and MLflow is tried again.", problem)

@@ -1,0 +1,133 @@
+"""What a tracker owes the code that keeps it up to date (report/sync.py), and where it is.
+
+Nothing here imports MLflow, which takes two seconds.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from curvetune.errors import ConfigError
+
+# The tag that a run is found by: of the run of a grid, of a method, of a cell.
+GRID_TAG = "curvetune.grid"
+METHOD_TAG = "curvetune.method"
+CELL_TAG = "curvetune.cell_id"
+KEY_TAGS = (GRID_TAG, METHOD_TAG, CELL_TAG)
+
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric. The time stamp is the original's: a replay then adds nothing."""
+
+    key: str
+    value: float
+    step: int
+    time: float  # Unix seconds
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run as it should be."""
+
+    experiment: str
+    key: tuple[str, str]  # the tag that it is found by, and its value
+    name: str
+    parent: str | None  # id of a run
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    began: float = 0.0  # Unix seconds
+
+
+@dataclass
+class Run:
+    """A run as the tracker has it."""
+
+    run_id: str
+    status: str
+    tags: dict[str, str]
+    params: dict[str, str] = field(default_factory=dict)
+
+
+class Tracker(Protocol):
+    """Shows runs and metrics. Every member raises BackendError where it cannot be reached."""
+
+    def run(self, spec: RunSpec) -> Run:
+        """Find the run of `spec`, or make it; set the tags and params that it lacks."""
+        ...
+
+    def log(self, run: Run, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Add `points` to a run and then set `tags`: what a tag says of them is never too much."""
+        ...
+
+    def set_status(self, run: Run, status: str, ended: float | None) -> None:
+        """Make a run RUNNING again, or let it have ended as FINISHED, FAILED or KILLED."""
+        ...
+
+    def write_text(self, run: Run, name: str, text: str) -> None:
+        """Keep `text` as the file `name` of a run."""
+        ...
+
+    def drop(self, run: Run) -> None:
+        """Forget a run that shows what is no longer true."""
+        ...
+
+
+class NullTracker:
+    """Shows nothing."""
+
+    def run(self, spec: RunSpec) -> Run:
+        """Return a run that nobody will see."""
+        return Run("", "RUNNING", dict(spec.tags))
+
+    def log(self, run: Run, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+    def set_status(self, run: Run, status: str, ended: float | None) -> None:
+        """Do nothing."""
+
+    def write_text(self, run: Run, name: str, text: str) -> None:
+        """Do nothing."""
+
+    def drop(self, run: Run) -> None:
+        """Do nothing."""
+
+
+def resolve_uri(storage: Path | str, uri: str | None) -> str:
+    """Return where MLflow keeps its runs: `uri`, else $MLFLOW_TRACKING_URI, else the storage.
+
+    Raises:
+        ConfigError: it is a folder, which MLflow no longer supports.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(storage)
+    if uri != "databricks" and urlsplit(uri).scheme in ("", "file"):
+        raise ConfigError(
+            f"--tracking-uri {uri}: MLflow's file store is not supported; give a server "
+            f"(http://host:5000) or a database (sqlite:///{Path(uri).absolute()}.db), or leave it "
+            f"out (and unset MLFLOW_TRACKING_URI) for {DATABASE} in the storage"
+        )
+    return uri
+
+
+def default_uri(storage: Path | str) -> str:
+    """Return the database in the storage, which can be deleted and is then rebuilt."""
+    return f"sqlite:///{Path(storage).absolute() / DATABASE}"
+
+
+def is_remote(uri: str) -> bool:
+    """Say whether `uri` is a server, which may be down, and keeps artifacts by itself."""
+    return not uri.startswith("sqlite:")
+
+
+def shown(uri: str) -> str:
+    """Return `uri` without a password, for messages."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(parts.netloc, f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}")
