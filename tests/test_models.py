@@ -93,8 +93,8 @@ def test_curvenet_starts_with_weights_of_one() -> None:
 def test_curvenets_weights_stay_between_the_floor_and_one_above_it() -> None:
     net = models.CurveNet(20, 10, generator=torch.Generator().manual_seed(0))
     weights = net(1e4 * torch.randn(500, 20), torch.randint(10, (500,))).detach()
-    assert float(weights.min()) >= 0.02
-    assert float(weights.max()) <= 1.02
+    assert float(weights.min()) >= 0.02 - 1e-6
+    assert float(weights.max()) <= 1.02 + 1e-6
 
 
 def test_curvenet_of_the_papers_text_has_two_layers_after_the_sum_and_no_floor() -> None:
