@@ -17,6 +17,7 @@ import argparse
 from typing import Any
 
 import higher
+import numpy as np
 import torch
 import torch.nn.functional as F
 from timing import append, quartiles, ratios
@@ -26,6 +27,8 @@ from torch.func import functional_call
 from curvetune import models
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, CurveNetConfig
+from curvetune.data.resident import ResidentSet
+from curvetune.data.source import Dataset, Images
 from curvetune.meta import weight_gradient
 from curvetune.methods import Parts, curvenet
 from curvetune.train.engine import prepare
@@ -46,6 +49,14 @@ def new_model(device: torch.device) -> nn.Module:
     """Return the same ResNet-32 every time."""
     model = models.build("resnet32", 10, generator=torch.Generator().manual_seed(0))
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def random_set(device: torch.device) -> ResidentSet:
+    """Return a training set that a builder may look at; the steps get their batches directly."""
+    pixels = np.zeros((BATCH, 3, 32, 32), np.uint8)
+    images = Images(pixels, random_batch(1, torch.device("cpu")).y.numpy())
+    facts = Dataset("random", images, images, ("",) * 10, (0.0,) * 3, (1.0,) * 3, 4, True)
+    return ResidentSet(images.x, images.y, facts, device)
 
 
 def double_backward(
@@ -114,12 +125,14 @@ def allocating_step(skip_layers: int, device: torch.device) -> Any:
     """Return CurveNet in the release profile, with one step of momentum behind it."""
     generator = torch.Generator().manual_seed(3)
     parts = Parts(
-        new_model=lambda: new_model(device),
+        new_model=lambda _: new_model(device),
         recipe=AllocateConfig(warmup=0),
         first_drop=80,
         y=random_batch(1, device).y,
         num_classes=10,
+        train=random_set(device),
         generator=torch.Generator().manual_seed(0),
+        draws=torch.Generator(device).manual_seed(0),
         curves=torch.rand(BATCH, EPOCHS, generator=generator).to(device),
     )
     method = curvenet.build(CurveNetConfig(skip_layers=skip_layers), parts)

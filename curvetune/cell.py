@@ -5,7 +5,6 @@ A trial of Ray Tune and a benchmark on a machine with nothing but PyTorch call t
 
 import logging
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from curvetune import methods, models
-from curvetune.config import CellConfig, CurveNetConfig, WeightNetConfig
+from curvetune.config import (
+    CellConfig,
+    CurveNetConfig,
+    HalfConfig,
+    MetaSetConfig,
+    NoiseRateConfig,
+)
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
+from curvetune.methods.cross_entropy import Subset
 from curvetune.methods.curvenet import kept, low_loss_samples
+from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.curves import MODEL
 from curvetune.store.files import folder_of, load_arrays, save_arrays, write_json
-from curvetune.train.checkpoint import Checkpoint, save_state
+from curvetune.train.checkpoint import Checkpoint, load_state, save_state
 from curvetune.train.engine import prepare
 from curvetune.train.fit import Loop, Samples, fit
 from curvetune.train.metrics import Evaluation, evaluate, three_accuracies, weight_gap
@@ -137,18 +145,19 @@ class _Run:
         self.on_event = on_event
         self.split = load_split(cell, digest, dataset, storage)
         test = self.split.test
+        self.noise_rate: float | None = None  # that the method is told, if it asks
         self.train = self._resident(self.split.train, self.split.y)
         self.test = ResidentSet(dataset.test.x[test], dataset.test.y[test], dataset, device)
 
     def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, float]:
         """Return the curves, (N, T), stored or from a probe, and the seconds of that probe."""
-        probe_id = self.cell.probe_id(self.digest)
-        if probe_id is None:
+        probe_id, recipe = self.cell.probe_id(self.digest), self.cell.probe_recipe
+        if probe_id is None or recipe is None:
             return None, 0.0
         curves, seconds = self._stored(probe_id, read), 0.0
         if curves is None:
             curves = run_probe(
-                self.cell.probe,
+                recipe,
                 self._new_model("probe.model"),
                 self.train,
                 torch_stream(self.cell.seed, "probe.train", self.device),
@@ -157,6 +166,7 @@ class _Run:
                 info={"identity": self.cell.probe_identity(self.digest)} | provenance(self.device),
                 checkpoint_every=self.checkpoint_every,
                 on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
+                subset=self._half() if isinstance(recipe, HalfConfig) else None,
             )
             seconds = CurveStore(self.storage).manifest(probe_id)["seconds"]
         self.on_event({"stage": "stored", "probe_id": probe_id})
@@ -166,14 +176,21 @@ class _Run:
         """Run the final training; return its loop, with history and values, and the classifier."""
         cell, device = self.cell, self.device
         on_device = None if curves is None else torch.tensor(curves, device=device)
+        meta = self._meta_set(on_device)
+        self.noise_rate = self._noise_rate(curves)
         parts = Parts(
-            new_model=partial(self._new_model, "model"),
+            new_model=lambda k: self._new_model("model" if k == 0 else f"model.{k}"),
             recipe=cell.allocate,
             first_drop=cell.allocate.first_drop,
             y=torch.tensor(self.split.y, device=device),
             num_classes=self.dataset.num_classes,
+            train=self.train,
             generator=torch_stream(cell.seed, "method"),
+            draws=torch_stream(cell.seed, "method.draws", device),
+            meta=meta,
+            noise_rate=self.noise_rate or 0.0,
             curves=on_device,
+            pretrained=self._pretrained,
         )
         method = methods.build(cell.method, parts)
         loop = Loop(
@@ -182,12 +199,12 @@ class _Run:
             streams={name: torch_stream(cell.seed, name, device) for name in ("train", "meta")},
             checkpoint=Checkpoint(folder / "checkpoint.safetensors", self.checkpoint_every),
             history=folder / "history.jsonl",
-            meta=self._meta_set(on_device),
+            meta=meta,
             describe=self._describe,
             evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
             on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
         )
-        if isinstance(cell.method, WeightNetConfig):
+        if isinstance(cell.method, MetaSetConfig):
             loop.meta_batch_size = cell.method.meta_batch_size
         fit(method, loop)
         return loop, method.model
@@ -201,6 +218,7 @@ class _Run:
             **three_accuracies([row["accuracy"] for row in rows]),
             "per_class_accuracy": final.per_class,
             "weight_gap": rows[-1].get("weight_gap"),
+            "noise_rate_used": self.noise_rate,
             "num_samples": len(self.train),
             "seconds": seconds,
             "finished": rows[-1]["time"],
@@ -216,6 +234,31 @@ class _Run:
         except CorruptError as error:
             logger.warning("probe %s is recomputed: %s", probe_id, error)
             return None
+
+    def _noise_rate(self, curves: Curves | None) -> float | None:
+        """Return the share of wrong labels that the method is told; None if it does not ask."""
+        method = self.cell.method
+        if not isinstance(method, NoiseRateConfig):
+            return None
+        if method.noise_rate_estimate == "auto":
+            assert curves is not None
+            return estimate_noise_rate(curves, self.split.y)
+        if method.noise_rate_estimate == "given":
+            return self.cell.bias.noise_rate
+        return method.noise_rate_estimate
+
+    def _half(self) -> Subset:
+        """Return a random half of the training set, the same for every recipe."""
+        order = torch.randperm(len(self.train), generator=torch_stream(self.cell.seed, "half"))
+        half = order[: len(order) // 2].sort().values.to(self.device)
+        return Subset(half, torch_stream(self.cell.seed, "probe.half", self.device))
+
+    def _pretrained(self) -> nn.Module:
+        """Return the probe's classifier."""
+        folder = CurveStore(self.storage).folder(self.cell.probe_id(self.digest) or "")
+        model = self._new_model("probe.model")
+        model.load_state_dict(load_state(folder / MODEL)["model"])
+        return model
 
     def _meta_set(self, curves: Tensor | None) -> ResidentSet | None:
         """Return where the method's meta batches come from: clean images, or low-loss samples."""

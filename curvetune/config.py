@@ -7,11 +7,42 @@ here, so that `identity` can hash all of it.
 Defaults are the release profile: the details of the paper's released code (docs/reproduction.md).
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from curvetune.fingerprint import fingerprint
+from curvetune.sections.base import Section
+from curvetune.sections.losses import CrossEntropyConfig
+from curvetune.sections.method import MetaSetConfig, MethodConfig, NoiseRateConfig
+from curvetune.sections.reweighting import CurveNetConfig, MWNetNoiseConfig, WeightNetConfig
+from curvetune.sections.training import (
+    AllocateConfig,
+    HalfConfig,
+    ProbeConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "METHOD_SECTIONS",
+    "AllocateConfig",
+    "AnyMethod",
+    "BiasConfig",
+    "CellConfig",
+    "CrossEntropyConfig",
+    "CurveNetConfig",
+    "DataConfig",
+    "HalfConfig",
+    "MWNetNoiseConfig",
+    "MetaSetConfig",
+    "MethodConfig",
+    "ModelConfig",
+    "NoiseRateConfig",
+    "ProbeConfig",
+    "Section",
+    "TrainingConfig",
+    "WeightNetConfig",
+]
 
 # Bumped by hand when a change of the code moves the numbers of a stage.
 SPLIT_VERSION = 1
@@ -19,16 +50,10 @@ PROBE_VERSION = 1
 CELL_VERSION = 1
 
 DataName = Literal["digits", "cifar10", "cifar100"]
-NoiseKind = Literal["symmetric", "uniform", "uniform_prop", "flip", "flip2"]
+NoiseKind = Literal["symmetric", "uniform", "uniform_prop", "flip", "flip2", "real"]
 
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
 META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataConfig(Section):
@@ -36,7 +61,7 @@ class DataConfig(Section):
 
     name: DataName = "digits"
     meta_per_class: Annotated[
-        int, Field(ge=1, description="Clean images of each class set aside as the meta set.")
+        int, Field(ge=0, description="Clean images of each class set aside as the meta set.")
     ] = 10
     per_class_limit: Annotated[
         int | None, Field(ge=1, description="Training images per class before the imbalance.")
@@ -61,12 +86,21 @@ class BiasConfig(Section):
     imbalance: Annotated[
         float, Field(ge=1, description="Size of the largest class over the smallest.")
     ] = 1.0
-    noise: Annotated[NoiseKind, Field(description="Which wrong labels: bias/noise.py.")] = (
-        "uniform_prop"
-    )
+    noise: Annotated[
+        NoiseKind, Field(description="Which wrong labels: bias/noise.py; real: those of the data.")
+    ] = "uniform_prop"
     noise_rate: Annotated[
         float, Field(ge=0, lt=1, description="Probability p of the noise kind.")
     ] = 0.0
+
+    @model_validator(mode="after")
+    def _real_noise_is_not_added(self) -> Self:
+        if self.noise == "real" and self.noise_rate:
+            raise ValueError(
+                f"noise=real adds no wrong label to those that the data has, so noise_rate="
+                f"{self.noise_rate:g} means nothing; leave it at 0"
+            )
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the biased set: without noise, its kind decides nothing."""
@@ -83,184 +117,11 @@ class ModelConfig(Section):
     ] = "normal"
 
 
-class TrainingConfig(Section):
-    """SGD with momentum: what the probe and every final training have in common."""
-
-    epochs: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov=True needs momentum > 0, got momentum=0")
-        return self
-
-
-class ProbeConfig(TrainingConfig):
-    """The probing run, which records one loss per sample and epoch (methods.md 4.1)."""
-
-    epochs: Annotated[int, Field(ge=2, description="Length of the recorded curve, T.")] = 300
-    cyclic_start: Annotated[
-        int, Field(ge=0, description="First epoch of the square-wave learning rate.")
-    ] = 120
-    cyclic_batch_size: Annotated[int, Field(ge=1)] = 16
-    cyclic_high: Annotated[float, Field(gt=0)] = 0.01
-    cyclic_low: Annotated[float, Field(gt=0)] = 0.001
-    half_period: Annotated[
-        int, Field(ge=1, description="Epochs at each level of the square wave.")
-    ] = 15
-
-    def lr_at(self, epoch: int) -> float:
-        """Return the learning rate of `epoch`: constant, then high and low in turn."""
-        if epoch < self.cyclic_start:
-            return self.lr
-        block = (epoch - self.cyclic_start) // self.half_period
-        return self.cyclic_high if block % 2 == 0 else self.cyclic_low
-
-    def batch_size_at(self, epoch: int) -> int:
-        """Return the batch size of `epoch`."""
-        return self.batch_size if epoch < self.cyclic_start else self.cyclic_batch_size
-
-
-class AllocateConfig(TrainingConfig):
-    """The final training, the same for every method (methods.md 4.4)."""
-
-    warmup: Annotated[int, Field(ge=0, description="Epochs of linear warm-up.")] = 5
-    milestones: Annotated[
-        tuple[int, ...], Field(description="Epochs at which the learning rate drops.")
-    ] = (80, 100)
-    gamma: Annotated[float, Field(gt=0, le=1, description="Factor of each drop.")] = 0.1
-
-    @model_validator(mode="after")
-    def _milestones_rise(self) -> Self:
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise, got {list(self.milestones)}")
-        return self
-
-    def lr_at(self, epoch: int) -> float:
-        """Return the learning rate of `epoch`: linear warm-up, then a step at each milestone."""
-        drops = sum(epoch >= milestone for milestone in self.milestones)
-        warm = (epoch + 1) / self.warmup if epoch < self.warmup else 1.0
-        return float(self.lr * warm * self.gamma**drops)
-
-    def batch_size_at(self, epoch: int) -> int:
-        """Return the batch size of `epoch`: always the same."""
-        return self.batch_size
-
-    @property
-    def first_drop(self) -> int:
-        """The first epoch after the learning rate dropped; `epochs` if it never does."""
-        return min([*self.milestones, self.epochs])
-
-
-class MethodConfig(Section):
-    """What every method's section states about it; facts, not options."""
-
-    source: ClassVar[str]
-    cost: ClassVar[str] = "1"  # training time relative to cross entropy, the probe apart
-    needs_probe: ClassVar[bool] = False
-    needs_noise_rate: ClassVar[bool] = False
-
-    @property
-    def meta_set(self) -> Literal["clean", "low_loss"] | None:
-        """Where the method's meta batches come from; None if it takes none."""
-        return None
-
-
-class CrossEntropyConfig(MethodConfig):
-    """Cross entropy on the given labels: the baseline."""
-
-    source = "methods.md 6.1"
-    name: Literal["cross-entropy"] = "cross-entropy"
-
-
-class WeightNetConfig(MethodConfig):
-    """Options common to methods that learn a network of sample weights from a meta set."""
-
-    cost = "3.5"  # docs/performance.md
-    weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 1e-4
-    meta_batch_size: Annotated[int, Field(ge=1)] = 128
-    skip_layers: Annotated[
-        int, Field(ge=0, le=3, description="Stages frozen in the virtual step, SL.")
-    ] = 0
-
-    @property
-    def meta_set(self) -> Literal["clean", "low_loss"] | None:
-        """The clean set."""
-        return "clean"
-
-
-class MWNetNoiseConfig(WeightNetConfig):
-    """Meta-Weight-Net as published for label noise: weight = MLP(current loss)."""
-
-    source = "Shu et al., NeurIPS 2019 (repository meta-weight-net)"
-    name: Literal["mw-net-noise"] = "mw-net-noise"
-    hidden: Annotated[int, Field(ge=1, description="Width of the hidden layer.")] = 100
-    virtual_step: Literal["sgd", "optimizer"] = "sgd"
-
-
-class CurveNetConfig(WeightNetConfig):
-    """CurveNet: weight = network(loss curve of the probe, class)."""
-
-    source = "Jiang et al., AAAI 2022"
-    cost = "2"  # 80 of 200 epochs learn weights, at 3.5
-    needs_probe = True
-
-    name: Literal["curvenet"] = "curvenet"
-    embedding_dim: Annotated[
-        int, Field(ge=1, description="Width of the curve's features and of the class embedding, P.")
-    ] = 64
-    removed_losses: Annotated[
-        int, Field(ge=0, description="First losses dropped from the curve, S.")
-    ] = 5
-    drop_last: Annotated[
-        bool, Field(description="Drop the last loss too, as the released slice [5:299] does.")
-    ] = True
-    normalise: Annotated[
-        Literal["mean", "mean_std"], Field(description="Of the curves, per class and epoch.")
-    ] = "mean"
-    embedding_scale: Annotated[
-        float, Field(gt=0, description="The released code adds the class embedding twice.")
-    ] = 2.0
-    head_layers: Annotated[Literal[2, 3], Field(description="Layers after the sum.")] = 3
-    floor: Annotated[float, Field(ge=0, lt=1, description="Least weight.")] = 0.02
-    last_bias: Annotated[float, Field(description="Initial bias of the last layer.")] = 4.5
-    virtual_step: Annotated[
-        Literal["sgd", "optimizer"],
-        Field(description="sgd: Eq. 11; optimizer: with momentum and weight decay, as released."),
-    ] = "optimizer"
-    late_weights: Annotated[
-        Literal["last", "frozen"],
-        Field(description="After the first drop: each sample's last weight, or the frozen net's."),
-    ] = "last"
-    meta: Annotated[
-        Literal["clean", "low_loss"],
-        Field(description="low_loss: samples with the lowest probe loss stand in for clean data."),
-    ] = "clean"
-    low_loss_per_class: Annotated[int, Field(ge=1)] = 10
-    drw: Annotated[
-        bool, Field(description="Deferred re-weighting by class after the first drop.")
-    ] = False
-    drw_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
-
-    @property
-    def meta_set(self) -> Literal["clean", "low_loss"] | None:
-        """The clean set, or the low-loss samples that stand in for it."""
-        return self.meta
-
-
-AnyMethod = Annotated[
-    CrossEntropyConfig | MWNetNoiseConfig | CurveNetConfig, Field(discriminator="name")
-]
+# Every method's section; its `name` picks it.
+_Method = CrossEntropyConfig | MWNetNoiseConfig | CurveNetConfig
+AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {
-    "cross-entropy": CrossEntropyConfig,
-    "mw-net-noise": MWNetNoiseConfig,
-    "curvenet": CurveNetConfig,
+    section.model_fields["name"].default: section for section in get_args(_Method)
 }
 
 
@@ -287,6 +148,36 @@ class CellConfig(Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _the_method_gets_what_it_needs(self) -> Self:
+        method = self.method
+        if method.meta_set == "clean" and self.data.meta_per_class == 0:
+            instead = ", or method.meta=low_loss" if isinstance(method, CurveNetConfig) else ""
+            raise ValueError(
+                f"{method.name} needs a clean set and data.meta_per_class=0 sets none aside; "
+                f"allowed is at least 1: --set meta_per_class=10{instead}"
+            )
+        if (
+            isinstance(method, NoiseRateConfig)
+            and method.noise_rate_estimate == "given"
+            and self.bias.noise == "real"
+        ):
+            raise ValueError(
+                f"{method.name} needs the noise rate, and nobody knows that of real noise; give "
+                f"it with --set noise_rate_estimate=0.2, or have it estimated from a probe with "
+                f"--set noise_rate_estimate=auto"
+            )
+        if method.recipe == "native" and method.native is None:
+            raise ValueError(
+                f"{method.name} has no published recipe that fits; leave method.recipe=default"
+            )
+        return self
+
+    @property
+    def probe_recipe(self) -> TrainingConfig | None:
+        """The recipe of the method's probe, None if it has none."""
+        return self.method.probe_recipe(self.probe, self.allocate)
+
     def split_identity(self, digest: str) -> dict[str, Any]:
         """Return what decides the split: the data's content `digest`, the bias and the seed."""
         return {
@@ -298,11 +189,12 @@ class CellConfig(Section):
 
     def probe_identity(self, digest: str) -> dict[str, Any]:
         """Return what decides the curves: the split, the model and the probing run."""
+        assert self.probe_recipe is not None, f"{self.method.name} has no probe"
         return {
             "version": PROBE_VERSION,
             "split": self.split_identity(digest),
-            "model": self.model.model_dump(),
-            "probe": self.probe.model_dump(),
+            "model": self.model.identity(),
+            "probe": self.probe_recipe.identity(),
         }
 
     def cell_identity(self, digest: str) -> dict[str, Any]:
@@ -310,10 +202,10 @@ class CellConfig(Section):
         return {
             "version": CELL_VERSION,
             "split": self.split_identity(digest),
-            "model": self.model.model_dump(),
-            "probe": self.probe.model_dump() if self.method.needs_probe else None,
-            "allocate": self.allocate.model_dump(mode="json"),
-            "method": self.method.model_dump(),
+            "model": self.model.identity(),
+            "probe": self.probe_recipe.identity() if self.probe_recipe else None,
+            "allocate": self.allocate.identity(),
+            "method": self.method.identity(),
         }
 
     def split_id(self, digest: str) -> str:
@@ -322,7 +214,7 @@ class CellConfig(Section):
 
     def probe_id(self, digest: str) -> str | None:
         """Return the address of the probe, or None if the method needs none."""
-        return fingerprint(self.probe_identity(digest)) if self.method.needs_probe else None
+        return fingerprint(self.probe_identity(digest)) if self.probe_recipe else None
 
     def cell_id(self, digest: str) -> str:
         """Return the address of the result."""

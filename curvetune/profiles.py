@@ -34,6 +34,16 @@ def apply_profile(cell: CellConfig, name: str) -> CellConfig:
     return CellConfig.model_validate(changed.model_dump())
 
 
+def native_recipe(cell: CellConfig) -> CellConfig:
+    """Return `cell` with the method's published recipe, if it asks for that (`recipe: native`)."""
+    method = cell.method
+    if method.recipe == "default":
+        return cell
+    assert method.native is not None, "the config refuses a method without one"
+    options = method.model_copy(update=method.native_options)
+    return cell.model_copy(update={"allocate": method.native, "method": options})
+
+
 def _paper(cell: CellConfig) -> CellConfig:
     method = cell.method
     if isinstance(method, CurveNetConfig):

@@ -52,6 +52,10 @@ class Recorder:
             "meta_loss": torch.tensor(float(len(batch.y))),
         }
 
+    @property
+    def state(self) -> Any:
+        return self
+
     def state_dict(self) -> dict[str, Any]:
         return {"seen": copy.deepcopy(self.seen)}
 

@@ -7,6 +7,7 @@ Every kind keeps a label with probability 1 - p and else draws another from its 
     uniform_prop  any class, in proportion to its size (CurveNet-V1)
     flip          one other class, the same in every run (MW-Net)
     flip2         two other classes, p / 2 each, the same in every run (MW-Net)
+    real          none: the data's own labels are taken to be noisy, at a rate that nobody knows
 
 With imbalance these are different benchmarks: docs/reproduction.md.
 """
@@ -101,10 +102,15 @@ def _to_fixed_targets(num_classes: int, num_targets: int) -> Matrix:
     return matrix
 
 
+def _real(num_classes: int, counts: Counts | None) -> Matrix:
+    return np.eye(num_classes)
+
+
 NOISES: dict[str, Callable[[int, Counts | None], Matrix]] = {
     "symmetric": _symmetric,
     "uniform": _uniform,
     "uniform_prop": _uniform_prop,
     "flip": _flip,
     "flip2": _flip2,
+    "real": _real,
 }

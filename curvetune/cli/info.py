@@ -70,7 +70,7 @@ def describe(name: str) -> dict[str, Any]:
         "name": name,
         "description": (section.__doc__ or "").partition("\n")[0],
         "source": section.source,
-        "needs_probe": section.needs_probe,
+        "needs_probe": section().needs_probe,
         "needs_meta_set": section().meta_set is not None,
         "needs_noise_rate": section.needs_noise_rate,
         "cost": section.cost,
@@ -81,7 +81,7 @@ def needs(method: dict[str, Any]) -> str:
     """Return in words what a method needs beside the training set."""
     words = {
         "needs_probe": "probe",
-        "needs_meta_set": "meta set",
+        "needs_meta_set": "clean set",
         "needs_noise_rate": "noise rate",
     }
     return ", ".join(word for key, word in words.items() if method[key]) or "–"

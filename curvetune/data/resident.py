@@ -48,16 +48,24 @@ class ResidentSet:
         return len(self._y)
 
     def batches(
-        self, batch_size: int, generator: torch.Generator, *, augment: bool = True
+        self,
+        batch_size: int,
+        generator: torch.Generator,
+        *,
+        augment: bool = True,
+        order: Tensor | None = None,
     ) -> Iterator[Batch]:
-        """Yield every sample once, in random order; the last batch may be smaller."""
+        """Yield every sample once, in random order; the last batch may be smaller.
+
+        Args:
+            order: indices of the samples to yield instead, in this order.
+        """
         device = self._y.device
-        order = torch.randperm(len(self), generator=generator, device=generator.device).to(device)
-        draws = None
-        if augment:
-            draws = draw(len(self), self._pad, self._flip, generator)
-            draws = Draws(*(values.to(device) for values in draws))
-        for start in range(0, len(self), batch_size):
+        if order is None:
+            order = torch.randperm(len(self), generator=generator, device=generator.device)
+            order = order.to(device)
+        draws = self._draws(len(order), generator) if augment else None
+        for start in range(0, len(order), batch_size):
             part = slice(start, start + batch_size)
             index = order[part]
             x = self._crop(index, draws, part) if draws is not None else self._images[index]
@@ -81,6 +89,15 @@ class ResidentSet:
         size = min(batch_size, len(self))
         while True:
             yield from islice(self.batches(size, generator), len(self) // size)
+
+    def view(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        """Return another augmented view of the indexed samples, (B, C, H, W)."""
+        x = self._crop(index, self._draws(len(index), generator), slice(None))
+        return normalise(x, self._mean, self._std)
+
+    def _draws(self, count: int, generator: torch.Generator) -> Draws:
+        draws = draw(count, self._pad, self._flip, generator)
+        return Draws(*(values.to(self._y.device) for values in draws))
 
     def _crop(self, index: Tensor, draws: Draws, part: slice) -> Tensor:
         top, left, mirrored = (values[part] for values in draws)

@@ -8,6 +8,39 @@ import torch
 from torch import Tensor, nn
 
 from curvetune.batch import Batch
+from curvetune.data.resident import ResidentSet
+
+
+class State:
+    """All of a method that training changes, by name, so that a resumed run ends bit for bit.
+
+    A part is a module, an optimizer, a generator, a tensor (read back in place) or another State.
+    """
+
+    def __init__(
+        self, **parts: "nn.Module | torch.optim.Optimizer | torch.Generator | Tensor | State"
+    ) -> None:
+        self._parts = parts
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values; tensors are shared, not copied."""
+        return {name: _read(part) for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for name, part in self._parts.items():
+            if isinstance(part, Tensor):
+                part.copy_(state[name])
+            elif isinstance(part, torch.Generator):
+                part.set_state(state[name].cpu())
+            else:
+                part.load_state_dict(state[name])
+
+
+def _read(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part
+    return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
 
 
 class Method(Protocol):
@@ -18,9 +51,15 @@ class Method(Protocol):
     """
 
     model: nn.Module  # what is evaluated
+    state: State
 
-    def start_epoch(self, epoch: int) -> None:
-        """Set what changes with the epoch, the learning rate first of all."""
+    def start_epoch(self, epoch: int) -> Tensor | None:
+        """Set what changes with the epoch, the learning rate first of all.
+
+        Returns:
+            The indices of the samples that the epoch visits, in order; None for every sample
+            once, in random order.
+        """
         ...
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
@@ -28,14 +67,6 @@ class Method(Protocol):
 
         Never an `.item()` in here: it would stall the GPU.
         """
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that a resumed run needs to end bit for bit where it would have."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
         ...
 
 
@@ -62,15 +93,33 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a builder may use; everything is on the training device."""
+    """What a builder may use; everything is on the training device.
 
-    new_model: Callable[[], nn.Module]  # a freshly initialised classifier
+    Args:
+        new_model: the k-th freshly initialised classifier; 0 is the one that all methods share.
+        first_drop: first epoch after the learning rate dropped.
+        y: (N,) given labels.
+        train: the biased set; `ordered` gives its images as they are, `view` augmented again.
+        generator: on the CPU, for initial values of extra networks.
+        draws: on the device, for what is random in a step; keep it in the method's `State`.
+        meta: the set that meta batches come from, if the method takes them.
+        noise_rate: known, given or estimated share of wrong labels; 0 if nobody asked for it.
+        curves: (N, T) losses of the probe, whole; NaN for samples that it never saw.
+        pretrained: a copy of the probe's classifier.
+    """
+
+    new_model: Callable[[int], nn.Module]
     recipe: Recipe
-    first_drop: int  # first epoch after the learning rate dropped
-    y: Tensor  # (N,) given labels
+    first_drop: int
+    y: Tensor
     num_classes: int
-    generator: torch.Generator  # on the CPU, for initial values of extra networks
-    curves: Tensor | None = None  # (N, T) losses of the probe, whole
+    train: ResidentSet
+    generator: torch.Generator
+    draws: torch.Generator
+    meta: ResidentSet | None = None
+    noise_rate: float = 0.0
+    curves: Tensor | None = None
+    pretrained: Callable[[], nn.Module] | None = None
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
@@ -88,6 +137,15 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def descend(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Take one step of each optimizer down the gradient of a 0-d loss."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def class_counts(y: Tensor, num_classes: int) -> Tensor:

@@ -4,8 +4,6 @@ Source: Jiang et al., "Delving into Sample Loss Curve to Embrace Noisy and Imbal
 2022, Eq. 7, 8, 11 and 12; details of the authors' released code in methods.md 4.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +14,7 @@ from curvetune.methods.base import (
     Method,
     Parts,
     Recipe,
+    State,
     class_counts,
     effective_number_weights,
     set_lr,
@@ -94,6 +93,12 @@ class CurveNetMethod:
         device = next(model.parameters()).device
         self._weights = torch.ones(num_samples, device=device)
         self._epoch = 0
+        self.state = State(
+            model=model,
+            optimizer=self._optimizer,
+            learner=learner.state,
+            weights=self._weights,
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate, which is also the virtual step's."""
@@ -118,22 +123,6 @@ class CurveNetMethod:
             weights = weights * self._class_weights[batch.y]
         weighted_step(passed, weights, self._optimizer)
         return metrics
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return both networks, both optimizers and the last weight of every sample."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "learner": self._learner.state_dict(),
-            "weights": self._weights,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._learner.load_state_dict(state["learner"])
-        self._weights.copy_(state["weights"])
 
 
 def build(config: CurveNetConfig, parts: Parts) -> Method:
@@ -162,7 +151,7 @@ def build(config: CurveNetConfig, parts: Parts) -> Method:
         counts = class_counts(parts.y, parts.num_classes)
         class_weights = effective_number_weights(counts, config.drw_beta)
     return CurveNetMethod(
-        parts.new_model(),
+        parts.new_model(0),
         parts.recipe,
         WeightLearner(net, weigh, config, virtual_step=config.virtual_step),
         num_samples=len(parts.y),

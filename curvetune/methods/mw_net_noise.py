@@ -5,15 +5,13 @@ Source: Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample We
 loss that is weighed is detached, the virtual step is plain SGD, the net follows Adam.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import MWNetNoiseConfig
 from curvetune.meta import forward
-from curvetune.methods.base import Method, Parts, Recipe, set_lr, sgd
+from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
 from curvetune.methods.reweight import WeightLearner, weighted_step
 
 
@@ -43,6 +41,7 @@ class MetaWeightNet:
         self._recipe = recipe
         self._learner = learner
         self._optimizer = sgd(model, recipe)
+        self.state = State(model=model, optimizer=self._optimizer, learner=learner.state)
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate, which is also the virtual step's."""
@@ -56,20 +55,6 @@ class MetaWeightNet:
         weighted_step(passed, weights, self._optimizer)
         return {"loss": passed.losses.detach(), "weight": weights, "meta_loss": meta_loss}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the classifier, the weight net and both optimizers."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "learner": self._learner.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._learner.load_state_dict(state["learner"])
-
 
 def build(config: MWNetNoiseConfig, parts: Parts) -> Method:
     """Build the method from its section of the config."""
@@ -77,4 +62,4 @@ def build(config: MWNetNoiseConfig, parts: Parts) -> Method:
     learner = WeightLearner(
         net, lambda batch, losses: net(losses), config, virtual_step=config.virtual_step
     )
-    return MetaWeightNet(parts.new_model(), parts.recipe, learner)
+    return MetaWeightNet(parts.new_model(0), parts.recipe, learner)

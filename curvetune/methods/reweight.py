@@ -8,7 +8,6 @@ Source: Shu et al., "Meta-Weight-Net", NeurIPS 2019, Eq. 3 to 5.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from curvetune.batch import Batch
 from curvetune.config import WeightNetConfig
 from curvetune.meta import Forward, meta_gradient
+from curvetune.methods.base import State, descend
 
 Weigh = Callable[[Batch, Tensor], Tensor]  # the batch, its losses (B,) -> weights (B,)
 
@@ -38,6 +38,7 @@ class WeightLearner:
         self._optimizer = torch.optim.Adam(
             net.parameters(), lr=config.weight_lr, weight_decay=config.weight_decay
         )
+        self.state = State(net=net, optimizer=self._optimizer)
 
     def update(
         self, passed: Forward, meta: Batch, optimizer: torch.optim.Optimizer
@@ -70,18 +71,7 @@ class WeightLearner:
         with torch.no_grad():
             return self._weigh(batch, losses)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the network and its optimizer."""
-        return {"net": self.net.state_dict(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self.net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
-
 
 def weighted_step(passed: Forward, weights: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """Take the real step on (1/B) Σ v_i ℓ_i, not normalised by Σ v_i (methods.md 4.4)."""
-    optimizer.zero_grad()
-    (weights * passed.losses).mean().backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    descend((weights * passed.losses).mean(), optimizer)

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from curvetune.models.curvenet import CurveNet
+from curvetune.models.head import features, last_layer, replace_last_layer
 from curvetune.models.resnet import ResNet
 
-__all__ = ["MODELS", "CurveNet", "build"]
+__all__ = ["MODELS", "CurveNet", "build", "features", "last_layer", "replace_last_layer"]
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": lambda num_classes, in_channels: ResNet(1, num_classes, in_channels),

@@ -15,16 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from curvetune.config import ProbeConfig
+from curvetune.config import TrainingConfig
 from curvetune.data.resident import ResidentSet
-from curvetune.methods.cross_entropy import LossMethod, cross_entropy
+from curvetune.methods.cross_entropy import LossMethod, Subset, cross_entropy
 from curvetune.store import CurveStore
-from curvetune.train.checkpoint import Checkpoint
+from curvetune.store.curves import MODEL
+from curvetune.train.checkpoint import Checkpoint, save_state
 from curvetune.train.fit import Loop, Row, fit
 
 
 def run_probe(
-    config: ProbeConfig,
+    config: TrainingConfig,
     model: nn.Module,
     train: ResidentSet,
     stream: torch.Generator,
@@ -34,13 +35,15 @@ def run_probe(
     info: dict[str, Any],
     checkpoint_every: int,
     on_epoch: Callable[[Row], object],
+    subset: Subset | None = None,
 ) -> NDArray[np.float32]:
-    """Train `model`, publish its curves under `probe_id` and return them, (N, T).
+    """Train `model`, publish it and its curves under `probe_id`, and return the curves, (N, T).
 
     Goes on from its last checkpoint.
 
     Args:
         info: goes into the manifest.
+        subset: the samples to train on; the curves of all others are NaN.
 
     Raises:
         DivergedError: a loss is not finite.
@@ -48,7 +51,8 @@ def run_probe(
     """
     store = CurveStore(storage)
     folder = store.folder(probe_id)
-    curves = torch.zeros(len(train), config.epochs, device=next(model.parameters()).device)
+    shape = (len(train), config.epochs)
+    curves = torch.full(shape, torch.nan, device=next(model.parameters()).device)
     loop = Loop(
         recipe=config,
         train=train,
@@ -58,8 +62,9 @@ def run_probe(
         on_epoch=on_epoch,
         curves=curves,
     )
-    fit(LossMethod(model, config, cross_entropy), loop)
+    fit(LossMethod(model, config, cross_entropy, subset), loop)
     result: NDArray[np.float32] = curves.cpu().numpy()
+    save_state(folder / MODEL, {"model": model.state_dict()})
     seconds = sum(row["seconds"] for row in loop.rows)
     store.write(probe_id, result, info | {"seconds": seconds, "finished": time.time()})
     loop.checkpoint.remove()

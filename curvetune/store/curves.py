@@ -1,8 +1,10 @@
 """Probe results: the loss of every sample at every epoch, content-addressed.
 
-    probes/<probe_id>/curves.npy      (N, T) float32, whole: S is applied on reading
+    probes/<probe_id>/curves.npy      (N, T) float32, whole: S is applied on reading; NaN for
+                                      samples that the probe did not train on
+                      model.safetensors   its classifier, for methods that start from one
                       history.jsonl   one row per epoch
-                      manifest.json   last; the SHA-256 of both files and what the probe was
+                      manifest.json   last; the SHA-256 of each file and what the probe was
 
 A probe exists when its manifest does and every file has the checksum that it lists.
 """
@@ -19,6 +21,7 @@ from curvetune.errors import CorruptError
 from curvetune.store.files import folder_of, read_json, sha256, write_atomic, write_json
 
 SCHEMA_VERSION = 1
+MODEL = "model.safetensors"
 
 
 class CurveStore:
@@ -41,7 +44,9 @@ class CurveStore:
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(curves, dtype=np.float32), allow_pickle=False)
         write_atomic(folder / "curves.npy", buffer.getvalue())
-        names = [name for name in ("curves.npy", "history.jsonl") if (folder / name).exists()]
+        names = [
+            name for name in ("curves.npy", "history.jsonl", MODEL) if (folder / name).exists()
+        ]
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "probe_id": probe_id,

@@ -46,7 +46,7 @@ class Loop:
     describe: Callable[[Samples], dict[str, float]] = _nothing
     evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
     on_epoch: Callable[[Row], object] = _nothing
-    curves: Tensor | None = None  # (N, T): if given, receives the loss of each sample and epoch
+    curves: Tensor | None = None  # (N, T): if given, receives the loss of each visited sample
     samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
     rows: list[Row] = field(default_factory=list)
 
@@ -59,11 +59,11 @@ def fit(method: Method, loop: Loop) -> None:
     """
     for epoch in range(_resume(method, loop), loop.recipe.epochs):
         started = time.time()
-        method.start_epoch(epoch)
-        totals = _run_epoch(method, loop, epoch)
-        losses = loop.samples["loss"]
+        order = method.start_epoch(epoch)
+        totals = _run_epoch(method, loop, epoch, order)
+        losses = loop.samples["loss"] if order is None else loop.samples["loss"][order]
         if loop.curves is not None:
-            loop.curves[:, epoch] = losses
+            loop.curves[slice(None) if order is None else order, epoch] = losses
         row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
         if not math.isfinite(row["loss"]):
             raise DivergedError(
@@ -79,9 +79,10 @@ def fit(method: Method, loop: Loop) -> None:
         loop.on_epoch(row)
 
 
-def _run_epoch(method: Method, loop: Loop, epoch: int) -> dict[str, float]:
-    """Give the method every sample once; return the mean over steps of its 0-d metrics."""
-    batches = loop.train.batches(loop.recipe.batch_size_at(epoch), loop.streams["train"])
+def _run_epoch(method: Method, loop: Loop, epoch: int, order: Tensor | None) -> dict[str, float]:
+    """Give the method the samples of an epoch; return the mean over steps of its 0-d metrics."""
+    size = loop.recipe.batch_size_at(epoch)
+    batches = loop.train.batches(size, loop.streams["train"], order=order)
     meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
     sums: dict[str, Tensor] = {}
     steps = 0
@@ -107,7 +108,7 @@ def _state(method: Method, loop: Loop) -> dict[str, Any]:
     done = len(loop.rows)
     return {
         "epoch": done,
-        "method": method.state_dict(),
+        "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
         "samples": loop.samples,
         "curves": None if loop.curves is None else loop.curves[:, :done],
@@ -121,7 +122,7 @@ def _resume(method: Method, loop: Loop) -> int:
     if state is None or len(rows) < state["epoch"]:
         return 0
     done: int = state["epoch"]
-    method.load_state_dict(state["method"])
+    method.state.load_state_dict(state["method"])
     for name, stream in loop.streams.items():
         stream.set_state(state["streams"][name])
     for name, values in state["samples"].items():

@@ -27,7 +27,7 @@ from pydantic import Field
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section
 from curvetune.errors import ConfigError, nearest
 from curvetune.load import full_key, read_yaml, validate
-from curvetune.profiles import apply_profile
+from curvetune.profiles import apply_profile, native_recipe
 
 
 class SpaceFile(Section):
@@ -102,7 +102,7 @@ def load_space(
     for point in _points(grid, str(path)):
         raw = _merged(file.base, point)
         for override in _points(settings, "--set"):
-            cell = apply_profile(validate(raw, CellConfig, str(path)), profile)
+            cell = apply_profile(native_recipe(validate(raw, CellConfig, str(path))), profile)
             cell = _override(cell, override)
             cells[cell.model_dump_json()] = cell
     _check_used(settings, list(cells.values()))

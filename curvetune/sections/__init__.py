@@ -1,0 +1,1 @@
+"""Sections of a cell's config that `curvetune.config` puts together; no torch in here."""
