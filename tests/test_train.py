@@ -211,3 +211,17 @@ def test_the_weight_gap_is_the_mean_of_right_less_that_of_wrong_labels() -> None
     assert weight_gap(weights, wrong) == pytest.approx(0.75)
     assert weight_gap(weights, torch.zeros(3, dtype=torch.bool)) is None
     assert weight_gap(weights, torch.ones(3, dtype=torch.bool)) is None
+
+
+def test_the_learning_rate_follows_a_half_cosine_or_a_straight_line_if_asked() -> None:
+    cosine = AllocateConfig(epochs=10, lr=0.2, warmup=0, milestones=(), schedule="cosine")
+    assert [cosine.lr_at(0), cosine.lr_at(5)] == pytest.approx([0.2, 0.1])
+    linear = AllocateConfig(epochs=10, lr=0.2, warmup=0, milestones=(6,), schedule="linear")
+    assert [linear.lr_at(e) for e in (0, 5, 6, 8)] == pytest.approx([0.2, 0.2, 0.2, 0.1])
+
+
+def test_each_drop_has_its_own_factor_if_several_are_given() -> None:
+    recipe = AllocateConfig(epochs=9, lr=0.5, warmup=0, milestones=(3, 6), gamma=(0.2, 0.1))
+    assert [recipe.lr_at(e) for e in (0, 3, 6)] == pytest.approx([0.5, 0.1, 0.01])
+    with pytest.raises(ValueError, match="2 milestones"):
+        AllocateConfig(milestones=(3, 6), gamma=(0.2,))

@@ -3,7 +3,8 @@
 A mixture of two Gaussians over each sample's mean loss, as Arazo et al., "Unsupervised Label Noise
 Modeling and Loss Correction", ICML 2019, section 3.1, do with a beta mixture. The losses are first
 centred by the median of their given class, since rare classes have high losses whatever their
-labels. It overestimates clean data, whose hard samples are a component too: docs/methods.md.
+labels; so it is for rates below one half. It overestimates clean data, whose hard samples are a
+component too: docs/methods.md.
 """
 
 import numpy as np
