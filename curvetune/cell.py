@@ -26,8 +26,8 @@ from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
-from curvetune.methods.cross_entropy import Subset
 from curvetune.methods.curvenet import kept, low_loss_samples
+from curvetune.methods.objective import Subset
 from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream

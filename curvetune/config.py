@@ -7,15 +7,45 @@ here, so that `identity` can hash all of it.
 Defaults are the release profile: the details of the paper's released code (docs/reproduction.md).
 """
 
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from curvetune.fingerprint import fingerprint
 from curvetune.sections.base import Section
-from curvetune.sections.losses import CrossEntropyConfig
+from curvetune.sections.features import (
+    CleanNetConfig,
+    MetaCleanerConfig,
+    RoLTDRWConfig,
+    SelfLearningConfig,
+)
+from curvetune.sections.hybrid import DistillConfig
+from curvetune.sections.losses import (
+    BootstrappingConfig,
+    ClassBalancedConfig,
+    CrossEntropyConfig,
+    FocalConfig,
+    LDAMDRWConfig,
+)
 from curvetune.sections.method import MetaSetConfig, MethodConfig, NoiseRateConfig
-from curvetune.sections.reweighting import CurveNetConfig, MWNetNoiseConfig, WeightNetConfig
+from curvetune.sections.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
+from curvetune.sections.reweighting import (
+    CMWNetConfig,
+    CurveNetConfig,
+    FaMUSConfig,
+    L2RWConfig,
+    MWNetImbConfig,
+    MWNetNoiseConfig,
+    WeightNetConfig,
+)
+from curvetune.sections.selection import (
+    CoTeachingConfig,
+    MentorNetConfig,
+    O2UNetConfig,
+    O2UProbeConfig,
+)
 from curvetune.sections.training import (
     AllocateConfig,
     HalfConfig,
@@ -28,20 +58,42 @@ __all__ = [
     "AllocateConfig",
     "AnyMethod",
     "BiasConfig",
+    "BootstrappingConfig",
+    "CMWNetConfig",
     "CellConfig",
+    "ClassBalancedConfig",
+    "CleanNetConfig",
+    "CoTeachingConfig",
     "CrossEntropyConfig",
     "CurveNetConfig",
     "DataConfig",
+    "DistillConfig",
+    "FaMUSConfig",
+    "FocalConfig",
+    "GLCConfig",
+    "HARConfig",
     "HalfConfig",
+    "L2RWConfig",
+    "LCCNConfig",
+    "LDAMDRWConfig",
+    "MWNetImbConfig",
     "MWNetNoiseConfig",
+    "MentorNetConfig",
+    "MetaCleanerConfig",
     "MetaSetConfig",
     "MethodConfig",
     "ModelConfig",
     "NoiseRateConfig",
+    "O2UNetConfig",
+    "O2UProbeConfig",
     "ProbeConfig",
+    "RoLTDRWConfig",
+    "SAdaptationConfig",
     "Section",
+    "SelfLearningConfig",
     "TrainingConfig",
     "WeightNetConfig",
+    "add_method",
 ]
 
 # Bumped by hand when a change of the code moves the numbers of a stage.
@@ -118,7 +170,31 @@ class ModelConfig(Section):
 
 
 # Every method's section; its `name` picks it.
-_Method = CrossEntropyConfig | MWNetNoiseConfig | CurveNetConfig
+_Method = (
+    CrossEntropyConfig
+    | ClassBalancedConfig
+    | FocalConfig
+    | LDAMDRWConfig
+    | CoTeachingConfig
+    | O2UNetConfig
+    | MWNetNoiseConfig
+    | MWNetImbConfig
+    | HARConfig
+    | CurveNetConfig
+    | BootstrappingConfig
+    | SAdaptationConfig
+    | LCCNConfig
+    | CleanNetConfig
+    | MetaCleanerConfig
+    | SelfLearningConfig
+    | DistillConfig
+    | FaMUSConfig
+    | L2RWConfig
+    | GLCConfig
+    | MentorNetConfig
+    | CMWNetConfig
+    | RoLTDRWConfig
+)
 AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {
     section.model_fields["name"].default: section for section in get_args(_Method)
@@ -219,3 +295,19 @@ class CellConfig(Section):
     def cell_id(self, digest: str) -> str:
         """Return the address of the result."""
         return fingerprint(self.cell_identity(digest))
+
+
+def add_method(section: type[MethodConfig]) -> None:
+    """Let cells of this process have a method that is not of this package.
+
+    `section` becomes a row of `METHOD_SECTIONS`, and one more choice of `CellConfig.method`; its
+    builder goes into `curvetune.methods.METHODS`. A method of the package is in `_Method` instead.
+
+    Raises:
+        ValueError: another method has that name.
+    """
+    name: str = section.model_fields["name"].default
+    if METHOD_SECTIONS.setdefault(name, section) is not section:
+        raise ValueError(f"there is a method {name!r} already; give the new one another name")
+    CellConfig.model_fields["method"].annotation = reduce(or_, METHOD_SECTIONS.values())
+    CellConfig.model_rebuild(force=True)

@@ -4,7 +4,7 @@
     paper    the paper's text where it differs: plain-SGD virtual step (Eq. 11), the embedding
              added once, two layers after the sum, no floor, no initial bias, no dropped last
              epoch, CurveNet frozen (but evaluated) after the first drop
-    fast     release with schedules of half the length and batch 128 in the cyclic phase
+    fast     release with schedules of half the length and batch 128 in the cyclic phases
     smoke    does it run: 3 + 3 epochs, at most 2,000 training and 2,000 test samples
 
 What a profile sets is part of a cell's identity, so results of two profiles never mix.
@@ -12,11 +12,20 @@ What a profile sets is part of a cell's identity, so results of two profiles nev
 
 from collections.abc import Callable
 
-from curvetune.config import AllocateConfig, CellConfig, CurveNetConfig, ProbeConfig, Section
+from curvetune.config import (
+    AllocateConfig,
+    CellConfig,
+    CurveNetConfig,
+    O2UNetConfig,
+    O2UProbeConfig,
+    ProbeConfig,
+    Section,
+)
 from curvetune.errors import ConfigError, nearest
 
 SMOKE_EPOCHS = 3
 SMOKE_SAMPLES = 2000
+FAST_CYCLIC_BATCH = 128
 
 
 def apply_profile(cell: CellConfig, name: str) -> CellConfig:
@@ -35,13 +44,18 @@ def apply_profile(cell: CellConfig, name: str) -> CellConfig:
 
 
 def native_recipe(cell: CellConfig) -> CellConfig:
-    """Return `cell` with the method's published recipe, if it asks for that (`recipe: native`)."""
+    """Return `cell` with the method's published recipe, if it asks for that (`recipe: native`).
+
+    An option that the space gives the method itself stays.
+    """
     method = cell.method
     if method.recipe == "default":
         return cell
     assert method.native is not None, "the config refuses a method without one"
-    options = method.model_copy(update=method.native_options)
-    return cell.model_copy(update={"allocate": method.native, "method": options})
+    own = method.model_fields_set
+    options = {key: value for key, value in method.native_options.items() if key not in own}
+    update = {"allocate": method.native, "method": method.model_copy(update=options)}
+    return cell.model_copy(update=update)
 
 
 def _paper(cell: CellConfig) -> CellConfig:
@@ -62,9 +76,13 @@ def _paper(cell: CellConfig) -> CellConfig:
 
 
 def _fast(cell: CellConfig) -> CellConfig:
-    cell = _shortened(cell, max(2, cell.probe.epochs // 2), max(1, cell.allocate.epochs // 2))
-    probe = cell.probe.model_copy(update={"cyclic_batch_size": 128})
-    return cell.model_copy(update={"probe": probe})
+    cell = _shortened(cell, lambda epochs: epochs // 2)
+    larger = {"cyclic_batch_size": FAST_CYCLIC_BATCH}
+    update: dict[str, Section] = {"probe": cell.probe.model_copy(update=larger)}
+    if isinstance(cell.method, O2UNetConfig):
+        own = cell.method.o2u_probe.model_copy(update=larger)
+        update["method"] = cell.method.model_copy(update={"o2u_probe": own})
+    return cell.model_copy(update=update)
 
 
 def _smoke(cell: CellConfig) -> CellConfig:
@@ -73,20 +91,24 @@ def _smoke(cell: CellConfig) -> CellConfig:
         for key in ("train_limit", "test_limit")
     }
     data = cell.data.model_copy(update=limits)
-    return _shortened(cell.model_copy(update={"data": data}), SMOKE_EPOCHS, SMOKE_EPOCHS)
+    return _shortened(cell.model_copy(update={"data": data}), lambda _: SMOKE_EPOCHS)
 
 
-def _shortened(cell: CellConfig, probe_epochs: int, allocate_epochs: int) -> CellConfig:
+def _shortened(cell: CellConfig, shorter: Callable[[int], int]) -> CellConfig:
     """Return `cell` with shorter schedules; everything counted in epochs shrinks with them."""
-    part = probe_epochs / cell.probe.epochs
+    probe_epochs = max(2, shorter(cell.probe.epochs))
     update: dict[str, Section] = {
         "probe": _short_probe(cell.probe, probe_epochs),
-        "allocate": _short_allocate(cell.allocate, allocate_epochs),
+        "allocate": _short_allocate(cell.allocate, max(1, shorter(cell.allocate.epochs))),
     }
-    if isinstance(cell.method, CurveNetConfig):
-        longest = probe_epochs - 1 - cell.method.drop_last
-        removed = min(round(cell.method.removed_losses * part), longest)
-        update["method"] = cell.method.model_copy(update={"removed_losses": removed})
+    method = cell.method
+    if isinstance(method, CurveNetConfig):
+        longest = probe_epochs - 1 - method.drop_last
+        removed = min(round(method.removed_losses * probe_epochs / cell.probe.epochs), longest)
+        update["method"] = method.model_copy(update={"removed_losses": removed})
+    if isinstance(method, O2UNetConfig):
+        own = _short_o2u_probe(method.o2u_probe, max(2, shorter(method.o2u_probe.epochs)))
+        update["method"] = method.model_copy(update={"o2u_probe": own})
     return cell.model_copy(update=update)
 
 
@@ -97,6 +119,17 @@ def _short_probe(probe: ProbeConfig, epochs: int) -> ProbeConfig:
             "epochs": epochs,
             "cyclic_start": round(probe.cyclic_start * part),
             "half_period": max(1, round(probe.half_period * part)),
+        }
+    )
+
+
+def _short_o2u_probe(probe: O2UProbeConfig, epochs: int) -> O2UProbeConfig:
+    part = epochs / probe.epochs
+    return probe.model_copy(
+        update={
+            "epochs": epochs,
+            "cyclic_start": min(round(probe.cyclic_start * part), epochs - 1),
+            "cycle": max(1, round(probe.cycle * part)),
         }
     )
 

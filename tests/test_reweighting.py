@@ -23,7 +23,7 @@ from curvetune.methods.base import effective_number_weights
 from curvetune.methods.curvenet import centre, kept, low_loss_samples
 from curvetune.methods.mw_net_noise import LossNet
 
-SLOW = ("mw-net-noise", "curvenet")  # methods that `slow_step` knows
+SLOW = ("mw-net-noise", "curvenet", "cmw-net")  # methods that `slow_step` knows
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,21 @@ NUM_SAMPLES, NUM_CLASSES, NUM_EPOCHS = 60, 3, 6
 
 # Cases of a method beside its defaults: options that suit six epochs of curves, and its variants.
 VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "class-balanced": [
+        ("class-balanced", {}),
+        ("class-balanced, sigmoid", {"base": "sigmoid"}),
+        ("class-balanced, focal", {"base": "focal", "focal_gamma": 0.5}),
+    ],
+    "focal": [
+        ("focal", {}),
+        ("focal, sigmoid", {"focal_form": "sigmoid", "focal_alpha": 0.25}),
+    ],
+    "ldam-drw": [("ldam-drw", {}), ("ldam", {"drw": False, "logit_scale": 10.0})],
+    "bootstrapping": [
+        ("bootstrapping", {}),
+        ("bootstrapping, detached", {"detach": True, "bootstrap_beta": 0.5}),
+        ("bootstrapping, hard", {"bootstrap": "hard"}),
+    ],
     "curvenet": [
         ("curvenet", {"removed_losses": 1}),
         ("curvenet, three stages frozen", {"removed_losses": 1, "skip_layers": 3}),
@@ -39,6 +54,45 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ),
         ("curvenet with drw", {"removed_losses": 1, "drw": True}),
     ],
+    "co-teaching": [("co-teaching", {}), ("co-teaching with adam", {"optimizer": "adam"})],
+    "o2u-net": [("o2u-net", {"o2u_probe": {"epochs": 6, "cyclic_start": 2}})],
+    "mentornet": [
+        ("mentornet", {}),
+        ("mentornet, data-driven", {"kind": "dd", "mentor_steps": 20}),
+    ],
+    "mw-net-imb": [
+        ("mw-net-imb", {}),
+        ("mw-net-imb, one stage frozen", {"virtual_step": "optimizer", "skip_layers": 1}),
+    ],
+    "famus": [
+        ("famus", {}),
+        ("famus without the match", {"match_weight": 0.0, "open_layers": 2.0}),
+    ],
+    "har": [("har", {}), ("har with drw", {"reg_weight": 10.0, "drw": True})],
+    "s-adaptation": [  # of ten epochs, one has the layer fixed
+        ("s-adaptation", {"fixed_share": 0.1, "start_from": "fresh"}),
+        ("s-adaptation, complex", {"fixed_share": 0.1, "form": "complex", "confusion": "soft"}),
+    ],
+    "lccn": [
+        ("lccn", {"fixed_share": 0.1, "refresh_epochs": 2.0}),
+        (
+            "lccn from fresh weights",
+            {"fixed_share": 0.0, "start_from": "fresh", "prior_count": 3.0},
+        ),
+    ],
+    "cleannet": [  # a short CleanNet; rounds begin at epochs that the suite visits
+        ("cleannet", {"cleannet_steps": 30, "rounds": (0.0, 0.2)}),
+        ("cleannet, hard", {"cleannet_steps": 30, "rounds": (0.1, 0.5), "weighting": "hard"}),
+    ],
+    "metacleaner": [
+        ("metacleaner", {}),
+        ("metacleaner, softplus", {"group_size": 3, "score": "softplus"}),
+    ],
+    "self-learning": [
+        ("self-learning", {"correct_start": 0.5, "drawn_per_class": 20}),
+        ("self-learning from the start", {"correct_start": 0.0}),
+    ],
+    "rolt-drw": [("rolt-drw", {}), ("rolt", {"clean_start": 0.0, "drw": False})],
 }
 Case = tuple[str, dict[str, Any]]  # its title and the options of the method's section
 CASES: list[Case] = [case for method in METHODS for case in VARIANTS.get(method, [(method, {})])]

@@ -28,6 +28,7 @@ class Forward:
     model: nn.Module
     params: Mapping[str, Tensor]
     batch: Batch
+    logits: Tensor  # (B, K)
     losses: Tensor  # (B,) cross entropy of each sample
     outputs: dict[nn.Conv2d, Tensor]  # of each convolution, detached
 
@@ -38,11 +39,21 @@ class Forward:
             direction: one tensor for each of `params`, of its shape.
         """
         with torch.no_grad(), forward_ad.dual_level(), self._tangent_rules():
-            duals = {
-                name: _dual(param.detach(), tangent)
-                for (name, param), tangent in zip(self.params.items(), direction, strict=True)
-            }
-            return _parts(sample_losses(self.model, duals, self.batch))[1]
+            return _parts(sample_losses(self.model, self._duals(direction), self.batch))[1]
+
+    def logit_tangents(self, direction: Sequence[Tensor]) -> Tensor:
+        """Return how fast the logits move along `direction`, (B, K): one forward-mode pass.
+
+        With it ⟨direction, ∇f_i⟩ = Σ_k (∂f_i/∂z_ik) ż_ik for any function f_i of the logits.
+        """
+        with torch.no_grad(), forward_ad.dual_level(), self._tangent_rules():
+            return _parts(sample_logits(self.model, self._duals(direction), self.batch.x))[1]
+
+    def _duals(self, direction: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {
+            name: _dual(param.detach(), tangent)
+            for (name, param), tangent in zip(self.params.items(), direction, strict=True)
+        }
 
     @contextmanager
     def _tangent_rules(self) -> Iterator[None]:
@@ -78,21 +89,25 @@ def forward(model: nn.Module, batch: Batch, *, update_statistics: bool = True) -
     handles = [module.register_forward_hook(keep) for module in convolutions]
     try:
         params = dict(model.named_parameters())
-        if update_statistics:
-            losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
-        else:
-            losses = sample_losses(model, params, batch)
+        logits = model(batch.x) if update_statistics else sample_logits(model, params, batch.x)
+        losses = F.cross_entropy(logits, batch.y, reduction="none")
     finally:
         for handle in handles:
             handle.remove()
-    return Forward(model, params, batch, losses, outputs)
+    return Forward(model, params, batch, logits, losses, outputs)
 
 
 def sample_losses(model: nn.Module, params: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Return the cross entropy of each sample, (B,), at `params`; all buffers are left alone."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    logits = functional_call(model, {**params, **buffers}, (batch.x,))
+    logits = sample_logits(model, params, batch.x)
     return F.cross_entropy(logits, batch.y, reduction="none")
+
+
+def sample_logits(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Return the logits of images, (B, K), at `params`; all buffers are left alone."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    logits: Tensor = functional_call(model, {**params, **buffers}, (x,))
+    return logits
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:

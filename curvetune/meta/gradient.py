@@ -14,7 +14,7 @@ stages). With `skip_layers` the first stages run in eval mode, as in the paper's
 batch norm uses its running statistics there, so one pass serves the whole meta step.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -23,6 +23,9 @@ from torch.optim import SGD, Optimizer
 
 from curvetune.batch import Batch
 from curvetune.meta.forward import Forward, forward, sample_losses
+
+# ∇L_train(ω), ∇L_meta(ω̂) -> the direction of the inner products; one tensor for each parameter
+Steer = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 
 
 def weight_gradient(
@@ -64,12 +67,14 @@ def meta_gradient(
     skip_layers: int = 0,
     optimizer: Optimizer | None = None,
     passed: Forward | None = None,
+    steer: Steer | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return `weight_gradient` and the meta loss after the virtual step, a 0-d tensor.
 
     Args:
         passed: the pass of the whole model over `batch`, if the caller made it already; its graph
             is kept. Not with `skip_layers`, whose frozen stages run in another mode.
+        steer: changes the direction of the inner products, which is ∇L_meta(ω̂) without it.
     """
     if skip_layers:
         assert passed is None, "a pass of the whole model is of no use with frozen stages"
@@ -80,12 +85,33 @@ def meta_gradient(
     slopes = torch.autograd.grad(
         passed.losses, params, weights.detach() / len(weights), retain_graph=True
     )
-    values, factor = _virtual_step(params, slopes, lr, optimizer)
-    ahead = {name: v.requires_grad_() for name, v in zip(passed.params, values, strict=True)}
-    meta_loss = sample_losses(model, ahead, meta).mean()
-    direction = torch.autograd.grad(meta_loss, list(ahead.values()))
+    direction, factor, meta_loss = look_ahead(passed, slopes, meta, lr, optimizer)
+    if steer is not None:
+        direction = steer(slopes, direction)
     slope = passed.inner_products(direction) * (-lr * factor / len(weights))
-    return slope, meta_loss.detach()
+    return slope, meta_loss
+
+
+def look_ahead(
+    passed: Forward,
+    slopes: Sequence[Tensor],
+    meta: Batch,
+    lr: float,
+    optimizer: Optimizer | None = None,
+) -> tuple[Sequence[Tensor], float, Tensor]:
+    """Return ∇L_meta after a virtual step, the factor c of the step, and L_meta, 0-d.
+
+    For every f_i in a training loss Σ_i v_i f_i the chain rule gives
+    ∂L_meta/∂v_i = −lr · c · ⟨∇L_meta, ∇f_i⟩.
+
+    Args:
+        slopes: gradient of the training loss, one tensor for each of the pass's `params`.
+        optimizer: as in `weight_gradient`.
+    """
+    values, factor = _virtual_step(list(passed.params.values()), slopes, lr, optimizer)
+    ahead = {name: v.requires_grad_() for name, v in zip(passed.params, values, strict=True)}
+    meta_loss = sample_losses(passed.model, ahead, meta).mean()
+    return torch.autograd.grad(meta_loss, list(ahead.values())), factor, meta_loss.detach()
 
 
 def _split(model: nn.Module, skip_layers: int) -> tuple[nn.Sequential, nn.Sequential]:

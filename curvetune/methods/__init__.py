@@ -4,15 +4,59 @@ from collections.abc import Callable
 from typing import Any
 
 from curvetune.config import MethodConfig
-from curvetune.methods import cross_entropy, curvenet, mw_net_noise
+from curvetune.methods import (
+    bootstrapping,
+    class_balanced,
+    cleannet,
+    cmw_net,
+    co_teaching,
+    cross_entropy,
+    curvenet,
+    distill,
+    famus,
+    focal,
+    glc,
+    har,
+    l2rw,
+    lccn,
+    ldam_drw,
+    mentornet,
+    metacleaner,
+    mw_net_imb,
+    mw_net_noise,
+    o2u_net,
+    rolt_drw,
+    s_adaptation,
+    self_learning,
+)
 from curvetune.methods.base import Method, Parts
 
 __all__ = ["METHODS", "Method", "Parts", "build"]
 
 METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "cross-entropy": cross_entropy.build,
+    "class-balanced": class_balanced.build,
+    "focal": focal.build,
+    "ldam-drw": ldam_drw.build,
+    "co-teaching": co_teaching.build,
+    "o2u-net": o2u_net.build,
     "mw-net-noise": mw_net_noise.build,
+    "mw-net-imb": mw_net_imb.build,
+    "har": har.build,
     "curvenet": curvenet.build,
+    "bootstrapping": bootstrapping.build,
+    "s-adaptation": s_adaptation.build,
+    "lccn": lccn.build,
+    "cleannet": cleannet.build,
+    "metacleaner": metacleaner.build,
+    "self-learning": self_learning.build,
+    "distill": distill.build,
+    "famus": famus.build,
+    "l2rw": l2rw.build,
+    "glc": glc.build,
+    "mentornet": mentornet.build,
+    "cmw-net": cmw_net.build,
+    "rolt-drw": rolt_drw.build,
 }
 
 

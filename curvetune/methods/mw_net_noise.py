@@ -12,7 +12,7 @@ from curvetune.batch import Batch
 from curvetune.config import MWNetNoiseConfig
 from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
-from curvetune.methods.reweight import WeightLearner, weighted_step
+from curvetune.methods.reweight import WeightLearner, redraw_linear, weighted_step
 
 
 class LossNet(nn.Module):
@@ -22,11 +22,7 @@ class LossNet(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # PyTorch's own initial values draw from it
             self.layers = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):  # PyTorch's default, from our own generator
-                bound = layer.in_features**-0.5
-                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        redraw_linear(self.layers, generator)
 
     def forward(self, losses: Tensor) -> Tensor:
         """Return weights in (0, 1), (B,), of losses, (B,)."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from curvetune.batch import Batch
 from curvetune.config import WeightNetConfig
 from curvetune.meta import Forward, meta_gradient
+from curvetune.meta.gradient import Steer
 from curvetune.methods.base import State, descend
 
 Weigh = Callable[[Batch, Tensor], Tensor]  # the batch, its losses (B,) -> weights (B,)
@@ -26,31 +27,47 @@ class WeightLearner:
     Args:
         weigh: gives the weights, (B,), of a batch from its losses, with gradient to `net`.
         virtual_step: the optimizer's own step, or Eq. 11's plain SGD.
+        virtual_weigh: like `weigh`, for the virtual step, where that has other weights.
+        optimizer: of `net`; Adam by default.
     """
 
     def __init__(
-        self, net: nn.Module, weigh: Weigh, config: WeightNetConfig, *, virtual_step: str
+        self,
+        net: nn.Module,
+        weigh: Weigh,
+        config: WeightNetConfig,
+        *,
+        virtual_step: str,
+        virtual_weigh: Weigh | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         self.net = net
         self._weigh = weigh
+        self._virtual_weigh = virtual_weigh or weigh
         self._skip_layers = config.skip_layers
         self._own_step = virtual_step == "optimizer"
-        self._optimizer = torch.optim.Adam(
+        self._optimizer = optimizer or torch.optim.Adam(
             net.parameters(), lr=config.weight_lr, weight_decay=config.weight_decay
         )
         self.state = State(net=net, optimizer=self._optimizer)
 
     def update(
-        self, passed: Forward, meta: Batch, optimizer: torch.optim.Optimizer
+        self,
+        passed: Forward,
+        meta: Batch,
+        optimizer: torch.optim.Optimizer,
+        *,
+        steer: Steer | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Update the network; return new weights, (B,), and the meta loss before, 0-d.
 
         Args:
             passed: the classifier's pass over the batch.
             optimizer: the classifier's; its state is used and left alone.
+            steer: as in `meta_gradient`.
         """
         losses = passed.losses.detach()
-        weights = self._weigh(passed.batch, losses)
+        weights = self._virtual_weigh(passed.batch, losses)
         slope, meta_loss = meta_gradient(
             passed.model,
             passed.batch,
@@ -60,6 +77,7 @@ class WeightLearner:
             skip_layers=self._skip_layers,
             optimizer=optimizer if self._own_step else None,
             passed=None if self._skip_layers else passed,
+            steer=steer,
         )
         self._optimizer.zero_grad()
         weights.backward(slope)  # type: ignore[no-untyped-call]
@@ -70,6 +88,15 @@ class WeightLearner:
         """Return the network's weights for a batch, (B,), without gradient."""
         with torch.no_grad():
             return self._weigh(batch, losses)
+
+
+def redraw_linear(net: nn.Module, generator: torch.Generator) -> None:
+    """Draw PyTorch's default initial values of all linear layers of `net` from a generator."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
 
 def weighted_step(passed: Forward, weights: Tensor, optimizer: torch.optim.Optimizer) -> None:

@@ -17,7 +17,8 @@ from torch import nn
 
 from curvetune.config import TrainingConfig
 from curvetune.data.resident import ResidentSet
-from curvetune.methods.cross_entropy import LossMethod, Subset, cross_entropy
+from curvetune.methods.cross_entropy import cross_entropy
+from curvetune.methods.objective import LossMethod, Subset
 from curvetune.store import CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.train.checkpoint import Checkpoint, save_state
@@ -62,7 +63,7 @@ def run_probe(
         on_epoch=on_epoch,
         curves=curves,
     )
-    fit(LossMethod(model, config, cross_entropy, subset), loop)
+    fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
     result: NDArray[np.float32] = curves.cpu().numpy()
     save_state(folder / MODEL, {"model": model.state_dict()})
     seconds = sum(row["seconds"] for row in loop.rows)
