@@ -172,12 +172,12 @@ def test_a_step_is_that_of_the_paper_done_the_slow_way() -> None:
     model, optimizer = trained(nesterov=False)
     batch, meta = random_batch(1), random_batch(2, size=5)
     second = batch.x + 0.5 * random_batch(3).x
-    config = DistillConfig()
     method: Any = Distill(
         model,
         AllocateConfig(lr=0.02, warmup=0, nesterov=False),
-        config,
+        DistillConfig(),
         num_classes=K,
+        ramp_epochs=0,
         view=lambda index, draws: second,
         draws=torch.Generator().manual_seed(4),
     )
@@ -242,6 +242,25 @@ def slow_step(
     real.backward()
     optimizer.step()
     return (chosen + 0.9 * size * w) / 2
+
+
+def test_guessed_labels_and_consistency_count_from_zero_to_all_while_they_ramp_up() -> None:
+    case = ("distill", {"ramp_share": 1.0})  # of two epochs before the first drop
+    ramped: Any = toy(case)
+    gains = []
+    for epoch in range(4):
+        ramped.start_epoch(epoch)
+        gains.append(float(ramped._gain))
+    assert gains == [0, 0.5, 1, 1]
+    without = toy(("distill", {"guessed_weight": 0.0, "consistency": 0.0, "ramp_share": 0.0}))
+    at_once = toy(("distill", {"ramp_share": 0.0}))
+    for method in (ramped, without, at_once):
+        method.start_epoch(0)
+        method.step(*[batches(1)[0]] * 2)
+    ends = [torch.cat([p.flatten() for p in m.model.parameters()]) for m in (ramped, without)]
+    torch.testing.assert_close(*ends)
+    released = torch.cat([p.flatten() for p in at_once.model.parameters()])
+    assert not torch.allclose(released, ends[0], atol=1e-4)
 
 
 def test_wrong_labels_end_with_less_weight_than_right_ones() -> None:

@@ -10,13 +10,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor, nn
-from toy import (
-    NUM_SAMPLES,
-    batches,
-    new_model,
-    toy,
-    toy_parts,
-)
+from toy import NUM_SAMPLES, batches, new_model, toy, toy_parts
 
 from curvetune import data, methods
 from curvetune.cell import load_split, run_cell

@@ -92,6 +92,7 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("self-learning", {"correct_start": 0.5, "drawn_per_class": 20}),
         ("self-learning from the start", {"correct_start": 0.0}),
     ],
+    "distill": [("distill", {}), ("distill as released", {"ramp_share": 0.0})],
     "rolt-drw": [("rolt-drw", {}), ("rolt", {"clean_start": 0.0, "drw": False})],
 }
 Case = tuple[str, dict[str, Any]]  # its title and the options of the method's section

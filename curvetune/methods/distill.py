@@ -3,7 +3,8 @@
 Each sample has a weight w_i = 1/B and a target λ_i y_i + (1 − λ_i) g_i, where g_i is the label
 that the classifier guesses from two views. How the loss of a clean batch after a look-ahead step
 would change with w_i and λ_i gives w*, and λ* which is 0 or 1. To the loss on these come MixUp of
-clean and guessed images, and the divergence between the views.
+clean and guessed images, and the divergence between the views. Weights averaged over the steps are
+what is tested. That these two terms grow from 0 (`ramp_share`) is ours.
 
 Source: Zhang et al., "Distilling Effective Supervision from Severe Label Noise", CVPR 2020, and
 the authors' repository google-research, ieg: model.py, custom_ops.py, options.py (methods.md 6.16).
@@ -142,6 +143,7 @@ class Distill:
     Args:
         view: gives another augmented view, (B, C, H, W), of indexed samples.
         draws: for what is random about views and MixUp.
+        ramp_epochs: in which guessed labels and consistency grow to their weights; 0 for none.
     """
 
     def __init__(

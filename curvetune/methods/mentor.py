@@ -121,8 +121,7 @@ def teach(
     Args:
         losses: (n,); right: (n,), 1 or 0; threshold: 0-d.
     """
-    trained = [values for values in mentor.parameters() if values.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=lr)
+    optimizer = torch.optim.Adam(mentor.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, steps // NUM_DECAYS), DECAY)
     loss = torch.zeros(())
     for _ in range(steps):
@@ -132,7 +131,7 @@ def teach(
         loss = F.binary_cross_entropy_with_logits(logits, right[chosen])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(trained, LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(mentor.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         schedule.step()
     return loss.detach()

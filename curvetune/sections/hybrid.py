@@ -27,7 +27,7 @@ class DistillConfig(MetaSetConfig):
         schedule="cosine",
         nesterov=False,
     )
-    native_options: ClassVar[dict[str, Any]] = {"meta_batch_size": 100}
+    native_options: ClassVar[dict[str, Any]] = {"meta_batch_size": 100, "ramp_share": 0.0}
 
     name: Literal["distill"] = "distill"
     lookahead_lr: Annotated[float, Field(gt=0, description="Size of the look-ahead step.")] = 0.1
@@ -45,9 +45,12 @@ class DistillConfig(MetaSetConfig):
     consistency: Annotated[
         float, Field(ge=0, description="Weight of the KL divergence between two views, k.")
     ] = 20.0
+    # Released: 0, at once. On digits all guesses then agree on one class for hundreds of steps.
     ramp_share: Annotated[
         float,
-        Field(ge=0, le=1, description="Of the epochs before the first drop, over which p, k grow."),
+        Field(
+            ge=0, le=1, description="Share of the epochs before the first drop in which p, k grow."
+        ),
     ] = 0.25
     average_decay: Annotated[
         float, Field(ge=0, lt=1, description="Of the average of the classifier's weights.")

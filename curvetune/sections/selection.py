@@ -84,10 +84,6 @@ class O2UNetConfig(NoiseRateConfig):
         """Return its own recipe, which a noise rate is estimated from too."""
         return self.o2u_probe
 
-    def identity(self) -> dict[str, Any]:
-        """Return what decides the numbers; `o2u_probe` is in the cell's `probe` already."""
-        return {key: value for key, value in super().identity().items() if key != "o2u_probe"}
-
 
 class MentorNetConfig(MethodConfig):
     """MentorNet: weigh a sample by how its loss compares with a percentile of recent losses."""
