@@ -27,7 +27,7 @@ from curvetune.data.splits import Split, make_split
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
 from curvetune.methods.curvenet import kept, low_loss_samples
-from curvetune.methods.objective import Subset
+from curvetune.methods.shared.objective import Subset
 from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream

@@ -136,12 +136,18 @@ def _short_o2u_probe(probe: O2UProbeConfig, epochs: int) -> O2UProbeConfig:
 
 def _short_allocate(allocate: AllocateConfig, epochs: int) -> AllocateConfig:
     part = epochs / allocate.epochs
-    milestones = sorted({max(1, round(m * part)) for m in allocate.milestones})
+    each = isinstance(allocate.gamma, tuple)
+    gammas = allocate.gamma if isinstance(allocate.gamma, tuple) else (allocate.gamma,)
+    factors: dict[int, float] = {}  # of each milestone; those that fall together multiply
+    for k, milestone in enumerate(allocate.milestones):
+        short = max(1, round(milestone * part))
+        factors[short] = factors.get(short, 1.0) * gammas[k] if each else gammas[0]
     return allocate.model_copy(
         update={
             "epochs": epochs,
             "warmup": min(round(allocate.warmup * part), epochs),
-            "milestones": tuple(milestones),
+            "milestones": tuple(factors),
+            "gamma": tuple(factors.values()) if each else allocate.gamma,
         }
     )
 

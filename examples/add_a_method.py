@@ -24,7 +24,7 @@ from curvetune import data
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig, MethodConfig, add_method
 from curvetune.methods import METHODS, Method, Parts
-from curvetune.methods.objective import LossMethod
+from curvetune.methods.shared.objective import LossMethod
 from curvetune.profiles import apply_profile
 
 

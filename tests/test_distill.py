@@ -14,7 +14,6 @@ from toy import NUM_SAMPLES, batches, labels, new_model, toy, toy_batch
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, DistillConfig
 from curvetune.meta import forward
-from curvetune.methods.average import Average
 from curvetune.methods.distill import (
     Distill,
     clean_slopes,
@@ -24,6 +23,7 @@ from curvetune.methods.distill import (
     guess,
     mixup,
 )
+from curvetune.methods.shared.average import Average
 
 K, SIZE = 3, 6
 

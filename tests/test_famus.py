@@ -10,7 +10,7 @@ from toy import batches, new_model, tensors, toy
 
 from curvetune import models
 from curvetune.methods.famus import gate_gradient, mismatch_gradient
-from curvetune.methods.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
+from curvetune.methods.shared.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
 
 
 def force(method: Any, gates: list[bool]) -> None:

@@ -23,7 +23,7 @@ from toy import (
 from curvetune.config import CleanNetConfig
 from curvetune.methods import metacleaner
 from curvetune.methods.cleannet import Labelled, class_references, sample_weights
-from curvetune.methods.survey import members, survey
+from curvetune.methods.shared.survey import members, survey
 from curvetune.models import features, last_layer
 from curvetune.models.cleannet import CleanNet, unverified_loss, verified_loss
 

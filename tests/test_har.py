@@ -30,7 +30,7 @@ from curvetune.methods.har import (
     gradient_norms,
     strengths,
 )
-from curvetune.methods.objective import LossMethod
+from curvetune.methods.shared.objective import LossMethod
 
 
 def test_har_penalises_thirty_layers_of_a_resnet_32() -> None:

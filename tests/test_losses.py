@@ -27,8 +27,8 @@ from curvetune.methods.bootstrapping import bootstrapping_loss, given_weight
 from curvetune.methods.class_balanced import class_weighted_loss
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.focal import focal_factor, focal_loss, sigmoid_factor
-from curvetune.methods.objective import SampleLoss
-from curvetune.methods.one_vs_rest import one_vs_rest_loss
+from curvetune.methods.shared.objective import SampleLoss
+from curvetune.methods.shared.one_vs_rest import one_vs_rest_loss
 from curvetune.models import last_layer
 from curvetune.profiles import native_recipe
 

@@ -13,8 +13,8 @@ from test_selection import built, random, same
 from toy import NUM_CLASSES, NUM_SAMPLES, batches, new_model, toy, toy_batch, toy_set
 
 from curvetune.config import AllocateConfig, CellConfig, DataConfig, MentorNetConfig
-from curvetune.methods.mentor import Mentor, corrupted, lessons, teach
 from curvetune.methods.mentornet import dropped_out, linear, percentile, self_paced
+from curvetune.methods.shared.mentor import Mentor, corrupted, lessons, teach
 
 
 @pytest.mark.parametrize("size", [1, 2, 20, 127])

@@ -29,9 +29,15 @@ from curvetune.config import (
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.glc import num_gold
 from curvetune.methods.lccn import Counts, draw_classes
-from curvetune.methods.objective import LossMethod
 from curvetune.methods.s_adaptation import NoiseLayer
-from curvetune.methods.transition import first_estimate, given_loss, log_joint, transition, trust
+from curvetune.methods.shared.objective import LossMethod
+from curvetune.methods.shared.transition import (
+    first_estimate,
+    given_loss,
+    log_joint,
+    transition,
+    trust,
+)
 
 SHIFTED = torch.eye(NUM_CLASSES).roll(1, dims=1)  # what is k is called k + 1
 ROWS = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.6, 0.4], [0.3, 0.0, 0.7]])

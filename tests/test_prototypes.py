@@ -23,9 +23,9 @@ from toy import (
 from curvetune.config import RoLTDRWConfig, SelfLearningConfig
 from curvetune.methods import rolt_drw, self_learning
 from curvetune.methods.base import effective_number_weights
-from curvetune.methods.mixture import upper_component
 from curvetune.methods.self_learning import choose_prototypes, mean_cosines
-from curvetune.methods.survey import members, survey
+from curvetune.methods.shared.mixture import upper_component
+from curvetune.methods.shared.survey import members, survey
 
 # --- self-learning --------------------------------------------------------------------------------
 

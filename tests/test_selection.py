@@ -29,7 +29,7 @@ from curvetune.config import (
 from curvetune.methods.co_teaching import forget_rate, num_kept
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.o2u_net import kept, scores
-from curvetune.methods.objective import LossMethod
+from curvetune.methods.shared.objective import LossMethod
 from curvetune.profiles import apply_profile, native_recipe
 from curvetune.store import CellStore
 from curvetune.store.files import load_arrays

@@ -249,3 +249,24 @@ def test_an_address_is_the_same_in_every_process() -> None:
         cell().model_dump_json()
     ).cell_id(DIGEST)
     assert len(cell().cell_id(DIGEST)) == 16
+
+
+def test_set_changes_single_values_of_a_section_within_a_method(load: Load) -> None:
+    entry = "{name: o2u-net, o2u_probe: {epochs: 40, cyclic_start: 20}}"
+    (cell,) = load(f"grid: {{method: [{entry}]}}", fixed={"o2u_probe": "{lr: 0.02}"}).cells
+    own = cell.method.model_dump()["o2u_probe"]
+    assert (own["epochs"], own["cyclic_start"], own["lr"]) == (40, 20, 0.02)
+
+
+def test_a_short_schedule_keeps_the_factors_of_milestones_that_fall_together(load: Load) -> None:
+    text = "grid: {method: [{name: o2u-net, recipe: native}]}"
+    (cell,) = load(text, profile="smoke").cells
+    assert cell.allocate.milestones == (1, 2)
+    assert cell.allocate.gamma == (0.5, 0.2)
+    spread = """
+base: {allocate: {epochs: 200, milestones: [80, 90], gamma: [0.5, 0.2]}}
+grid: {method: [{name: cross-entropy}]}
+"""
+    (cell,) = load(spread, profile="smoke").cells
+    assert cell.allocate.milestones == (1,)
+    assert cell.allocate.gamma == pytest.approx((0.1,))

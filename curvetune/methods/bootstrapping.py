@@ -15,7 +15,7 @@ from torch import Tensor
 
 from curvetune.config import BootstrappingConfig
 from curvetune.methods.base import Method, Parts
-from curvetune.methods.objective import LossMethod
+from curvetune.methods.shared.objective import LossMethod
 
 
 def opinion(logits: Tensor, kind: str) -> Tensor:

@@ -14,8 +14,12 @@ from torch import Tensor
 from curvetune.config import ClassBalancedConfig
 from curvetune.methods.base import Method, Parts, class_counts, effective_number_weights
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.objective import LossMethod, SampleLoss
-from curvetune.methods.one_vs_rest import one_vs_rest_loss, sgd_sparing_last_bias, start_at_prior
+from curvetune.methods.shared.objective import LossMethod, SampleLoss
+from curvetune.methods.shared.one_vs_rest import (
+    one_vs_rest_loss,
+    sgd_sparing_last_bias,
+    start_at_prior,
+)
 
 
 def class_weighted_loss(

@@ -26,7 +26,7 @@ from curvetune.batch import Batch
 from curvetune.config import CleanNetConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
-from curvetune.methods.survey import members, survey
+from curvetune.methods.shared.survey import members, survey
 from curvetune.models import last_layer
 from curvetune.models.cleannet import CleanNet, unverified_loss, verified_loss
 

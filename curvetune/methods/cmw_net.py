@@ -16,7 +16,7 @@ from curvetune.batch import Batch
 from curvetune.config import CMWNetConfig
 from curvetune.methods.base import Method, Parts, class_counts
 from curvetune.methods.mw_net_noise import MetaWeightNet
-from curvetune.methods.reweight import WeightLearner, redraw_linear
+from curvetune.methods.shared.reweight import WeightLearner, redraw_linear
 
 
 def group_by_size(counts: Tensor, groups: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from curvetune.config import CrossEntropyConfig
 from curvetune.methods.base import Method, Parts
-from curvetune.methods.objective import LossMethod
+from curvetune.methods.shared.objective import LossMethod
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

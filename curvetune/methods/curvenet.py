@@ -20,7 +20,7 @@ from curvetune.methods.base import (
     set_lr,
     sgd,
 )
-from curvetune.methods.reweight import WeightLearner, weighted_step
+from curvetune.methods.shared.reweight import WeightLearner, weighted_step
 from curvetune.models import CurveNet
 
 EPSILON = 1e-8  # keeps a class of one sample, whose standard deviation is 0, finite

@@ -21,8 +21,8 @@ from torch.optim import SGD
 from curvetune.batch import Batch
 from curvetune.config import DistillConfig
 from curvetune.meta import Forward, forward, look_ahead, sample_logits
-from curvetune.methods.average import Average
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
+from curvetune.methods.shared.average import Average
 
 EPSILON = 1e-8  # of the mean square of the logits, as released
 SMALLEST = 1e-30  # sum of weights; a batch that only harms has 0 and counts nothing

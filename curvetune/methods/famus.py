@@ -18,9 +18,9 @@ from curvetune.batch import Batch
 from curvetune.config import FaMUSConfig
 from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
-from curvetune.methods.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
 from curvetune.methods.mw_net_noise import LossNet
-from curvetune.methods.reweight import WeightLearner, weighted_step
+from curvetune.methods.shared.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
+from curvetune.methods.shared.reweight import WeightLearner, weighted_step
 from curvetune.models import last_layer
 
 SAMPLER_MOMENTUM = 0.9  # of the repository's SGD on the gates' networks, with Nesterov's

@@ -17,8 +17,12 @@ from torch import Tensor
 from curvetune.config import FocalConfig
 from curvetune.methods.base import Method, Parts
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.objective import LossMethod
-from curvetune.methods.one_vs_rest import one_vs_rest_loss, sgd_sparing_last_bias, start_at_prior
+from curvetune.methods.shared.objective import LossMethod
+from curvetune.methods.shared.one_vs_rest import (
+    one_vs_rest_loss,
+    sgd_sparing_last_bias,
+    start_at_prior,
+)
 
 
 def focal_factor(logits: Tensor, y: Tensor, *, gamma: float) -> Tensor:

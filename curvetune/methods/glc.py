@@ -16,7 +16,7 @@ from curvetune.batch import Batch
 from curvetune.config import GLCConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
-from curvetune.methods.transition import (
+from curvetune.methods.shared.transition import (
     given_loss,
     log_joint,
     one_hot,

@@ -28,7 +28,7 @@ from curvetune.methods.base import (
     sgd,
 )
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.transition import predict
+from curvetune.methods.shared.transition import predict
 
 ERROR_POWER, COUNT_POWER = 0.6, 0.4  # of the released weight_est.py
 TINY = 1e-12

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from curvetune.batch import Batch
 from curvetune.config import LCCNConfig
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
-from curvetune.methods.transition import first_estimate, log_joint, predict, trust
+from curvetune.methods.shared.transition import first_estimate, log_joint, predict, trust
 
 SHORTEST = 1e-9  # of a waiting time; PyTorch's generator may return 0, whose log is infinite
 

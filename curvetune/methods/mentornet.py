@@ -21,7 +21,7 @@ from curvetune.batch import Batch
 from curvetune.config import MentorNetConfig
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.mentor import PERCENTAGES, Mentor, lessons, teach
+from curvetune.methods.shared.mentor import PERCENTAGES, Mentor, lessons, teach
 
 
 def percentile(losses: Tensor, share: float) -> Tensor:

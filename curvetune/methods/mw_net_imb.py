@@ -17,7 +17,7 @@ from curvetune.batch import Batch
 from curvetune.config import MWNetImbConfig
 from curvetune.methods.base import Method, Parts
 from curvetune.methods.mw_net_noise import LossNet, MetaWeightNet
-from curvetune.methods.reweight import WeightLearner
+from curvetune.methods.shared.reweight import WeightLearner
 
 NET_MOMENTUM = 0.9  # of the repository's SGD on the weight net
 

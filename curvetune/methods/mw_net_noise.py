@@ -12,7 +12,7 @@ from curvetune.batch import Batch
 from curvetune.config import MWNetNoiseConfig
 from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
-from curvetune.methods.reweight import WeightLearner, redraw_linear, weighted_step
+from curvetune.methods.shared.reweight import WeightLearner, redraw_linear, weighted_step
 
 
 class LossNet(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from curvetune.config import O2UNetConfig
 from curvetune.methods.base import Method, Parts
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.objective import LossMethod, Subset
+from curvetune.methods.shared.objective import LossMethod, Subset
 
 
 def scores(curves: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from curvetune.methods.base import (
     set_lr,
     sgd,
 )
-from curvetune.methods.mixture import upper_component
-from curvetune.methods.survey import Members, members, survey
+from curvetune.methods.shared.mixture import upper_component
+from curvetune.methods.shared.survey import Members, members, survey
 
 SMOOTHING = 0.6  # of the moving averages of both classifiers' outputs
 LOOK_AHEAD = 10  # epochs that the averages start early: what is older has 0.6^10 = 0.6 %

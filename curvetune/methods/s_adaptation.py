@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from curvetune.batch import Batch
 from curvetune.config import SAdaptationConfig
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
-from curvetune.methods.transition import (
+from curvetune.methods.shared.transition import (
     FLOOR,
     first_estimate,
     given_loss,

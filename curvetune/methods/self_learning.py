@@ -16,7 +16,7 @@ from curvetune.batch import Batch
 from curvetune.config import SelfLearningConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
-from curvetune.methods.survey import members, survey
+from curvetune.methods.shared.survey import members, survey
 
 NEVER = -2.0  # the similarity to a class without samples: less than any cosine
 

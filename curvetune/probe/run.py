@@ -18,7 +18,7 @@ from torch import nn
 from curvetune.config import TrainingConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.methods.cross_entropy import cross_entropy
-from curvetune.methods.objective import LossMethod, Subset
+from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.store import CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.train.checkpoint import Checkpoint, save_state

@@ -182,6 +182,9 @@ def _override(cell: CellConfig, override: Mapping[str, Any]) -> CellConfig:
         if section != "method":
             raw = _merged(raw, {key: value})
         elif option in type(cell.method).model_fields:
+            before = raw["method"][option]
+            if isinstance(before, dict) and isinstance(value, dict):  # a section of its own
+                value = {**before, **value}
             raw["method"] = {**raw["method"], option: value}
     return validate(raw, CellConfig, "--set")
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from curvetune.methods.reweight import redraw_linear
+from curvetune.methods.shared.reweight import redraw_linear
 
 EPSILON = 1e-9  # of the repository; keeps a gradient of zeros finite
 
