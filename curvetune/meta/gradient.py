@@ -24,13 +24,15 @@ from torch.optim import SGD, Optimizer
 from curvetune.batch import Batch
 from curvetune.meta.forward import Forward, forward, sample_losses
 
+Rate = float | Tensor  # a learning rate; 0-d on the GPU, where a captured step reads it
+
 
 def weight_gradient(
     model: nn.Module,
     batch: Batch,
     meta: Batch,
     weights: Tensor,
-    lr: float,
+    lr: Rate,
     *,
     skip_layers: int = 0,
     optimizer: Optimizer | None = None,
@@ -59,7 +61,7 @@ def meta_gradient(
     batch: Batch,
     meta: Batch,
     weights: Tensor,
-    lr: float,
+    lr: Rate,
     *,
     skip_layers: int = 0,
     optimizer: Optimizer | None = None,
@@ -118,7 +120,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _virtual_step(
-    params: Sequence[Tensor], slopes: Sequence[Tensor], lr: float, optimizer: Optimizer | None
+    params: Sequence[Tensor], slopes: Sequence[Tensor], lr: Rate, optimizer: Optimizer | None
 ) -> tuple[list[Tensor], float]:
     """Return the parameters after the virtual step, and the factor c of the module's formula."""
     if optimizer is None:
@@ -132,7 +134,10 @@ def _virtual_step(
             buffer = optimizer.state.get(param, {}).get("momentum_buffer")
             moving = step if buffer is None else step.add(buffer, alpha=momentum)
             step = step.add(moving, alpha=momentum) if nesterov else moving
-        ahead.append(param.detach().add(step, alpha=-lr))
+        if isinstance(lr, Tensor):  # which `alpha` does not take
+            ahead.append(param.detach() - lr * step)
+        else:
+            ahead.append(param.detach().add(step, alpha=-lr))
     return ahead, 1.0 + momentum if nesterov else 1.0
 
 

@@ -34,6 +34,8 @@ class Subset:
 class LossMethod:
     """Minimises the mean of a loss per sample, over all samples or a subset of them."""
 
+    phase: object = None
+
     def __init__(
         self, model: nn.Module, recipe: Recipe, loss: SampleLoss, subset: Subset | None = None
     ) -> None:
