@@ -37,7 +37,10 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def append(rows: Sequence[Mapping[str, object]]) -> None:
-    """Append rows to results.csv, each with device, threads, versions and commit."""
+    """Append rows to results.csv, each with device, threads, versions and commit.
+
+    The file has the columns of all benchmarks; those that a row does not have are empty.
+    """
     common = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
         "threads": torch.get_num_threads(),
@@ -45,12 +48,20 @@ def append(rows: Sequence[Mapping[str, object]]) -> None:
         "python": platform.python_version(),
         "commit": _commit(),
     }
-    new = not RESULTS.exists()
-    with RESULTS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*rows[0], *common])
-        if new:
-            writer.writeheader()
-        writer.writerows({**row, **common} for row in rows)
+    both: list[Mapping[str, object]] = [*_results(), *({**row, **common} for row in rows)]
+    columns = dict.fromkeys(column for row in both for column in row)
+    with RESULTS.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns))
+        writer.writeheader()
+        writer.writerows(both)
+
+
+def _results() -> list[dict[str, str]]:
+    """Return the rows of results.csv."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _synchronize() -> None:

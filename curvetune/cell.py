@@ -4,7 +4,7 @@ A trial of Ray Tune and a benchmark on a machine with nothing but PyTorch call t
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,10 @@ from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.curves import MODEL
-from curvetune.store.files import folder_of, load_arrays, save_arrays, write_json
+from curvetune.store.files import folder_of, load_arrays, read_json, save_arrays, write_json
 from curvetune.train.checkpoint import Checkpoint, load_state, save_state
-from curvetune.train.engine import prepare
-from curvetune.train.fit import Loop, Samples, fit
+from curvetune.train.engine import best_engine, prepare
+from curvetune.train.fit import Loop, Samples, fit, never
 from curvetune.train.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.train.provenance import provenance
 
@@ -60,6 +60,8 @@ def run_cell(
     checkpoint_every: int = 5,
     on_event: Callable[[Event], None] = _ignore,
     read_curves: Callable[[str], Curves] | None = None,
+    stop: Callable[[], bool] = never,
+    info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the result of a cell, as in its DONE.json; what is stored already is not run again.
 
@@ -71,10 +73,13 @@ def run_cell(
             "probe_id"} as soon as the curves are on disk.
         read_curves: reads stored curves by probe id; from the storage if not given. It raises
             CorruptError for curves that are damaged, which are then recomputed.
+        stop: asked before every epoch whether the cell is to be left, with a checkpoint, for now.
+        info: goes into the result as it is, such as how many cells shared the device.
 
     Raises:
         DataError: the data cannot give the split.
         DivergedError: a loss is not finite.
+        StoppedError: `stop` said so; the same call goes on bit for bit.
         StorageError: the storage cannot be written.
     """
     store = CellStore(storage)
@@ -84,14 +89,14 @@ def run_cell(
     prepare(device)
     folder = store.folder(cell_id)
     write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
-    run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event)
-    curves, probe_seconds = run.curves(read_curves or CurveStore(storage).read)
+    run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
+    curves, manifest = run.curves(read_curves or CurveStore(storage).read)
     loop, model = run.allocate(folder, curves)
     final = evaluate(model, run.test, dataset.num_classes)
     save_state(folder / "model.safetensors", {"model": model.state_dict()})
     samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
     save_arrays(folder / "samples.safetensors", samples)
-    return store.publish(cell_id, run.result(loop, final, probe_seconds))
+    return store.publish(cell_id, run.result(loop, final, manifest) | dict(info or {}))
 
 
 def prepare_splits(
@@ -135,6 +140,7 @@ class _Run:
         device: torch.device,
         checkpoint_every: int,
         on_event: Callable[[Event], None],
+        stop: Callable[[], bool],
     ) -> None:
         self.cell = cell
         self.digest = digest
@@ -143,18 +149,19 @@ class _Run:
         self.device = device
         self.checkpoint_every = checkpoint_every
         self.on_event = on_event
+        self.stop = stop
         self.split = load_split(cell, digest, dataset, storage)
         test = self.split.test
         self.noise_rate: float | None = None  # that the method is told, if it asks
         self.train = self._resident(self.split.train, self.split.y)
         self.test = ResidentSet(dataset.test.x[test], dataset.test.y[test], dataset, device)
 
-    def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, float]:
-        """Return the curves, (N, T), stored or from a probe, and the seconds of that probe."""
+    def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, dict[str, Any]]:
+        """Return the curves, (N, T), stored or from a probe, and the manifest of that probe."""
         probe_id, recipe = self.cell.probe_id(self.digest), self.cell.probe_recipe
         if probe_id is None or recipe is None:
-            return None, 0.0
-        curves, seconds = self._stored(probe_id, read), 0.0
+            return None, {}
+        curves = self._stored(probe_id, read)
         if curves is None:
             curves = run_probe(
                 recipe,
@@ -163,14 +170,18 @@ class _Run:
                 torch_stream(self.cell.seed, "probe.train", self.device),
                 storage=self.storage,
                 probe_id=probe_id,
-                info={"identity": self.cell.probe_identity(self.digest)} | provenance(self.device),
+                info={
+                    "identity": self.cell.probe_identity(self.digest),
+                    "cell_id": self.cell.cell_id(self.digest),  # the one whose time it was
+                    **provenance(self.device),
+                },
                 checkpoint_every=self.checkpoint_every,
                 on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
+                stop=self.stop,
                 subset=self._half() if isinstance(recipe, HalfConfig) else None,
             )
-            seconds = CurveStore(self.storage).manifest(probe_id)["seconds"]
         self.on_event({"stage": "stored", "probe_id": probe_id})
-        return curves, seconds
+        return curves, read_json(CurveStore(self.storage).folder(probe_id) / "manifest.json")
 
     def allocate(self, folder: Path, curves: Curves | None) -> tuple[Loop, nn.Module]:
         """Run the final training; return its loop, with history and values, and the classifier."""
@@ -203,16 +214,23 @@ class _Run:
             describe=self._describe,
             evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
             on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
+            stop=self.stop,
+            engine=best_engine(device),
         )
         if isinstance(cell.method, MetaSetConfig):
             loop.meta_batch_size = cell.method.meta_batch_size
         fit(method, loop)
         return loop, method.model
 
-    def result(self, loop: Loop, final: Evaluation, probe_seconds: float) -> dict[str, Any]:
-        """Return what DONE.json says beside its files."""
+    def result(self, loop: Loop, final: Evaluation, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what DONE.json says beside its files; a probe's time is that of one cell only."""
         rows = loop.rows
-        seconds = {"probe": probe_seconds, "allocate": sum(row["seconds"] for row in rows)}
+        is_own = manifest.get("cell_id") == self.cell.cell_id(self.digest)
+        seconds = {
+            "probe": manifest["seconds"] if is_own else 0.0,
+            "allocate": sum(row["seconds"] for row in rows),
+        }
+        rounded = {"rounded_curves": manifest["rounded"]} if "rounded" in manifest else {}
         return {
             "probe_id": self.cell.probe_id(self.digest),
             **three_accuracies([row["accuracy"] for row in rows]),
@@ -222,6 +240,7 @@ class _Run:
             "num_samples": len(self.train),
             "seconds": seconds,
             "finished": rows[-1]["time"],
+            **rounded,
             **provenance(self.device),
         }
 

@@ -6,7 +6,8 @@
     ├── StorageError          5   the storage cannot be read or written
     │   └── CorruptError      5   a stored file is not what its checksum says
     ├── BackendError          5   Ray or MLflow cannot be reached
-    └── DivergedError         3   a loss is no longer a finite number
+    ├── DivergedError         3   a loss is no longer a finite number
+    └── StoppedError          4   asked to stop, and did so between two epochs
 
 Every message says what was wrong with which value, what is allowed, and what to do.
 """
@@ -52,6 +53,12 @@ class DivergedError(CurvetuneError):
     """Training produced a loss that is not a finite number."""
 
     exit_code = 3
+
+
+class StoppedError(CurvetuneError):
+    """Training was asked to stop, and did so between two epochs; its checkpoint goes on there."""
+
+    exit_code = 4
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 
 from curvetune.config import CellConfig
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.cells import read_rows, write_rows
 from curvetune.store.files import write_json
+from curvetune.store.history import read_rows, write_rows
 
 DIGEST = "d" * 64
 START = 1_700_000_000.0

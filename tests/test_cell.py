@@ -25,7 +25,7 @@ from curvetune.config import (
     MWNetNoiseConfig,
     ProbeConfig,
 )
-from curvetune.errors import DataError, DivergedError
+from curvetune.errors import DataError, DivergedError, StoppedError
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
 
@@ -100,6 +100,9 @@ def test_what_differs_only_in_the_allocating_stage_shares_one_probe(
     assert stages.count("probe") == 4  # epochs of one probe
     assert len(list((tmp_path / "probes").iterdir())) == 1
     assert len(list((tmp_path / "cells").iterdir())) == 4
+    done = [CellStore(tmp_path).result(path.name) for path in (tmp_path / "cells").iterdir()]
+    times = [result["seconds"]["probe"] for result in done if result is not None]
+    assert sorted(seconds > 0 for seconds in times) == [False, False, False, True]  # counted once
 
 
 def test_methods_train_on_the_same_labels_and_start_from_the_same_classifier(
@@ -132,6 +135,30 @@ def test_a_cell_that_was_stopped_ends_bit_for_bit_where_it_would_have(
     assert files_of(tmp_path / "straight", cell) == files_of(tmp_path / "stopped", cell)
     if stop == ("probe", 2):
         assert [e["epoch"] for e in epochs if e["stage"] == "probe"] in ([2, 3], [])
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 4, 6])  # in all: none, in the probe, just after it, later
+def test_a_cell_that_is_asked_to_stop_leaves_a_checkpoint_and_ends_bit_for_bit_the_same(
+    tmp_path: Path, digits: data.Dataset, epochs: int
+) -> None:
+    cell, options = small_cell(), {"checkpoint_every": 50}
+    run(cell, digits, tmp_path / "straight", **options)
+    before: list[Any] = []
+    with pytest.raises(StoppedError, match="run the same command again"):
+        run(
+            cell,
+            digits,
+            tmp_path / "stopped",
+            on_event=before.append,
+            stop=lambda: len([event for event in before if "epoch" in event]) == epochs,
+            **options,
+        )
+    after: list[Any] = []
+    done = run(cell, digits, tmp_path / "stopped", on_event=after.append, **options)
+    seen = [(event["stage"], event["epoch"]) for event in before + after if "epoch" in event]
+    assert seen == [(stage, epoch) for stage in ("probe", "allocate") for epoch in range(4)]
+    assert files_of(tmp_path / "straight", cell) == files_of(tmp_path / "stopped", cell)
+    assert done["seconds"]["probe"] > 0  # its own, though an earlier try has run it
 
 
 def test_a_killed_process_goes_on_from_its_checkpoint(tmp_path: Path, digits: data.Dataset) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import curvetune
-from curvetune.cli.options import check_share, parse_launch, parse_names, parse_seeds, parse_set
+from curvetune.cli.options import check_share, parse_launch
 from curvetune.errors import BackendError, ConfigError
 from curvetune.tune.resources import LaunchOptions
+from curvetune.tune.selection import parse_names, parse_seeds, parse_set
 
 HEAVY = ("torch", "ray", "mlflow", "polars", "matplotlib", "sklearn")
 # What the installed command does, and then which heavy packages it loaded, on stderr.

@@ -1,21 +1,15 @@
 import hashlib
-import io
-import json
 import os
 import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import torch
-from numpy.typing import NDArray
-from PIL import Image
+from tiny_cifar import NAMES, encoded, images, write_cifar, write_parquet
 from torchvision import datasets
 
 import curvetune.data
@@ -26,8 +20,6 @@ REAL = Path(os.environ.get("CURVETUNE_TEST_DATA") or Path(__file__).parents[2] /
 needs_real_data = pytest.mark.skipif(
     not REAL.is_dir(), reason=f"no {REAL}: set CURVETUNE_TEST_DATA to a folder with CIFAR"
 )
-CPU = torch.device("cpu")
-NAMES = ["cat", "dog", "fox"]
 
 
 # ---------------------------------------------------------------- digits
@@ -85,49 +77,6 @@ def test_an_unknown_source_is_refused_with_the_nearest_name() -> None:
 # ---------------------------------------------------------------- CIFAR as Parquet
 
 
-def images(count: int, seed: int) -> NDArray[np.uint8]:
-    """Return random images, (N, 32, 32, 3)."""
-    return np.random.default_rng(seed).integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
-
-
-def encoded(pixels: NDArray[np.uint8], image_format: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, image_format, lossless=True)
-    return buffer.getvalue()
-
-
-def write_parquet(
-    path: Path,
-    contents: Sequence[bytes],
-    labels: Sequence[int | None],
-    column: str = "label",
-    names: Sequence[str] | None = NAMES,
-) -> None:
-    img = [{"bytes": content, "path": None} for content in contents]
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    table = pa.table({"img": pa.array(img, kind), column: pa.array(labels, pa.int64())})
-    if names is not None:
-        features = {column: {"names": list(names), "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata(
-            {"huggingface": json.dumps({"info": {"features": features}})}
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path)
-
-
-def write_cifar(folder: Path, column: str = "label", image_format: str = "WEBP") -> None:
-    """Write 5 training images in two shards and 2 test images; label k of image k is k % 3."""
-    pixels, test = images(5, seed=0), images(2, seed=1)
-    parts = {
-        "train-00000-of-00002": (pixels[:3], [0, 1, 2]),
-        "train-00001-of-00002": (pixels[3:], [0, 1]),
-        "test-00000-of-00001": (test, [0, 1]),
-    }
-    for name, (x, y) in parts.items():
-        contents = [encoded(image, image_format) for image in x]
-        write_parquet(folder / f"{name}.parquet", contents, y, column)
-
-
 @pytest.fixture
 def cifar_dir(tmp_path: Path) -> Path:
     """Return a --data-dir with a tiny cifar10."""
@@ -151,6 +100,15 @@ def test_parquet_files_are_read_in_order_and_pixel_by_pixel(
     assert (data.train.x.dtype, data.train.y.dtype) == (np.uint8, np.int64)
     assert (data.name, data.class_names) == (name, tuple(NAMES))
     assert (data.pad, data.flip) == (4, True)
+
+
+def test_an_image_without_colours_gets_three_equal_ones(tmp_path: Path) -> None:
+    grey = images(2, seed=0)[..., 0]
+    for split in ("train", "test"):
+        contents = [encoded(image, "PNG") for image in grey]
+        write_parquet(tmp_path / f"{split}-0.parquet", contents, [2, 1])
+    x = curvetune.data.load("cifar10", tmp_path).train.x
+    np.testing.assert_array_equal(x, np.stack([grey] * 3, axis=1))
 
 
 def test_the_labels_of_parquet_files_come_without_decoding_an_image(tmp_path: Path) -> None:

@@ -12,6 +12,14 @@ def test_leaders_come_before_followers_and_those_before_cells_without_a_probe() 
     assert not order.finished()
 
 
+def test_followers_come_first_where_few_curves_are_to_be_kept_at_a_time() -> None:
+    cells = {"free": None, "a1": "A", "b1": "B", "b2": "B", "c1": "C"}
+    order = Order(cells, stored={"C"}, followers_first=True)
+    assert [order.next(), order.next(), order.next()] == ["c1", "a1", "b1"]
+    order.probe_ready("B")
+    assert [order.next(), order.next(), order.next()] == ["b2", "free", None]
+
+
 def test_followers_start_when_the_curves_are_stored_not_when_the_leader_ends() -> None:
     order = Order({"a1": "A", "a2": "A", "a3": "A"})
     assert order.next() == "a1"

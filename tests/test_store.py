@@ -1,6 +1,6 @@
 """The storage: whole or not at all, checked on reading, safe against names from outside."""
 
-import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 from curvetune.errors import ConfigError, CorruptError, StorageError
 from curvetune.store import CellStore, CurveStore, open_storage
-from curvetune.store.cells import RESULT_FILES, read_rows, write_rows
+from curvetune.store.cells import RESULT_FILES
 from curvetune.store.files import load_arrays, save_arrays, write_atomic
 
 PROBE, CELL = "0123456789abcdef", "fedcba9876543210"
@@ -138,6 +138,23 @@ def test_arrays_and_their_tree_come_back_and_damage_is_noticed(tmp_path: Path) -
         load_arrays(path)
 
 
+def test_what_is_published_is_on_the_disk_before_it_is_announced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    sync = os.fsync
+
+    def note(handle: int) -> None:
+        names.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    CurveStore(tmp_path).write(PROBE, curves(), {})
+    files = [name.rpartition(".")[0] for name in names[:-1]]  # without the temporary part
+    assert files == [".curves.npy", ".manifest.json"]
+    assert names[-1] == PROBE  # the folder, with all its new names
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
@@ -145,16 +162,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         write_atomic(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_history_is_rows_of_json(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    assert read_rows(path) == []
-    write_rows(path, [{"epoch": 0, "loss": 1.5}, {"epoch": 1, "loss": 0.5}])
-    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [0, 1]
-    assert read_rows(path)[1]["loss"] == 0.5
-    with pytest.raises(ValueError, match="JSON compliant"):
-        write_rows(path, [{"loss": float("nan")}])
 
 
 def test_a_storage_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from curvetune.report.collect import report_json
 from curvetune.report.projection import SENT, GridSync
 from curvetune.report.sync import sync
 from curvetune.store import CellStore
-from curvetune.store.cells import read_rows, write_rows
+from curvetune.store.history import read_rows, write_rows
 from curvetune.tracking.base import DATABASE, NullTracker, RunSpec, default_uri, resolve_uri, shown
 
 

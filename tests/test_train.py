@@ -13,10 +13,12 @@ from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, ProbeConfig
 from curvetune.data import Dataset, Images
 from curvetune.data.resident import ResidentSet
-from curvetune.errors import CorruptError, DivergedError
+from curvetune.errors import CorruptError, DivergedError, StoppedError
+from curvetune.store.history import read_rows
 from curvetune.train.checkpoint import Checkpoint, load_state, save_state
 from curvetune.train.fit import Loop, fit
 from curvetune.train.metrics import evaluate, three_accuracies, weight_gap
+from curvetune.train.provenance import provenance
 
 CPU = torch.device("cpu")
 
@@ -119,6 +121,28 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, every
     assert resumed.seen == straight.seen
     assert torch.equal(again, straight_curves)
     assert [row["epoch"] for row in loop.rows] == list(range(7))
+    assert read_rows(loop.history) == loop.rows
+
+
+def test_a_checkpoint_is_all_that_a_killed_run_needs(tmp_path: Path) -> None:
+    fit(Recorder(), loop_in(tmp_path, epochs=3))
+    (tmp_path / "history.jsonl").write_text('{"epoch": 0}\n{"epo')
+    resumed, loop = Recorder(), loop_in(tmp_path, epochs=5)
+    fit(resumed, loop)
+    assert [row["epoch"] for row in loop.rows] == list(range(5))
+    assert read_rows(loop.history) == loop.rows
+
+
+def test_training_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    loop = loop_in(tmp_path, on_epoch=lambda row: waits.append(len(synced)))
+    waits: list[int] = []
+    fit(Recorder(), loop)
+    assert waits == [0, 0, 0, 0]  # a checkpoint and a row were written in each
+    assert len(synced) == 1  # the history at the end, whose checksum a result will hold
 
 
 def test_a_damaged_checkpoint_means_starting_over_and_saying_so(
@@ -225,3 +249,31 @@ def test_each_drop_has_its_own_factor_if_several_are_given() -> None:
     assert [recipe.lr_at(e) for e in (0, 3, 6)] == pytest.approx([0.5, 0.1, 0.01])
     with pytest.raises(ValueError, match="2 milestones"):
         AllocateConfig(milestones=(3, 6), gamma=(0.2,))
+
+
+def test_a_loop_that_is_asked_to_stop_writes_a_checkpoint_only_if_there_is_none(
+    tmp_path: Path,
+) -> None:
+    written: list[int] = []
+
+    class Noted(Checkpoint):
+        def save(self, state: dict[str, Any]) -> None:
+            written.append(state["epoch"])
+            super().save(state)
+
+    def stop_after(epochs: int) -> None:
+        loop = loop_in(tmp_path, every=2)
+        loop.checkpoint = Noted(tmp_path / "checkpoint.safetensors", 2)
+        loop.stop = lambda: len(loop.rows) >= epochs
+        with pytest.raises(StoppedError, match=f"after {epochs} of 4 epochs"):
+            fit(Recorder(), loop)
+
+    for epochs, expected in [(0, []), (1, [1]), (1, []), (2, [2]), (2, []), (3, [3])]:
+        written.clear()
+        stop_after(epochs)
+        assert written == expected
+
+
+def test_a_copy_of_the_code_without_git_is_told_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CURVETUNE_COMMIT", "c0ffee")
+    assert provenance(CPU)["commit"] == "c0ffee"

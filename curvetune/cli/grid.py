@@ -33,7 +33,9 @@ def grid(
     Run the same command again to go on after an interruption. `curvetune plan` shows beforehand
     what would run.
     """
-    selection = o.parse_selection(space, methods, seeds, profile, fixed or [])
+    from curvetune.tune.selection import parse_selection
+
+    selection = parse_selection(space, methods, seeds, profile, fixed or [])
     launch = o.parse_launch(
         address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every
     )
@@ -92,7 +94,9 @@ def plan(
     as_json: o.AsJson = False,
 ) -> None:
     """Show what `grid SPACE` would run and what it would reuse. Starts and changes nothing."""
-    selection = o.parse_selection(space, methods, seeds, profile, fixed or [])
+    from curvetune.tune.selection import parse_selection
+
+    selection = parse_selection(space, methods, seeds, profile, fixed or [])
     places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage))
     result = make_plan(selection, places)
     if as_json:

@@ -3,10 +3,9 @@
 Nothing heavy is imported here: every `--help` pays for it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -94,10 +93,12 @@ Address = Annotated[
     ),
 ]
 GpusPerTrial = Annotated[
-    float | None,
+    str | None,
     typer.Option(
         "--gpus-per-trial",
-        help="1 where there are GPUs; 0.5 lets two trials share one; 0 trains on the CPU.",
+        metavar="NUMBER|auto",
+        help="1 where there are GPUs; 0.5 lets two trials share one, `auto` as many as fit "
+        "(measured first); 0 trains on the CPU.",
         rich_help_panel=HOW,
     ),
 ]
@@ -123,74 +124,9 @@ CheckpointEvery = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which cells a command is about."""
-
-    space: str
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...]
-    profile: str
-    fixed: dict[str, str]
-
-
-def parse_selection(
-    space: str, methods: str, seeds: str, profile: str, fixed: Sequence[str]
-) -> Selection:
-    """Return what the texts of the options mean.
-
-    Raises:
-        ConfigError: one of them means nothing.
-    """
-    return Selection(space, parse_names(methods), parse_seeds(seeds), profile, parse_set(fixed))
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Return the names of a comma-separated list, each once."""
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds that "0,1,2", "0-4" or "0-2,7" stands for, each once.
-
-    Raises:
-        ConfigError: it stands for none.
-    """
-    seeds: dict[int, None] = {}
-    for part in parse_names(text):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise _bad_seeds(text, f"{part!r} is not a seed")
-        if dash and int(last) < int(first):
-            raise _bad_seeds(text, f"{part!r} counts down")
-        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
-    return tuple(seeds)
-
-
-def parse_set(texts: Sequence[str]) -> dict[str, str]:
-    """Return each key of `--set` with its text.
-
-    Raises:
-        ConfigError: one is not KEY=VALUE, or a key is given twice.
-    """
-    fixed: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        key = key.strip()
-        if not key or not equals:
-            raise ConfigError(f"--set {text!r}: write KEY=VALUE, e.g. --set imbalance=20")
-        if key in fixed:
-            raise ConfigError(
-                f"--set {key}: given twice ({fixed[key]} and {value}); a list is an axis: "
-                f"--set {key}=[{fixed[key]},{value}]"
-            )
-        fixed[key] = value
-    return fixed
-
-
 def parse_launch(
     address: str | None,
-    gpus_per_trial: float | None,
+    gpus_per_trial: str | None,
     cpus_per_trial: float | None,
     max_concurrent: int | None,
     checkpoint_every: int,
@@ -200,7 +136,7 @@ def parse_launch(
     Raises:
         ConfigError: a share of a device that cannot be had, or an address for another client.
     """
-    check_share("--gpus-per-trial", gpus_per_trial, least=0.0)
+    gpus = parse_gpus(gpus_per_trial)
     check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
     if address is not None and "://" in address:
         raise ConfigError(
@@ -209,7 +145,29 @@ def parse_launch(
         )
     from curvetune.tune.resources import LaunchOptions
 
-    return LaunchOptions(address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every)
+    return LaunchOptions(address, gpus, cpus_per_trial, max_concurrent, checkpoint_every)
+
+
+def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
+    """Return the share of a GPU that "0.5" or "auto" stands for.
+
+    Raises:
+        ConfigError: it stands for none that can be had.
+    """
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(
+            f"--gpus-per-trial {text}: allowed are 0 to 1, a whole number above 1, or `auto`"
+        )
+    check_share("--gpus-per-trial", value, least=0.0)
+    return value
 
 
 def check_share(option: str, value: float | None, *, least: float) -> None:
@@ -236,7 +194,3 @@ def storage_or_default(storage: Path | None) -> Path:
     from curvetune.settings import Settings
 
     return storage if storage is not None else Settings().storage
-
-
-def _bad_seeds(text: str, reason: str) -> ConfigError:
-    return ConfigError(f"--seeds {text!r}: {reason}; write 0,1,2 or 0-4 or 0-2,7")

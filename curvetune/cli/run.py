@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from curvetune.cli.options import Selection
-from curvetune.errors import ConfigError, CorruptError
+from curvetune.errors import CorruptError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import Plan, PlannedCell
     from curvetune.tune.resources import LaunchOptions
+    from curvetune.tune.selection import Selection
 
 SOME_FAILED = 3
 INTERRUPTED = 4
@@ -31,35 +31,22 @@ class Places:
     tracking_uri: str | None = None
 
 
-def make_plan(selection: Selection, places: Places) -> "Plan":
+def make_plan(selection: "Selection", places: Places) -> "Plan":
     """Return what `selection` comes to, given what the storage has; changes nothing.
 
     Raises:
         ConfigError: the selection, its space or its data are not right.
     """
-    from curvetune.tune.space import load_space
-
-    space = load_space(
-        selection.space,
-        profile=selection.profile,
-        methods=selection.methods,
-        seeds=selection.seeds,
-        fixed=selection.fixed,
-    )
-    names = sorted({cell.data.name for cell in space.cells})
-    if len(names) > 1:
-        raise ConfigError(
-            f"{selection.space}: a grid is about one source of data, got {', '.join(names)}; "
-            f"choose one with --set data.name={names[0]}"
-        )
     from curvetune import data
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import build_plan
+    from curvetune.tune.selection import selected_space
 
+    space = selected_space(selection)
     results = CellStore(places.storage)
     return build_plan(
         space,
-        data.digest(names[0], places.data_dir),
+        data.digest(space.cells[0].data.name, places.data_dir),
         is_done=lambda cell_id: results.result(cell_id) is not None,
         has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
     )
@@ -77,7 +64,7 @@ def _has_probe(store: "CurveStore", probe_id: str) -> bool:
 
 
 def run_grid(
-    selection: Selection, places: Places, options: "LaunchOptions", *, as_json: bool
+    selection: "Selection", places: Places, options: "LaunchOptions", *, as_json: bool
 ) -> None:
     """Run what is left of a grid, show how it came out, and exit with a code that says so."""
     from rich.console import Console

@@ -8,7 +8,6 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 """
 
 import hashlib
-import os
 import pickle
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.data import parquet
+from curvetune.data import cache, parquet
 from curvetune.data.source import Dataset, Images
 from curvetune.errors import DataError
 
@@ -107,7 +106,7 @@ class Cifar:
     def _find(self, data_dir: Path | None) -> Shards | Path | None:
         """Return the Parquet files, or the archive's folder, or None before the download."""
         if data_dir is None:
-            folder = _cache() / self.archive.folder
+            folder = cache.folder() / self.archive.folder
             return folder if folder.is_dir() else None
         for folder in (data_dir / self.name, data_dir):
             train, test = (parquet.find_shards(folder, split) for split in ("train", "test"))
@@ -131,7 +130,7 @@ class Cifar:
         from torchvision import datasets  # inside: it imports torch, which planning must not
 
         loader = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
-        target = _cache() / self.archive.folder
+        target = cache.folder() / self.archive.folder
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
@@ -143,11 +142,6 @@ class Cifar:
                 f"or give the folder of a copy with --data-dir"
             ) from error
         return target
-
-
-def _cache() -> Path:
-    """Return the folder of downloads."""
-    return Path(os.environ.get("CURVETUNE_CACHE") or "~/.cache/curvetune/data").expanduser()
 
 
 def _move(folder: Path, target: Path) -> None:

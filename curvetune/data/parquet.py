@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from curvetune.data import cache
 from curvetune.data.source import Images
 from curvetune.errors import DataError
 
@@ -86,15 +87,28 @@ def read_images(
 ) -> Images:
     """Return the images and labels of the files in order, every image of `shape` (H, W) in RGB.
 
+    The images are decoded once per machine, and mapped from the disk, read-only, after that.
+
     Raises:
         DataError: a file, an image or a label is bad.
     """
     y = read_labels(files, column, num_classes)
-    x = np.empty((len(y), 3, *shape), np.uint8)
+    height, width = shape
+    name = f"{digest(files)}-rgb-{height}x{width}"  # all that decides the pixels
+    return Images(cache.kept(name, lambda: _decode_all(files, len(y), shape)), y)
+
+
+def _decode_all(files: Sequence[Path], count: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the images of the files in order, (N, 3, H, W).
+
+    One by one: Pillow frees the GIL for half of the 60 µs that an image takes, but two threads on
+    two cores were no faster, and two processes gained less than their start costs (docs/log.md).
+    """
+    x = np.empty((count, 3, *shape), np.uint8)
     places = ((path, row, content) for path in files for row, content in enumerate(_encoded(path)))
     for k, (path, row, content) in enumerate(places):
         x[k] = _decode(content, f"{path}: row {row}", shape)
-    return Images(x, y)
+    return x
 
 
 def _labels(path: Path, column: str, num_classes: int) -> NDArray[np.int64]:
@@ -120,7 +134,8 @@ def _decode(content: bytes | None, where: str, shape: tuple[int, int]) -> NDArra
     try:
         # Naming the formats halves the time: Pillow would import and try all others first.
         with Image.open(io.BytesIO(content or b""), formats=("WEBP", "PNG")) as image:
-            pixels = np.asarray(image.convert("RGB"))
+            # `convert` copies what is RGB already: a tenth of the time.
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
             f"{where}: cannot be decoded ({error}); allowed are WebP and PNG: copy the file again"

@@ -26,6 +26,7 @@ from curvetune.meta.forward import Forward, forward, sample_losses
 
 # ∇L_train(ω), ∇L_meta(ω̂) -> the direction of the inner products; one tensor for each parameter
 Steer = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
+Rate = float | Tensor  # a learning rate; 0-d on the GPU, where a captured step reads it
 
 
 def weight_gradient(
@@ -33,7 +34,7 @@ def weight_gradient(
     batch: Batch,
     meta: Batch,
     weights: Tensor,
-    lr: float,
+    lr: Rate,
     *,
     skip_layers: int = 0,
     optimizer: Optimizer | None = None,
@@ -62,7 +63,7 @@ def meta_gradient(
     batch: Batch,
     meta: Batch,
     weights: Tensor,
-    lr: float,
+    lr: Rate,
     *,
     skip_layers: int = 0,
     optimizer: Optimizer | None = None,
@@ -96,7 +97,7 @@ def look_ahead(
     passed: Forward,
     slopes: Sequence[Tensor],
     meta: Batch,
-    lr: float,
+    lr: Rate,
     optimizer: Optimizer | None = None,
 ) -> tuple[Sequence[Tensor], float, Tensor]:
     """Return ∇L_meta after a virtual step, the factor c of the step, and L_meta, 0-d.
@@ -144,7 +145,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _virtual_step(
-    params: Sequence[Tensor], slopes: Sequence[Tensor], lr: float, optimizer: Optimizer | None
+    params: Sequence[Tensor], slopes: Sequence[Tensor], lr: Rate, optimizer: Optimizer | None
 ) -> tuple[list[Tensor], float]:
     """Return the parameters after the virtual step, and the factor c of the module's formula."""
     if optimizer is None:
@@ -158,7 +159,10 @@ def _virtual_step(
             buffer = optimizer.state.get(param, {}).get("momentum_buffer")
             moving = step if buffer is None else step.add(buffer, alpha=momentum)
             step = step.add(moving, alpha=momentum) if nesterov else moving
-        ahead.append(param.detach().add(step, alpha=-lr))
+        if isinstance(lr, Tensor):  # which `alpha` does not take
+            ahead.append(param.detach() - lr * step)
+        else:
+            ahead.append(param.detach().add(step, alpha=-lr))
     return ahead, 1.0 + momentum if nesterov else 1.0
 
 

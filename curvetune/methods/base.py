@@ -22,6 +22,16 @@ class State:
     ) -> None:
         self._parts = parts
 
+    def generators(self) -> list[torch.Generator]:
+        """Return the generators among the parts, those of the States in it too."""
+        found = []
+        for part in self._parts.values():
+            if isinstance(part, State):
+                found += part.generators()
+            elif isinstance(part, torch.Generator):
+                found.append(part)
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values; tensors are shared, not copied."""
         return {name: _read(part) for name, part in self._parts.items()}
@@ -52,6 +62,7 @@ class Method(Protocol):
 
     model: nn.Module  # what is evaluated
     state: State
+    phase: object  # steps do the same operations as long as this is the same
 
     def start_epoch(self, epoch: int) -> Tensor | None:
         """Set what changes with the epoch, the learning rate first of all.
@@ -123,10 +134,18 @@ class Parts:
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Return the recipe's optimizer, with the learning rate of its first epoch."""
+    """Return the recipe's optimizer, with the learning rate of its first epoch.
+
+    On a GPU the learning rate is a tensor, so that a captured step follows its changes, and the
+    update is one fused kernel.
+    """
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    lr = recipe.lr_at(0)
     return torch.optim.SGD(
         model.parameters(),
-        lr=recipe.lr_at(0),
+        lr=torch.tensor(lr, device=device) if on_gpu else lr,
+        fused=True if on_gpu else None,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,
@@ -134,9 +153,12 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameters."""
+    """Set the learning rate; in place where it is a tensor, which a captured step reads."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def descend(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:

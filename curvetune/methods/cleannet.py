@@ -70,6 +70,8 @@ class CleanNetMethod:
         starts: epochs at which a round begins.
     """
 
+    phase: object = None  # every step does the same operations
+
     def __init__(
         self,
         model: nn.Module,

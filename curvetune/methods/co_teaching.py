@@ -68,6 +68,7 @@ class CoTeaching:
         self._noise_rate = noise_rate
         self._late_from = late_from
         self._forget = 0.0
+        self.phase: object = None
         self.state = State(
             model=self.model,
             other=self._other,
@@ -80,6 +81,7 @@ class CoTeaching:
         config = self._config
         self._forget = forget_rate(epoch, self._noise_rate, config.gradual_epochs, config.exponent)
         beta1 = LATE_BETA1 if epoch >= self._late_from else FIRST_BETA1
+        self.phase = (self._forget, beta1)
         for optimizer in self._optimizers:
             set_lr(optimizer, self._recipe.lr_at(epoch))
             for group in optimizer.param_groups:
@@ -104,11 +106,15 @@ class CoTeaching:
 
 def adam(model: nn.Module, recipe: Recipe) -> torch.optim.Adam:
     """Return Adam with the recipe's learning rate and weight decay."""
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
+    lr = recipe.lr_at(0)
     return torch.optim.Adam(
         model.parameters(),
-        lr=recipe.lr_at(0),
+        lr=torch.tensor(lr, device=device) if on_gpu else lr,
         betas=(FIRST_BETA1, BETA2),
         weight_decay=recipe.weight_decay,
+        capturable=on_gpu,
     )
 
 

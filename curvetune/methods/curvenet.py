@@ -93,6 +93,7 @@ class CurveNetMethod:
         device = next(model.parameters()).device
         self._weights = torch.ones(num_samples, device=device)
         self._epoch = 0
+        self.phase: object = None
         self.state = State(
             model=model,
             optimizer=self._optimizer,
@@ -103,6 +104,7 @@ class CurveNetMethod:
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate, which is also the virtual step's."""
         self._epoch = epoch
+        self.phase = (epoch < self._learn_until, epoch > self._learn_until)
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:

@@ -146,6 +146,8 @@ class Distill:
         ramp_epochs: in which guessed labels and consistency grow to their weights; 0 for none.
     """
 
+    phase: object = None  # every step does the same operations
+
     def __init__(
         self,
         network: nn.Module,

@@ -91,6 +91,8 @@ class FaMUS:
         match_weight: λ2.
     """
 
+    phase: object = None  # every step does the same operations
+
     def __init__(
         self,
         model: nn.Module,

@@ -44,6 +44,8 @@ class GLC:
         gold_share: M/N, gold samples for each silver one.
     """
 
+    phase: object = None  # every step does the same operations
+
     def __init__(self, model: nn.Module, matrix: Tensor, recipe: Recipe, gold_share: float) -> None:
         self.model = model
         self._matrix = matrix

@@ -122,12 +122,14 @@ class HAR:
         self._class_weights = class_weights
         self._reweigh_from = reweigh_from
         self._epoch = 0
+        self.phase: object = None
         self._optimizer = sgd(model, recipe)
         self.state = State(model=model, optimizer=self._optimizer, strength=strength)
 
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate, and which epoch it is."""
         self._epoch = epoch
+        self.phase = epoch >= self._reweigh_from
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:

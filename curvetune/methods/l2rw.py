@@ -36,6 +36,8 @@ def agreement(passed: Forward, meta: Batch) -> tuple[Tensor, Tensor]:
 class L2RW:
     """The method: see the module."""
 
+    phase: object = None  # every step does the same operations
+
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
         self.model = model
         self._recipe = recipe

@@ -92,6 +92,7 @@ class LCCN:
         self._draws = draws
         self._live_from = live_from
         self._live = False
+        self.phase: object = None
         self._optimizer = sgd(model, recipe)
         self.state = State(model=model, optimizer=self._optimizer, counts=counts.state, draws=draws)
 
@@ -99,6 +100,7 @@ class LCCN:
         """Set the learning rate, and whether T follows the counts."""
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
         self._live = epoch >= self._live_from
+        self.phase = self._live
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
         """Draw labels, step on them, move the counts; weight: P(the given label is right)."""

@@ -69,6 +69,7 @@ class MentorNet:
         self._linear_from = round(config.linear_start * parts.recipe.epochs)
         self._percentage = min(int(PERCENTAGES * config.burn_in), PERCENTAGES - 1)
         self._epoch = 0
+        self.phase: object = None
         self._optimizer = sgd(self.model, parts.recipe)
         for group in self._optimizer.param_groups:
             group["weight_decay"] = 0.0  # it is in the loss, times the mean of v
@@ -85,6 +86,7 @@ class MentorNet:
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate; train the mentor, if there is one, at the end of the burn-in."""
         self._epoch = epoch
+        self.phase = (epoch >= self._starts, epoch >= self._linear_from)
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
         if self._mentor is not None and epoch == self._starts:
             self._teach(self._mentor)

@@ -85,6 +85,8 @@ class NoisyWeighting(nn.Module):
 class MetaCleaner:
     """The method: see the module."""
 
+    phase: object = None  # every step does the same operations
+
     def __init__(
         self,
         model: nn.Module,

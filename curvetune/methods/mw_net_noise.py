@@ -32,6 +32,8 @@ class LossNet(nn.Module):
 class MetaWeightNet:
     """The method: see the module."""
 
+    phase: object = None  # every step does the same operations
+
     def __init__(self, model: nn.Module, recipe: Recipe, learner: WeightLearner) -> None:
         self.model = model
         self._recipe = recipe

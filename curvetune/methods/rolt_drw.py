@@ -142,6 +142,7 @@ class RoLTDRW:
         self._drw_beta = drw_beta
         self._groups = members(y, num_classes)
         self._epoch = 0
+        self.phase: object = None
         self._optimizer = sgd(model, recipe)
         self._by_classifier = torch.zeros(len(y), num_classes, device=y.device)
         self._by_prototype = torch.zeros_like(self._by_classifier)
@@ -161,6 +162,8 @@ class RoLTDRW:
     def start_epoch(self, epoch: int) -> None:
         """Set the learning rate; split the classes anew."""
         self._epoch = epoch
+        late = self._late_from is not None and epoch >= self._late_from
+        self.phase = (epoch >= self._soft_from, late)
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
         if epoch >= self._soft_from - LOOK_AHEAD:
             self._look()

@@ -72,6 +72,7 @@ class SAdaptation:
         self._recipe = recipe
         self._learn_from = learn_from
         self._learns = False
+        self.phase: object = None
         # One optimizer, weight decay on θ included, as released.
         self._optimizer = sgd(nn.ModuleList([model, layer]), recipe)
         self.state = State(model=model, layer=layer, optimizer=self._optimizer)
@@ -80,6 +81,7 @@ class SAdaptation:
         """Set the learning rate, and whether θ is learned."""
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
         self._learns = epoch >= self._learn_from
+        self.phase = self._learns
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
         """Take one step on the likelihood of the given labels; weight: P(the label is right)."""

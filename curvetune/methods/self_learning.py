@@ -93,6 +93,7 @@ class SelfLearning:
         self._draws = draws
         self._corrected = y.clone()
         self._share = 0.0  # of the corrected label
+        self.phase: object = None
         self._optimizer = sgd(model, recipe)
         self.state = State(
             model=model, optimizer=self._optimizer, corrected=self._corrected, draws=draws
@@ -102,6 +103,7 @@ class SelfLearning:
         """Set the learning rate; correct the labels."""
         set_lr(self._optimizer, self._recipe.lr_at(epoch))
         self._share = self._config.corrected_share if epoch >= self._start else 0.0
+        self.phase = self._share
         if self._share:
             directions = F.normalize(survey(self.model, self._train).features)
             self._corrected.copy_(mean_cosines(directions, self._centres(directions)).argmax(dim=1))

@@ -9,7 +9,6 @@ component too: docs/methods.md.
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 FEWEST = 10  # samples that a mixture of two is fitted to; below, the estimate is 0
 
@@ -21,6 +20,9 @@ def estimate_noise_rate(curves: NDArray[np.float32], y: NDArray[np.int64]) -> fl
         curves: (N, T) losses; rows of NaN, which the probe never saw, are left out.
         y: (N,) given labels.
     """
+    # Inside: it takes 1.5 s to import, and most methods never come here.
+    from sklearn.mixture import GaussianMixture
+
     seen = ~np.isnan(curves).any(axis=1)
     losses, y = np.asarray(curves[seen], np.float64).mean(axis=1), y[seen]
     if len(losses) < FEWEST:

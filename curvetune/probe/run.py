@@ -22,7 +22,8 @@ from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.store import CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.train.checkpoint import Checkpoint, save_state
-from curvetune.train.fit import Loop, Row, fit
+from curvetune.train.engine import best_engine
+from curvetune.train.fit import Loop, Row, fit, never
 
 
 def run_probe(
@@ -36,6 +37,7 @@ def run_probe(
     info: dict[str, Any],
     checkpoint_every: int,
     on_epoch: Callable[[Row], object],
+    stop: Callable[[], bool] = never,
     subset: Subset | None = None,
 ) -> NDArray[np.float32]:
     """Train `model`, publish it and its curves under `probe_id`, and return the curves, (N, T).
@@ -44,10 +46,12 @@ def run_probe(
 
     Args:
         info: goes into the manifest.
+        stop: asked before every epoch.
         subset: the samples to train on; the curves of all others are NaN.
 
     Raises:
         DivergedError: a loss is not finite.
+        StoppedError: `stop` said so.
         StorageError: the storage cannot be written.
     """
     store = CurveStore(storage)
@@ -61,7 +65,9 @@ def run_probe(
         checkpoint=Checkpoint(folder / "checkpoint.safetensors", checkpoint_every),
         history=folder / "history.jsonl",
         on_epoch=on_epoch,
+        stop=stop,
         curves=curves,
+        engine=best_engine(curves.device),
     )
     fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
     result: NDArray[np.float32] = curves.cpu().numpy()

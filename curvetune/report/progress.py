@@ -91,11 +91,15 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, transient=True, redirect_stdout=False)
+        # without a thread that draws the same four times a second: 2 % of a core
+        self._live = Live(
+            console=console, transient=True, redirect_stdout=False, auto_refresh=False
+        )
         self._live.start()
 
     def show(self, progress: GridProgress) -> None:
-        self._live.update(live_view(progress, rows=max(4, self._console.height - 16)))
+        view = live_view(progress, rows=max(4, self._console.height - 16))
+        self._live.update(view, refresh=True)
 
     def close(self) -> None:
         self._live.stop()

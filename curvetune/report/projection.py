@@ -22,7 +22,7 @@ from curvetune.report.labels import setting_parts
 from curvetune.report.points import cell_params, history_points, ma_values, result_points
 from curvetune.report.sheet import markdown
 from curvetune.report.tables import ma_sheet, report_markdown
-from curvetune.store.cells import read_rows
+from curvetune.store.history import read_rows
 from curvetune.tracking.base import CELL_TAG, GRID_TAG, METHOD_TAG, Point, Run, RunSpec, Tracker
 
 SENT = "curvetune.sent"

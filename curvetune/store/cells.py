@@ -13,16 +13,16 @@
 A result exists when DONE.json does and every file that it lists has the checksum that it lists.
 """
 
-import json
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.store.files import folder_of, read_json, sha256, write_atomic, write_json
+from curvetune.store.files import folder_of, read_json, sha256, write_json
+from curvetune.store.history import read_rows
 
 SCHEMA_VERSION = 1
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
@@ -41,8 +41,13 @@ class CellStore:
         """Return the folder of a cell, whether or not it exists."""
         return folder_of(self.root, "cells", cell_id)
 
-    def publish(self, cell_id: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    def publish(
+        self, cell_id: str, result: Mapping[str, Any], files: Sequence[str] = RESULT_FILES
+    ) -> dict[str, Any]:
         """Make the result of a cell visible, and return what was written to DONE.json.
+
+        Args:
+            files: what the result consists of; fewer where it came from another machine.
 
         Raises:
             CorruptError: one of the result's files is missing.
@@ -53,7 +58,7 @@ class CellStore:
             "schema_version": SCHEMA_VERSION,
             "cell_id": cell_id,
             **result,
-            "files": {name: sha256(folder / name) for name in RESULT_FILES},
+            "files": {name: sha256(folder / name) for name in files},
         }
         write_json(folder / "DONE.json", done)
         (folder / "FAILED.json").unlink(missing_ok=True)
@@ -75,10 +80,11 @@ class CellStore:
             return None
         return done
 
-    def fail(self, cell_id: str, error: str, log: str) -> None:
-        """Record why a cell failed: one line, and the traceback."""
+    def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
+        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py."""
         content = {
             "schema_version": SCHEMA_VERSION,
+            "kind": kind,
             "error": error,
             "log": log,
             "time": time.time(),
@@ -125,18 +131,3 @@ class CellStore:
                 f"in the storage {self.root} are: {known}"
             )
         return read_json(self.root / "grids" / f"{name}.json")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a history file; none if it is not there."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]], *, durable: bool = False) -> None:
-    """Replace a history file by `rows`."""
-    text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
-    write_atomic(path, text.encode(), durable=durable)

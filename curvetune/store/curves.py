@@ -4,6 +4,7 @@
                                       samples that the probe did not train on
                       model.safetensors   its classifier, for methods that start from one
                       history.jsonl   one row per epoch
+                      rounded.json    only if losses were rounded on the way (benchmarks/packing.py)
                       manifest.json   last; the SHA-256 of each file and what the probe was
 
 A probe exists when its manifest does and every file has the checksum that it lists.
@@ -22,6 +23,7 @@ from curvetune.store.files import folder_of, read_json, sha256, write_atomic, wr
 
 SCHEMA_VERSION = 1
 MODEL = "model.safetensors"
+ROUNDED = "rounded.json"
 
 
 class CurveStore:
@@ -54,6 +56,8 @@ class CurveStore:
             "files": {name: sha256(folder / name) for name in names},
             **info,
         }
+        if (folder / ROUNDED).exists():  # whoever reads the manifest must be told
+            manifest["rounded"] = read_json(folder / ROUNDED)
         write_json(folder / "manifest.json", manifest)
 
     def has(self, probe_id: str) -> bool:

@@ -56,7 +56,8 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, nothing else.
 
     Args:
-        durable: wait for the disk; False is for progress that a crash may lose.
+        durable: wait until the disk has the content; False is for progress that a power cut may
+            lose. A reader sees old or new content in both cases.
 
     Raises:
         StorageError: it cannot be written.
@@ -75,15 +76,18 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        if durable:
-            _sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` to `path` as JSON, atomically."""
+    """Write `content` to `path` as JSON, atomically.
+
+    What publishes a result is JSON: its folder is synced, so that this rename, and that of every
+    file which was written there before, survives a power cut.
+    """
     write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+    _sync_folder(path.parent)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -115,14 +119,18 @@ def sha256(path: Path) -> str:
 
 
 def save_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], tree: Mapping[str, Any] | None = None
+    path: Path,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    tree: Mapping[str, Any] | None = None,
+    *,
+    durable: bool = True,
 ) -> None:
     """Write named arrays and a JSON `tree` to one safetensors file, atomically, with a checksum."""
     content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(tree or {})
     # One entry: safetensors writes several in random order, and equal states are to be equal files.
     header = json.dumps({"tree": text, "sha256": _checksum(content, text)})
-    write_atomic(path, save(content, metadata={"curvetune": header}))
+    write_atomic(path, save(content, metadata={"curvetune": header}), durable=durable)
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -149,14 +157,17 @@ def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut (where the system lets a folder be synced)."""
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror})") from error

@@ -1,12 +1,33 @@
-"""What makes a process fast without changing a number."""
+"""How steps are run: one by one, or several at once from a CUDA graph.
+
+A step of a small network is a few hundred kernels of some microseconds each, so on a GPU most of
+its time goes into launching them. A CUDA graph launches all of them at once, and the graph may
+hold several steps: with a batch of 16, as in the probe's cyclic phase, one launch for eight steps.
+
+A method does not see any of this. It promises that its steps do the same operations on batches of
+the same shape as long as its `phase` is the same, and never wait for the device; the conformance
+suite holds every method to both.
+"""
 
 import ctypes
 import platform
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+
+from curvetune.batch import Batch
+from curvetune.methods.base import Method
+
+Pair = tuple[Batch, Batch | None]  # a training batch, and a meta batch where the method takes one
+Metrics = dict[str, Tensor]
+Replay = Callable[[], None]  # does the captured work again, on the same tensors
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 ONE_GIB = 1 << 30
+WARM_UP = 3  # runs before a capture, as PyTorch asks: lazy initialisation, autotuning of cuDNN
+SAMPLES_PER_REPLAY = 128  # steps are put together up to so many samples; not measured
 
 
 def prepare(device: torch.device) -> None:
@@ -20,3 +41,147 @@ def prepare(device: torch.device) -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, ONE_GIB)
         libc.mallopt(M_TRIM_THRESHOLD, 2 * ONE_GIB - 1)
+
+
+class Engine(Protocol):
+    """Runs the steps of an epoch."""
+
+    def run(self, method: Method, pairs: Iterable[Pair]) -> Iterator[tuple[Batch, Metrics]]:
+        """Yield each batch with the metrics of its step, in order.
+
+        The metrics are good until the next ones are asked for: a graph writes to the same tensors.
+        """
+        ...
+
+
+class Eager:
+    """Runs every step as it is."""
+
+    def run(self, method: Method, pairs: Iterable[Pair]) -> Iterator[tuple[Batch, Metrics]]:
+        """Yield each batch with the metrics of its step, in order."""
+        for batch, meta in pairs:
+            yield batch, method.step(batch, meta)
+
+
+def best_engine(device: torch.device) -> Engine:
+    """Return graphs for a GPU, and plain steps for anything else."""
+    return Graphs(cuda_graph) if device.type == "cuda" else Eager()
+
+
+class Recorder(Protocol):
+    """Captures work for replay: `cuda_graph`, or a stand-in where there is no GPU."""
+
+    def __call__(self, work: Callable[[], None], generators: list[torch.Generator]) -> Replay: ...
+
+
+def cuda_graph(work: Callable[[], None], generators: list[torch.Generator]) -> Replay:
+    """Return a CUDA graph of `work`, which is recorded here and not run.
+
+    Args:
+        generators: what `work` draws from; each replay draws anew and moves them on.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+class Graphs:
+    """Captures the steps of a method once for each phase and shape, and replays them.
+
+    The first runs of a kind are ordinary steps, made on a stream of their own where there is a
+    GPU, as the warm-up that a capture needs: no step is lost and none is made twice.
+    """
+
+    def __init__(self, record: Recorder, samples_per_replay: int = SAMPLES_PER_REPLAY) -> None:
+        self._record = record
+        self._samples = samples_per_replay
+        self._phase: object = None
+        self._graphs: dict[Any, _Graph] = {}
+        self._runs: dict[Any, int] = {}
+
+    def run(self, method: Method, pairs: Iterable[Pair]) -> Iterator[tuple[Batch, Metrics]]:
+        """Yield each batch with the metrics of its step, in order."""
+        if method.phase != self._phase:  # graphs of an earlier phase are never used again
+            self._phase = method.phase
+            self._graphs.clear()
+            self._runs.clear()
+        for group in _groups(pairs, self._samples):
+            yield from self._run(method, group)
+
+    def _run(self, method: Method, group: list[Pair]) -> Iterator[tuple[Batch, Metrics]]:
+        key = tuple(_shape(pair) for pair in group)
+        self._runs[key] = self._runs.get(key, 0) + 1
+        if self._runs[key] <= WARM_UP:
+            for batch, meta in group:
+                yield batch, _on_a_side_stream(method, batch, meta)
+            return
+        if key not in self._graphs:
+            self._graphs[key] = _Graph(method, group, self._record)
+        metrics = self._graphs[key].replay(group)
+        yield from zip((batch for batch, _ in group), metrics, strict=True)
+
+
+class _Graph:
+    """Some steps on tensors of their own, which inputs are copied to before each replay."""
+
+    def __init__(self, method: Method, group: list[Pair], record: Recorder) -> None:
+        self._inputs = [
+            (_clone(batch), None if meta is None else _clone(meta)) for batch, meta in group
+        ]
+        self._metrics: list[Metrics] = []
+        self._replay = record(lambda: self._steps(method), generators(method))
+
+    def replay(self, group: list[Pair]) -> list[Metrics]:
+        """Make the steps of `group`; return the metrics of each."""
+        for mine, pair in zip(self._inputs, group, strict=True):
+            for to, batch in zip(mine, pair, strict=True):
+                if to is not None and batch is not None:
+                    for tensor, value in zip(to, batch, strict=True):
+                        tensor.copy_(value)
+        self._replay()
+        return self._metrics
+
+    def _steps(self, method: Method) -> None:
+        self._metrics = [method.step(batch, meta) for batch, meta in self._inputs]
+
+
+def generators(method: Method) -> list[torch.Generator]:
+    """Return the generators that a method draws from while it steps."""
+    device = next(method.model.parameters()).device
+    return [g for g in method.state.generators() if g.device.type == device.type]
+
+
+def _groups(pairs: Iterable[Pair], samples: int) -> Iterator[list[Pair]]:
+    """Yield runs of pairs of one shape, each of at most `samples` samples but at least one pair."""
+    group: list[Pair] = []
+    for pair in pairs:
+        fits = (len(group) + 1) * len(pair[0].y) <= samples
+        if group and not (fits and _shape(pair) == _shape(group[0])):
+            yield group
+            group = []
+        group.append(pair)
+    if group:
+        yield group
+
+
+def _shape(pair: Pair) -> tuple[torch.Size | None, ...]:
+    return tuple(None if batch is None else batch.x.shape for batch in pair)
+
+
+def _clone(batch: Batch) -> Batch:
+    return Batch(*(tensor.clone() for tensor in batch))
+
+
+def _on_a_side_stream(method: Method, batch: Batch, meta: Batch | None) -> Metrics:
+    """Make a step where its work is kept apart from the legacy stream, as a capture will be."""
+    if batch.x.device.type != "cuda":
+        return method.step(batch, meta)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        metrics = method.step(batch, meta)
+    torch.cuda.current_stream().wait_stream(stream)
+    return metrics

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from curvetune.data.resident import ResidentSet
-from curvetune.errors import DivergedError
+from curvetune.errors import DivergedError, StoppedError
 from curvetune.methods.base import Method, Recipe
-from curvetune.store.cells import read_rows, write_rows
+from curvetune.store.history import History
 from curvetune.train.checkpoint import Checkpoint
+from curvetune.train.engine import Eager, Engine
 
 Row = dict[str, Any]
 Samples = dict[str, Tensor]
@@ -28,12 +29,17 @@ def _nothing(_: Any) -> dict[str, float]:
     return {}
 
 
+def never() -> bool:
+    """Say that nobody asks to stop."""
+    return False
+
+
 @dataclass
 class Loop:
     """What a run needs beside its method.
 
     `streams` holds the generators `train` and `meta`; `describe` adds numbers to an epoch's row
-    from the values per sample, `evaluate` from the model.
+    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch.
     """
 
     recipe: Recipe
@@ -43,9 +49,12 @@ class Loop:
     history: Path
     meta: ResidentSet | None = None
     meta_batch_size: int = 128
+    meta_every: int = 1  # steps from one meta batch to the next
+    engine: Engine = field(default_factory=Eager)
     describe: Callable[[Samples], dict[str, float]] = _nothing
     evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
     on_epoch: Callable[[Row], object] = _nothing
+    stop: Callable[[], bool] = never
     curves: Tensor | None = None  # (N, T): if given, receives the loss of each visited sample
     samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
     rows: list[Row] = field(default_factory=list)
@@ -56,8 +65,23 @@ def fit(method: Method, loop: Loop) -> None:
 
     Raises:
         DivergedError: a loss is not finite.
+        StoppedError: `loop.stop` said so; the checkpoint has all epochs that were run.
     """
-    for epoch in range(_resume(method, loop), loop.recipe.epochs):
+    first = _resume(method, loop)
+    with History(loop.history, loop.rows) as history:
+        _train(method, loop, first, history)
+
+
+def _train(method: Method, loop: Loop, first: int, history: History) -> None:
+    """Run the epochs from `first` on."""
+    for epoch in range(first, loop.recipe.epochs):
+        if loop.stop():
+            if epoch > first and not loop.checkpoint.due(epoch):  # else it is written already
+                loop.checkpoint.save(_state(method, loop))
+            raise StoppedError(
+                f"stopped after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept: "
+                f"run the same command again to go on"
+            )
         started = time.time()
         order = method.start_epoch(epoch)
         totals = _run_epoch(method, loop, epoch, order)
@@ -72,8 +96,7 @@ def fit(method: Method, loop: Loop) -> None:
             )
         row |= totals | loop.describe(loop.samples) | loop.evaluate(method.model)
         row |= {"time": time.time(), "seconds": time.time() - started}
-        loop.rows.append(row)
-        write_rows(loop.history, loop.rows)
+        history.append(row)
         if loop.checkpoint.due(epoch + 1):
             loop.checkpoint.save(_state(method, loop))
         loop.on_epoch(row)
@@ -84,17 +107,20 @@ def _run_epoch(method: Method, loop: Loop, epoch: int, order: Tensor | None) -> 
     size = loop.recipe.batch_size_at(epoch)
     batches = loop.train.batches(size, loop.streams["train"], order=order)
     meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
+    pairs = (
+        (batch, next(meta) if meta and k % loop.meta_every == 0 else None)
+        for k, batch in enumerate(batches)
+    )
     sums: dict[str, Tensor] = {}
-    steps = 0
-    for batch in batches:
-        metrics = method.step(batch, next(meta) if meta else None)
-        steps += 1
+    steps: dict[str, int] = {}
+    for batch, metrics in loop.engine.run(method, pairs):
         for name, value in metrics.items():
             if value.dim() == 0:
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                steps[name] = steps.get(name, 0) + 1
             else:
                 _latest(loop, name, value)[batch.index] = value
-    return {name: float(total) / steps for name, total in sums.items()}
+    return {name: float(total) / steps[name] for name, total in sums.items()}
 
 
 def _latest(loop: Loop, name: str, like: Tensor) -> Tensor:
@@ -108,6 +134,7 @@ def _state(method: Method, loop: Loop) -> dict[str, Any]:
     done = len(loop.rows)
     return {
         "epoch": done,
+        "rows": loop.rows,
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
         "samples": loop.samples,
@@ -118,8 +145,7 @@ def _state(method: Method, loop: Loop) -> dict[str, Any]:
 def _resume(method: Method, loop: Loop) -> int:
     """Bring everything to where the last checkpoint left it; return the next epoch."""
     state = loop.checkpoint.load()
-    rows = read_rows(loop.history)
-    if state is None or len(rows) < state["epoch"]:
+    if state is None or "rows" not in state:  # none, or of a version that kept the rows elsewhere
         return 0
     done: int = state["epoch"]
     method.state.load_state_dict(state["method"])
@@ -129,7 +155,7 @@ def _resume(method: Method, loop: Loop) -> int:
         _latest(loop, name, values.to(_device(method)))[:] = values
     if loop.curves is not None:
         loop.curves[:, :done] = state["curves"]
-    loop.rows[:] = rows[:done]
+    loop.rows[:] = state["rows"]
     return done
 
 

@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,10 +23,12 @@ from ray import tune
 
 from curvetune.errors import BackendError, CurvetuneError
 from curvetune.store import CellStore, CurveStore
+from curvetune.train.failures import LOST, OOM
+from curvetune.tune.calibrate import Measure, measured_options
 from curvetune.tune.cluster import connected, nodes
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.order import Order
-from curvetune.tune.plan import Plan
+from curvetune.tune.plan import Plan, PlannedCell
 from curvetune.tune.resources import LaunchOptions, Slots, fit_slots
 from curvetune.tune.searcher import OrderSearcher
 from curvetune.tune.trainable import RunCell, Work, train_cell
@@ -51,12 +54,16 @@ def launch(
     options: LaunchOptions | None = None,
     *,
     run_cell: RunCell | None = None,
+    measure: Measure | None = None,
 ) -> bool:
     """Run every cell that `plan` has left; what came of each is in the storage.
+
+    A cell that shared a GPU and ran out of its memory is tried once more, alone, at the end.
 
     Args:
         dataset: goes into the object store once.
         run_cell: a stand-in for `curvetune.cell.run_cell`.
+        measure: a stand-in for what `--gpus-per-trial auto` measures.
 
     Returns:
         Whether every cell was run to its end, good or bad; False if a signal stopped it.
@@ -67,10 +74,9 @@ def launch(
     """
     options = options or LaunchOptions()
     with connected(options.address):
+        options = measured_options(options, plan, dataset, nodes(), measure)
         slots = fit_slots(nodes(), options)
         work = Work(plan.digest, storage, options.checkpoint_every, slots.cpus, run_cell)
-        order = Order({cell.cell_id: cell.probe_id for cell in plan.left}, plan.stored)
-        searcher = OrderSearcher(order, CurveStore(storage).has)
         cache = start_cache(storage)
         trainable = tune.with_parameters(
             train_cell,
@@ -80,10 +86,37 @@ def launch(
             curves=CurveReader(storage, cache),
         )
         try:
-            _fit(trainable, searcher, slots, storage, plan.name)
+            complete = _run(trainable, plan, plan.left, slots, storage)
+            short = _out_of_memory(plan.left, storage) if complete and 0 < slots.gpus < 1 else []
+            if short:
+                alone = replace(options, gpus_per_trial=1.0, cpus_per_trial=slots.cpus)
+                complete = _run(trainable, plan, short, fit_slots(nodes(), alone), storage)
         finally:
             ray.kill(cache)
-        return order.complete()
+        return complete
+
+
+def _run(
+    trainable: Any, plan: Plan, cells: Sequence[PlannedCell], slots: Slots, storage: Path
+) -> bool:
+    """Run some cells of `plan`; return whether each was run to its end, good or bad."""
+    order = Order({cell.cell_id: cell.probe_id for cell in cells}, plan.stored)
+    _fit(trainable, OrderSearcher(order, CurveStore(storage).has), slots, storage, plan.name)
+    return order.complete()
+
+
+def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedCell]:
+    """Return those of `cells` that ran out of memory, and say what becomes of them."""
+    store = CellStore(storage)
+    short = [c for c in cells if (store.failure(c.cell_id) or {}).get("kind") == OOM]
+    if short:
+        logger.warning(
+            "%d of %d cells ran out of memory on a GPU that they shared; each is tried once more "
+            "with a GPU alone",
+            len(short),
+            len(cells),
+        )
+    return short
 
 
 def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, name: str) -> None:
@@ -155,7 +188,7 @@ class LostTrials(tune.Callback):
         else:
             reason = f"given up after {trial.num_failures} tries: {log.strip().splitlines()[-1]}"
         try:
-            self._store.fail(trial.config["cell_id"], reason, log)
+            self._store.fail(trial.config["cell_id"], reason, log, kind=LOST)
         except CurvetuneError as error:
             logger.warning("a failure could not be recorded: %s", error)
 

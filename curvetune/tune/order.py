@@ -15,8 +15,20 @@ class Order:
     Leaders come first because others wait for them. No call here ever blocks.
     """
 
-    def __init__(self, cells: Mapping[str, str | None], stored: Collection[str] = ()) -> None:
-        """Take every cell with the probe that it reads (or None), and the probes that are there."""
+    def __init__(
+        self,
+        cells: Mapping[str, str | None],
+        stored: Collection[str] = (),
+        *,
+        followers_first: bool = False,
+    ) -> None:
+        """Take every cell with the probe that it reads (or None), and the probes that are there.
+
+        Args:
+            followers_first: end what reads the curves at hand before new ones are made, so that
+                few of them have to be kept at a time.
+        """
+        self._followers_first = followers_first
         self._probe_of = dict(cells)
         self._ready = set(stored)
         self._leaders: dict[str, str] = {}  # probe -> the running cell that makes it
@@ -29,7 +41,10 @@ class Order:
 
     def next(self) -> str | None:
         """Return a cell that may start now and count it as running; None if all left must wait."""
-        cell = self._next_leader() or self._next_follower()
+        turns = [self._next_leader, self._next_follower]
+        if self._followers_first:
+            turns.reverse()
+        cell = turns[0]() or turns[1]()
         if cell is None and self._free:
             cell = self._free.popleft()
         if cell is not None:

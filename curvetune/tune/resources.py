@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from curvetune.errors import ConfigError
 
@@ -13,14 +14,15 @@ class LaunchOptions:
 
     Args:
         address: of a running cluster, host:port or `auto`; None starts Ray on this machine.
-        gpus_per_trial: None is 1 where there are GPUs, else 0; a fraction shares a GPU.
+        gpus_per_trial: None is 1 where there are GPUs, else 0; a fraction shares a GPU; `auto` is
+            measured before the trials start (tune/calibrate.py).
         cpus_per_trial: None is 1, or less where there are more GPU slots than cores.
         max_concurrent: None is as many as the cluster has room for.
         checkpoint_every: epochs between two checkpoints.
     """
 
     address: str | None = None
-    gpus_per_trial: float | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
     cpus_per_trial: float | None = None
     max_concurrent: int | None = None
     checkpoint_every: int = 5
@@ -38,11 +40,13 @@ class Slots:
 def fit_slots(nodes: Sequence[Mapping[str, float]], options: LaunchOptions) -> Slots:
     """Return what a trial asks for, and how many fit on these nodes ({"CPU": 8, "GPU": 2}, …).
 
+    `auto` that nobody has measured is a whole GPU.
+
     Raises:
         ConfigError: no node has room for one trial.
     """
     gpus = options.gpus_per_trial
-    if gpus is None:
+    if gpus is None or gpus == "auto":
         gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
     cpus = options.cpus_per_trial
     if cpus is None:

@@ -19,6 +19,7 @@ import torch
 
 from curvetune.config import CellConfig
 from curvetune.store import CellStore
+from curvetune.train.failures import failure_kind, is_out_of_memory
 from curvetune.tune.curves import CurveReader
 
 # How long Ray waits for the thread of the last trial before it gives a worker the next one. With
@@ -70,12 +71,14 @@ def train_cell(
             checkpoint_every=work.checkpoint_every,
             on_event=_Listener(cell_id, curves),
             read_curves=curves,
+            **_sharing(),
         )
     except Exception as error:
         if _process_is_lost(error):
             raise
         message = one_line(error)
-        CellStore(work.storage).fail(cell_id, message, traceback.format_exc())
+        log, kind = traceback.format_exc(), failure_kind(error)
+        CellStore(work.storage).fail(cell_id, message, log, kind=kind)
         ray.tune.report({"stage": "failed", "cell_id": cell_id, "failed": message})
     else:
         ray.tune.report({"stage": "done", "cell_id": cell_id})
@@ -90,6 +93,13 @@ def pick_device() -> torch.device:
     """
     given = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
     return torch.device("cuda" if given else "cpu")
+
+
+def _sharing() -> dict[str, Any]:
+    """Return what a result says of how many cells had room on its GPU; nothing if it was alone."""
+    context = ray.get_runtime_context()
+    share = context.get_assigned_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
+    return {"info": {"workers": int(1 / share + 1e-6)}} if 0 < share < 1 else {}
 
 
 def one_line(error: BaseException) -> str:
@@ -126,9 +136,7 @@ def _runner(work: Work) -> RunCell:
 
 def _process_is_lost(error: Exception) -> bool:
     """Say whether the GPU is unusable in this process for good (not: merely out of memory)."""
-    return isinstance(error, torch.AcceleratorError) and not isinstance(
-        error, torch.OutOfMemoryError
-    )
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
 
 
 def _free_memory() -> None:

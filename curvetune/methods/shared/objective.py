@@ -36,6 +36,8 @@ class LossMethod:
         optimizer: of the parameters of `model`; the recipe's if None.
     """
 
+    phase: object = None  # every step does the same operations
+
     def __init__(
         self,
         model: nn.Module,

@@ -47,7 +47,10 @@ class WeightLearner:
         self._skip_layers = config.skip_layers
         self._own_step = virtual_step == "optimizer"
         self._optimizer = optimizer or torch.optim.Adam(
-            net.parameters(), lr=config.weight_lr, weight_decay=config.weight_decay
+            net.parameters(),
+            lr=config.weight_lr,
+            weight_decay=config.weight_decay,
+            capturable=next(net.parameters()).is_cuda,  # its step counter in a CUDA graph
         )
         self.state = State(net=net, optimizer=self._optimizer)
 

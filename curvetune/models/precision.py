@@ -1,0 +1,36 @@
+"""Half precision for the classifier alone.
+
+Under bfloat16 the convolutions of every stage but the last run in 16 bits, and everything else in
+32: parameters, batch norm's statistics, the last layer, losses, the optimizer, and the networks
+that learn weights. The range of bfloat16 is that of float32, so no loss is scaled. It changes the
+numbers (docs/performance.md has by how much), so it is an option and part of a cell's identity.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def use_bfloat16(model: nn.Module) -> None:
+    """Let every stage of `model` but the last run under autocast to bfloat16."""
+    stages = model.stages
+    assert isinstance(stages, nn.Sequential)
+    for stage in stages[:-1]:
+        stage.forward = partial(_in_bfloat16, stage.forward)  # hides the forward of its class
+    head = stages[-1]
+    head.forward = partial(_in_float32, head.forward)
+
+
+def _in_bfloat16(forward: Any, x: Tensor) -> Tensor:
+    # Without the cache of cast weights: a step may run the same stage at other parameters
+    # (the virtual step), and a CUDA graph must not keep a cast made outside of it.
+    with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+        out: Tensor = forward(x)
+    return out
+
+
+def _in_float32(forward: Any, x: Tensor) -> Tensor:
+    out: Tensor = forward(x.float())
+    return out

@@ -1,0 +1,84 @@
+"""The history of a run: one JSON object per finished epoch, one to a line.
+
+Each epoch appends a line, so that T epochs write T lines and not T²/2. A reader may come in the
+middle of a line, and a killed writer may leave half of one: what has no line end is not read, and
+is gone with the next append.
+"""
+
+import json
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from curvetune.errors import StorageError
+from curvetune.store.files import write_atomic
+
+Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a history file; none if it is not there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def write_rows(path: Path, rows: list[Row], *, durable: bool = False) -> None:
+    """Replace a history file by `rows`."""
+    write_atomic(path, b"".join(map(_line, rows)), durable=durable)
+
+
+class History:
+    """The rows of one run, in a list and in a file.
+
+    The first row replaces the file, and later ones go to the file that this made. So what an
+    earlier run left beyond its checkpoint is gone, and two runs of the same probe never mix their
+    rows: the later one to begin is the one that is seen, until one of them ends.
+    """
+
+    def __init__(self, path: Path, rows: list[Row]) -> None:
+        """Take the rows of the epochs that are finished; new ones are appended to this list."""
+        self._path = path
+        self._rows = rows
+        self._file: FileIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def append(self, row: Row) -> None:
+        """Add a row, without waiting for the disk: it may be lost if the machine stops.
+
+        Raises:
+            ValueError: a number is not finite.
+            StorageError: it cannot be written.
+        """
+        line = _line(row)
+        self._rows.append(row)
+        if self._file is None:
+            write_rows(self._path, self._rows)
+            self._file = FileIO(self._path, "ab")
+            return
+        try:
+            while line:  # a disk that fills up takes a part and then refuses the rest
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file; at the end of a whole run, make it this run's and wait for the disk."""
+        if self._file is not None:
+            self._file.close()
+        if kind is None:
+            write_rows(self._path, self._rows, durable=True)
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, allow_nan=False).encode() + b"\n"

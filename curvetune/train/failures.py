@@ -1,0 +1,45 @@
+"""What kind of failure ended a cell: FAILED.json names it, so that a kind can be treated alike."""
+
+from collections.abc import Iterator
+
+import torch
+
+from curvetune.errors import DataError, DivergedError, StorageError
+
+OOM, LOST, OTHER = "oom", "lost", "other"
+KINDS: dict[type[BaseException], str] = {
+    DivergedError: "diverged",
+    DataError: "bad-data",
+    StorageError: "storage",
+    OSError: "storage",
+    torch.AcceleratorError: LOST,
+}
+# What the CUDA runtime and cuBLAS or cuDNN say where they, not PyTorch, found no memory.
+OOM_TEXTS = ("out of memory", "_STATUS_ALLOC_FAILED")
+
+
+def failure_kind(error: BaseException) -> str:
+    """Return oom, diverged, bad-data, storage, lost (its process or its GPU) or other."""
+    if is_out_of_memory(error):
+        return OOM
+    return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), OTHER)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a GPU's memory did not suffice, be it for what `error` came of.
+
+    When memory runs out while a CUDA graph is captured, the end of the capture raises anew.
+    """
+    return any(
+        isinstance(cause, torch.OutOfMemoryError)
+        or (isinstance(cause, RuntimeError) and any(text in str(cause) for text in OOM_TEXTS))
+        for cause in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, what it came of, and so on."""
+    next_: BaseException | None = error
+    while next_ is not None:
+        yield next_
+        next_ = next_.__cause__ or next_.__context__
