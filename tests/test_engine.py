@@ -10,7 +10,7 @@ from toy import CASES, Case, tensors, toy, toy_batch
 from curvetune.methods import Method
 from curvetune.train.engine import Eager, Graphs, Pair, best_engine, cuda_graph, generators
 
-SIZES = (16, 16, 16, 16, 16, 16, 16, 5)
+SIZES = (*(12,) * 13, 5)
 
 
 class Recorder:
@@ -40,7 +40,7 @@ def pairs(seed: int) -> list[Pair]:
     return made
 
 
-def train(method: Method, engine: Any, epochs: int = 5) -> list[Any]:
+def train(method: Method, engine: Any, epochs: int = 3) -> list[Any]:
     seen = []
     for epoch in range(epochs):
         method.start_epoch(epoch)
@@ -53,7 +53,7 @@ def train(method: Method, engine: Any, epochs: int = 5) -> list[Any]:
 def test_replayed_steps_end_bit_for_bit_where_ordinary_ones_do(case: Case) -> None:
     ordinary, replayed, recorder = toy(case), toy(case), Recorder()
     expected = train(ordinary, Eager())
-    found = train(replayed, Graphs(recorder, samples_per_replay=48))
+    found = train(replayed, Graphs(recorder, samples_per_replay=36))
     assert recorder.replayed > 0
     assert len(found) == len(expected)
     for (index, metrics), (other_index, other_metrics) in zip(expected, found, strict=True):
@@ -67,8 +67,8 @@ def test_replayed_steps_end_bit_for_bit_where_ordinary_ones_do(case: Case) -> No
 def test_a_graph_is_recorded_once_for_each_shape_and_phase() -> None:
     method: Any = toy(("cross-entropy", {}))
     recorder = Recorder()
-    engine = Graphs(recorder, samples_per_replay=48)
-    train(method, engine, epochs=6)  # groups of 3, 3 and 1 batches of 16, and the ragged one
+    engine = Graphs(recorder, samples_per_replay=36)
+    train(method, engine, epochs=6)  # four groups of 3 batches, one of 1, and the ragged one
     assert recorder.recorded == 3
     method.phase = "another"
     train(method, engine, epochs=6)
