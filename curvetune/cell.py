@@ -307,6 +307,7 @@ class _Run:
             self.dataset.num_classes,
             self.dataset.train.x.shape[1],
             init=self.cell.model.init,
+            precision=self.cell.model.precision,
             generator=torch_stream(self.cell.seed, stream),
         )
         return model.to(self.device).to(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ Defaults are the release profile: the details of the paper's released code (docs
 
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -162,11 +162,17 @@ class BiasConfig(Section):
 class ModelConfig(Section):
     """The classifier."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"precision"})
+
     name: Literal["resnet8", "resnet20", "resnet32"] = "resnet32"
     init: Annotated[
         Literal["normal", "kaiming"],
         Field(description="normal: N(0, 0.02) convolutions (released code); kaiming: He et al."),
     ] = "normal"
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="bfloat16: of the convolutions alone; faster, other numbers."),
+    ] = "float32"
 
 
 # Every method's section; its `name` picks it.

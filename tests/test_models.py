@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from curvetune import models
+from curvetune.batch import Batch
+from curvetune.meta import weight_gradient
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,39 @@ def test_the_class_embedding_is_added_as_often_as_asked() -> None:
         once.embedding.weight *= 2
     curve, y = torch.randn(3, 4), torch.arange(3)
     torch.testing.assert_close(once(curve, y), twice(curve, y))
+
+
+def test_half_precision_is_that_of_the_convolutions_alone() -> None:
+    full, half = (
+        models.build("resnet8", 10, precision=p, generator=torch.Generator().manual_seed(0))
+        for p in ("float32", "bfloat16")
+    )
+    x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    found, expected = half(x), full(x)
+    assert found.dtype == torch.float32
+    assert {p.dtype for p in half.parameters()} == {torch.float32}
+    difference = (found - expected).norm() / expected.norm()
+    assert 0 < difference < 0.1
+    half.train()
+    F.cross_entropy(half(x), torch.arange(16) % 10).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in half.parameters())
+
+
+def test_the_meta_gradient_in_half_precision_points_the_same_way() -> None:
+    batch, meta = (
+        Batch(torch.randn(16, 3, 16, 16, generator=g), torch.arange(16) % 10, torch.arange(16))
+        for g in (torch.Generator().manual_seed(k) for k in (1, 2))
+    )
+    slopes = []
+    for precision in ("float32", "bfloat16"):
+        generator = torch.Generator().manual_seed(0)
+        model = models.build(
+            "resnet8", 10, init="kaiming", precision=precision, generator=generator
+        )
+        slopes.append(weight_gradient(model, batch, meta, torch.ones(16), 0.01))
+    assert F.cosine_similarity(slopes[0], slopes[1], dim=0) > 0.9
+
+
+def test_an_unknown_precision_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="float32, bfloat16"):
+        models.build("resnet8", 10, precision="float16")

@@ -7,6 +7,7 @@ from torch import nn
 
 from curvetune.models.curvenet import CurveNet
 from curvetune.models.head import features, last_layer, replace_last_layer
+from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
 
 __all__ = ["MODELS", "CurveNet", "build", "features", "last_layer", "replace_last_layer"]
@@ -24,6 +25,7 @@ def build(
     in_channels: int = 3,
     *,
     init: str = "normal",
+    precision: str = "float32",
     generator: torch.Generator | None = None,
 ) -> nn.Module:
     """Return a freshly initialised classifier with `.stages`, on the CPU, in training mode.
@@ -31,18 +33,23 @@ def build(
     Args:
         init: `normal`, the released code's: convolutions N(0, 0.02), batch-norm scales
             N(1, 0.02), linear layers He normal; or `kaiming`: He normal throughout.
+        precision: `bfloat16` runs the convolutions in 16 bits; everything else stays float32.
         generator: source of the initial values; PyTorch's global one if None.
 
     Raises:
-        ValueError: there is no such model or initialisation.
+        ValueError: there is no such model, initialisation or precision.
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; allowed are {', '.join(MODELS)}")
     if init not in ("normal", "kaiming"):
         raise ValueError(f"unknown init {init!r}; allowed are normal, kaiming")
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"unknown precision {precision!r}; allowed are float32, bfloat16")
     with torch.random.fork_rng(devices=[]):  # PyTorch's own initial values draw from it
         model = MODELS[name](num_classes, in_channels)
     _initialise(model, init, generator)
+    if precision == "bfloat16":
+        use_bfloat16(model)
     return model
 
 
