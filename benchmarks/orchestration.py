@@ -71,8 +71,10 @@ def fake_cluster(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def curvetune_run(cells: Sequence[CellConfig], pace: Pace, storage: Path, *, screen: bool) -> float:
-    """Run cells as `curvetune grid` does; return the seconds."""
+def curvetune_run(
+    cells: Sequence[CellConfig], pace: Pace, storage: Path, *, screen: bool
+) -> Timeline:
+    """Run cells as `curvetune grid` does; return when what ran."""
     plan = plan_of(cells, storage)
     entries = [cell_json(cell) for cell in plan.cells]
     grid = {"cells": entries, "command": "orchestration.py", "data_digest": DIGEST}
@@ -80,10 +82,11 @@ def curvetune_run(cells: Sequence[CellConfig], pace: Pace, storage: Path, *, scr
     work = functools.partial(run_cell, pace=pace)
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(file=nowhere, force_terminal=screen, width=120, height=50)
-        start = time.perf_counter()
+        began = time.time()
         with TrackerThread(storage, plan.name), LiveProgress(storage, plan.name, console):
             assert launch(plan, None, storage, run_cell=work)
-            return time.perf_counter() - start
+            wall_s = time.time() - began
+    return read_timeline(storage, began, wall_s, GPUS)
 
 
 def plan_of(cells: Sequence[CellConfig], storage: Path) -> Plan:
@@ -95,19 +98,19 @@ def plan_of(cells: Sequence[CellConfig], storage: Path) -> Plan:
     )
 
 
-def plain_run(trials: int, cpus: float, pace: Pace, storage: Path) -> float:
-    """Run the same cells as a user of Ray Tune would at first; return the seconds."""
+def plain_run(trials: int, cpus: float, pace: Pace, storage: Path) -> Timeline:
+    """Run the same cells as a user of Ray Tune would at first; return when what ran."""
     trainable = tune.with_parameters(plain_trial, pace=pace, storage=storage)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": cpus / GPUS, "gpu": 1}),
         param_space={"cell": tune.grid_search(list(range(trials)))},
         run_config=tune.RunConfig(name="plain", storage_path=str(storage / "ray"), verbose=0),
     )
-    start = time.perf_counter()
+    began = time.time()
     results = tuner.fit()
-    seconds = time.perf_counter() - start
+    wall_s = time.time() - began
     assert results.num_terminated == trials
-    return seconds
+    return read_timeline(storage, began, wall_s, GPUS)
 
 
 def row(case: str, timeline: Timeline, needed_s: float, cpu: float) -> dict[str, object]:
@@ -118,6 +121,8 @@ def row(case: str, timeline: Timeline, needed_s: float, cpu: float) -> dict[str,
         "case": case,
         "wall_s": f"{timeline.wall_s:.1f}",
         "needed_s": f"{needed_s / GPUS:.1f}",
+        "first_start_s": f"{timeline.first_s():.1f}",
+        "end_s": f"{timeline.end_s():.1f}",
         "lost_s_per_trial": f"{timeline.lost_per_trial(needed_s):.2f}",
         "gpu_idle_percent": f"{100 * timeline.idle_share():.1f}",
         "startup_median_s": f"{median_s:.2f}",
@@ -136,11 +141,10 @@ def short_runs(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, 
         storage.mkdir()
         with fake_cluster(options.cpus), Sampler() as sampler:
             if case == "curvetune":
-                wall_s = curvetune_run(cells, SHORT, storage, screen=True)
+                timeline = curvetune_run(cells, SHORT, storage, screen=True)
             else:
-                wall_s = plain_run(len(cells), options.cpus, SHORT, storage)
-        timeline = read_timeline(storage, wall_s, GPUS)
-        yield row(case, timeline, needed_s, sampler.seconds() / wall_s)
+                timeline = plain_run(len(cells), options.cpus, SHORT, storage)
+        yield row(case, timeline, needed_s, sampler.seconds() / timeline.wall_s)
 
 
 def long_run(options: argparse.Namespace, folder: Path, *, screen: bool) -> dict[str, object]:
@@ -150,8 +154,7 @@ def long_run(options: argparse.Namespace, folder: Path, *, screen: bool) -> dict
     storage = folder / f"long-{screen}"
     storage.mkdir()
     with fake_cluster(options.cpus), Sampler(threads=options.threads) as sampler:
-        wall_s = curvetune_run(pace.cells(GPUS, 1), pace, storage, screen=screen)
-    timeline = read_timeline(storage, wall_s, GPUS)
+        timeline = curvetune_run(pace.cells(GPUS, 1), pace, storage, screen=screen)
     began, ended = window(timeline.trials, SETTLED_S)
     if options.threads:
         print_threads(sampler, began, ended)
@@ -166,7 +169,7 @@ def print_threads(sampler: Sampler, began: float, ended: float) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table(*[key for key in rows[0] if key != "benchmark"])
+    table = Table(*[key.replace("_", " ") for key in rows[0] if key != "benchmark"])
     for values in rows:
         table.add_row(*[str(value) for key, value in values.items() if key != "benchmark"])
     Console(width=140).print(table)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import ray
+from timeline import WORK
 
 from curvetune.config import CellConfig
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import write_json
 from curvetune.store.history import History
 
-WORK = "work.jsonl"  # in the storage: a row for each trial
 SAMPLES = 1000  # N of the curves
 
 

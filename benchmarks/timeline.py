@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stand_in import WORK
+WORK = "work.jsonl"  # in the storage: a row for each trial
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,20 @@ class TrialTimes:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All trials of a run."""
+    """All trials of a run that began at `began`, in Unix seconds."""
 
     trials: Sequence[TrialTimes]
+    began: float
     wall_s: float
     gpus: int
+
+    def first_s(self) -> float:
+        """Return how long it took until a trial computed: workers import PyTorch meanwhile."""
+        return min(trial.began for trial in self.trials) - self.began
+
+    def end_s(self) -> float:
+        """Return how long the run took after its last trial."""
+        return self.began + self.wall_s - max(trial.ended for trial in self.trials)
 
     def lost_per_trial(self, needed_s: float) -> float:
         """Return the GPU seconds of the run that were not needed, for each trial."""
@@ -55,10 +64,10 @@ class Timeline:
         return sorted((t for t in self.trials if t.gpu == gpu), key=lambda t: t.began)
 
 
-def read_timeline(storage: Path, wall_s: float, gpus: int) -> Timeline:
+def read_timeline(storage: Path, began: float, wall_s: float, gpus: int) -> Timeline:
     """Return the timeline that the stand-ins wrote to a storage."""
     rows = [json.loads(line) for line in (storage / WORK).read_text().splitlines()]
-    return Timeline([_trial(row) for row in rows], wall_s, gpus)
+    return Timeline([_trial(row) for row in rows], began, wall_s, gpus)
 
 
 def _trial(row: dict[str, Any]) -> TrialTimes:

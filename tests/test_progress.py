@@ -25,7 +25,7 @@ from storage_fixtures import (
 from curvetune.config import CellConfig
 from curvetune.report.activity import GridProgress, Progress, grid_progress
 from curvetune.report.cells import STALE_S, GridReader, read_grid
-from curvetune.report.progress import Lines, LiveProgress
+from curvetune.report.progress import Lines, LiveProgress, Screen
 from curvetune.report.status import duration, live_view, print_status, progress_json
 from curvetune.store import CellStore
 
@@ -136,6 +136,17 @@ def test_a_cell_without_news_is_taken_to_have_been_stopped(
     assert states(root)[0] == ("waiting", f"stopped in allocate 2/{EPOCHS}")
 
 
+def test_a_reader_sees_that_its_grid_was_replaced(root: Path, cells: list[CellConfig]) -> None:
+    reader = GridReader(root, "small")
+    assert [cell.label for cell in reader.read().cells] == [
+        "cross-entropy",
+        "curvenet skip_layers=0",
+        "curvenet skip_layers=3",
+    ]
+    write_grid(root, cells[:2])
+    assert [cell.label for cell in reader.read().cells] == ["cross-entropy", "curvenet"]
+
+
 def test_what_was_left_by_an_earlier_command_waits_until_it_is_begun_again(
     root: Path, cells: list[CellConfig]
 ) -> None:
@@ -198,6 +209,16 @@ def test_the_live_table_shows_at_most_so_many_cells_and_says_how_many_more(tmp_p
     assert "and 2 more" in text
     assert "RuntimeError: boom" in text
     assert "8 cells: 5 running, 1 failed, 2 waiting" in text
+
+
+def test_the_live_table_is_drawn_at_every_look(root: Path) -> None:
+    file = io.StringIO()
+    screen = Screen(Console(file=file, force_terminal=True, width=100, height=40))
+    for _ in range(2):
+        file.truncate(0)
+        screen.show(look(root))
+        assert "3 waiting" in file.getvalue()
+    screen.close()
 
 
 def test_lines_tell_each_change_once_and_progress_now_and_then(

@@ -138,8 +138,8 @@ def test_training_does_not_wait_for_the_disk(
 ) -> None:
     synced: list[int] = []
     monkeypatch.setattr("os.fsync", synced.append)
-    loop = loop_in(tmp_path, on_epoch=lambda row: waits.append(len(synced)))
     waits: list[int] = []
+    loop = loop_in(tmp_path, on_epoch=lambda row: waits.append(len(synced)))
     fit(Recorder(), loop)
     assert waits == [0, 0, 0, 0]  # a checkpoint and a row were written in each
     assert len(synced) == 1  # the history at the end, whose checksum a result will hold

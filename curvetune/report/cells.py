@@ -1,5 +1,6 @@
 """The cells of a grid, read from files alone: from another terminal, or after the driver died."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Grid:
     cells: tuple[Cell, ...]
     stored_probes: frozenset[str] = frozenset()  # of those that a cell which is not done needs
 
-    @property
+    @functools.cached_property  # every cell of a table or a sync asks
     def settings(self) -> tuple[Setting, ...]:
         """The bias settings that MA is a mean over."""
         return tuple(dict.fromkeys(cell.setting for cell in self.cells))
