@@ -298,6 +298,7 @@ def test_a_measurement_that_fails_costs_the_packing_but_not_the_grid(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_gpu_is_measured() -> None:
     images: Dataset = data.load("digits")
     measured = measure_cell(

@@ -175,6 +175,7 @@ def test_a_cell_is_stopped_where_its_next_epoch_might_come_too_late() -> None:
 
 def test_a_signal_stops_every_cell_with_its_checkpoint(tmp_path: Path, space: Path) -> None:
     storage, said = tmp_path / "s", []
+    before = signal.getsignal(signal.SIGTERM)
     plan = plan_in(storage, space, **{"probe.epochs": "5000"})
 
     def say(what: str, cell: Any) -> None:
@@ -186,7 +187,7 @@ def test_a_signal_stops_every_cell_with_its_checkpoint(tmp_path: Path, space: Pa
     assert list(tally.stopped) == [plan.cells[0].cell_id]
     assert said[0] == "started"
     assert "stopped after 0 of 5000 epochs" in said[1]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_process_that_dies_fails_its_cell_and_is_told(tmp_path: Path, space: Path) -> None:

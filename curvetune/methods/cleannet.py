@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from curvetune.batch import Batch
@@ -48,6 +47,9 @@ def class_references(seen: NDArray[np.float32], count: int) -> NDArray[np.float3
     """
     different = np.unique(seen, axis=0)
     if len(different) > count:
+        # Inside: it takes 1.5 s to import, which every other method would pay.
+        from sklearn.cluster import KMeans
+
         found = KMeans(count, n_init=1, random_state=0).fit(seen).cluster_centers_
         return np.asarray(found, np.float32)
     if len(different) == 0:
