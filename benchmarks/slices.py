@@ -21,6 +21,7 @@ from curvetune.cell import prepare_splits
 from curvetune.data import Dataset
 from curvetune.errors import CurvetuneError
 from curvetune.store import CellStore, CurveStore
+from curvetune.train.failures import LOST
 from curvetune.tune.order import Order
 from curvetune.tune.plan import Plan, PlannedCell
 
@@ -147,7 +148,9 @@ class _Round:
         del self._workers[worker.pipe]
         worker.process.join(timeout=10)
         reason = f"its process died (exit code {worker.process.exitcode})"
-        CellStore(self._slice.storage).fail(worker.cell.cell_id, reason, "it left no log")
+        CellStore(self._slice.storage).fail(
+            worker.cell.cell_id, reason, "it left no log", kind=LOST
+        )
         return "failed", worker.cell.cell_id, reason
 
 

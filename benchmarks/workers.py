@@ -22,6 +22,7 @@ from curvetune.config import CellConfig
 from curvetune.data import Dataset
 from curvetune.errors import StoppedError
 from curvetune.store import CellStore
+from curvetune.train.failures import failure_kind
 from curvetune.tune.plan import PlannedCell
 
 MARGIN = 1.5  # an epoch is given so many times the last one's duration; assumption, not measured
@@ -142,7 +143,8 @@ def _run(
         ):
             raise  # the device is of no more use to this process
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        CellStore(slice_.storage).fail(cell_id, reason, traceback.format_exc())
+        log, kind = traceback.format_exc(), failure_kind(error)
+        CellStore(slice_.storage).fail(cell_id, reason, log, kind=kind)
         return "failed", cell_id, reason
     return "done", cell_id, ""
 

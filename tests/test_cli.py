@@ -3,7 +3,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +107,9 @@ def test_each_command_has_help_without_loading_anything(command: str, tmp_path: 
 def test_a_mistake_exits_2_at_once_before_anything_heavy_is_loaded(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    start = time.perf_counter()
+    start = children_seconds()
     code, out, said, loaded = curvetune_command(*arguments, cwd=tmp_path)
-    assert time.perf_counter() - start < 2
+    assert children_seconds() - start < 2
     assert (code, out, loaded) == (2, "", "")
     assert message in said
     assert "Traceback" not in said

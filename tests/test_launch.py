@@ -225,6 +225,7 @@ def test_a_trial_that_tune_gives_up_is_recorded_once_and_its_group_goes_on(tmp_p
     failure = CellStore(tmp_path).failure(first)
     assert failure is not None
     assert failure["error"].startswith("its worker process died 4 times")
+    assert failure["kind"] == "lost"
     assert searcher.suggest("t3") == {"cell_id": second}
 
 

@@ -13,12 +13,12 @@ import torch
 
 from curvetune import data
 from curvetune.cli.options import parse_gpus
-from curvetune.config import CellConfig, DataConfig
+from curvetune.config import CellConfig
 from curvetune.data import Dataset
 from curvetune.errors import ConfigError, CorruptError, DataError, DivergedError
 from curvetune.store import CellStore, CurveStore
 from curvetune.train.failures import failure_kind
-from curvetune.tune.calibrate import covered, data_bytes, measure_cell, run_short, short_cell
+from curvetune.tune.calibrate import covered, data_bytes, measure_on, run_short, short_cell
 from curvetune.tune.launch import launch
 from curvetune.tune.packing import (
     GIB,
@@ -80,6 +80,8 @@ def test_what_there_is_for_each_gpu_is_that_of_the_poorest_node() -> None:
     options = LaunchOptions(cpus_per_trial=2, max_concurrent=4)
     assert per_gpu(nodes, options, 40) == PerGpu(cpus=1, cells=0.5)
     assert per_gpu([{"CPU": 96.0}], LaunchOptions(), 40) is None
+    assert PerGpu(cpus=2.9, cells=9).room == 2
+    assert PerGpu(cpus=8, cells=1.25).room == 2
 
 
 def test_the_line_says_what_was_measured_decided_and_why() -> None:
@@ -279,31 +281,33 @@ def test_a_measurement_that_fails_costs_the_packing_but_not_the_grid(
 
     auto = LaunchOptions(gpus_per_trial="auto")
     whole = LaunchOptions(gpus_per_trial=1.0)
+    cells = tuple(CellConfig(seed=seed) for seed in range(4))
     plan = build_plan(
-        Space("one", (CellConfig(),)), DIGEST, is_done=lambda _: False, has_probe=lambda _: False
+        Space("four", cells), DIGEST, is_done=lambda _: False, has_probe=lambda _: False
     )
 
     def measure(cell: CellConfig, digest: str, dataset: Any) -> Measured:
         raise DataError("none is left of class 9\nof 10")
 
-    box = [{"CPU": 2.0, "GPU": 2.0}]
+    box = [{"CPU": 4.0, "GPU": 2.0}]
     assert measured_options(auto, plan, None, box, measure) == whole
     assert caplog.records[-1].message.endswith("not measured: DataError: none is left of class 9")
     if not torch.cuda.is_available():
         assert measured_options(auto, plan, None, box) == whole
         assert caplog.records[-1].message.endswith("PyTorch finds none there")
+    few_cores = [{"CPU": 2.0, "GPU": 2.0}]
+    assert measured_options(auto, plan, None, few_cores, measure) == whole
+    assert caplog.records[-1].message.endswith("there are no CPUs or no cells for more")
     without = [{"CPU": 2.0}]
     assert measured_options(auto, plan, None, without, measure) == auto
     assert fit_slots(without, auto).gpus == 0
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_real_gpu_is_measured() -> None:
     images: Dataset = data.load("digits")
-    measured = measure_cell(
-        cell({"name": "curvenet"}, data=DataConfig().model_dump()), data.digest("digits"), images
-    )
-    assert measured is not None
+    curvenet = cell({"name": "curvenet"})
+    measured = measure_on(torch.device("cuda"), curvenet, data.digest("digits"), images)
     assert 0 < measured.peak_bytes < measured.total_bytes
     assert 0 < measured.busy <= 1

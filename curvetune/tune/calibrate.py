@@ -36,6 +36,8 @@ from curvetune.tune.trainable import one_line, pick_device
 STEPS = 64  # of an epoch of the measured run: enough that its start and end do not count much
 COPIES = 2  # of the curves on the device at once, at most: the probe's, and the method's
 
+ALONE = "--gpus-per-trial auto: each cell has a GPU alone"
+
 Measure = Callable[[CellConfig, str, Any], Measured | None]
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,9 @@ def measured_options(
     there = per_gpu(nodes, options, len(plan.left))
     if options.gpus_per_trial != "auto" or there is None or not plan.left:
         return options
+    if there.room <= 1:  # a measurement takes a while and would change nothing
+        logger.warning("%s; there are no CPUs or no cells for more", ALONE)
+        return replace(options, gpus_per_trial=1.0)
     measured = _measured(plan, dataset, measure or measure_cell)
     if measured is None:
         return replace(options, gpus_per_trial=1.0)
@@ -74,18 +79,26 @@ def _measured(plan: Plan, dataset: Any, measure: Measure) -> Measured | None:
         measured: Measured | None = ray.get(task.remote(cell, plan.digest, dataset))
     except RayError as error:
         reason = one_line(getattr(error, "cause", None) or error)
-        logger.warning("--gpus-per-trial auto: each cell has a GPU alone; not measured: %s", reason)
+        logger.warning("%s; not measured: %s", ALONE, reason)
         return None
     if measured is None:
-        logger.warning("--gpus-per-trial auto: each cell has a GPU alone; PyTorch finds none there")
+        logger.warning("%s; PyTorch finds none there", ALONE)
     return measured
 
 
 def measure_cell(cell: CellConfig, digest: str, dataset: Dataset) -> Measured | None:
-    """Return what a cell takes of the GPU that this process has; None if it has none."""
+    """Return what a cell takes of the GPU that Ray gave this process; None if it gave none."""
     device = pick_device()
-    if device.type != "cuda":
-        return None
+    return measure_on(device, cell, digest, dataset) if device.type == "cuda" else None
+
+
+def measure_on(device: torch.device, cell: CellConfig, digest: str, dataset: Dataset) -> Measured:
+    """Return what a cell takes of a GPU that nothing else uses.
+
+    Raises:
+        RuntimeError: the profiler recorded no kernel.
+    """
+    torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.reset_peak_memory_stats(device)
     busy = run_short(cell, digest, dataset, device, KernelTime())
     peak = torch.cuda.max_memory_reserved(device)
@@ -143,7 +156,12 @@ def data_bytes(cell: CellConfig, dataset: Dataset) -> int:
 
 
 class KernelTime:
-    """Measures in which share of a time kernels run on the GPU, from the profiler's record."""
+    """Measures in which share of a time kernels run on the GPU, from the profiler's record.
+
+    The profiler and CUDA graphs do not always get on (pytorch #75504, #100441): attached to a
+    process that replays graphs it may crash, or see no kernel. So it is attached once, in a process
+    that ends afterwards, and no kernel at all is an error, not idleness.
+    """
 
     def start(self) -> None:
         """Begin."""
@@ -152,7 +170,11 @@ class KernelTime:
         self._started = time.perf_counter()
 
     def stop(self) -> float:
-        """End, and return the share, 0 to 1."""
+        """End, and return the share, above 0 and up to 1.
+
+        Raises:
+            RuntimeError: no kernel was recorded.
+        """
         torch.cuda.synchronize()
         seconds = time.perf_counter() - self._started
         self._profiler.stop()
@@ -161,6 +183,8 @@ class KernelTime:
             for event in self._profiler.events() or ()  # type: ignore[no-untyped-call]
             if event.device_type.name == "CUDA" and not event.is_user_annotation
         ]
+        if not spans:
+            raise RuntimeError("the profiler recorded no kernel")
         return min(1.0, covered(spans) / 1e6 / seconds)
 
 

@@ -53,6 +53,11 @@ class PerGpu:
     cpus: float
     cells: float
 
+    @property
+    def room(self) -> int:
+        """How many cells are to share a GPU at most, whatever they take of it."""
+        return min(math.floor(self.cpus), math.ceil(self.cells))
+
 
 def per_gpu(
     nodes: Sequence[Mapping[str, float]], options: LaunchOptions, cells: int
