@@ -20,6 +20,7 @@ from curvetune.config import (
     HalfConfig,
     MetaSetConfig,
     NoiseRateConfig,
+    WeightNetConfig,
 )
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
@@ -219,6 +220,8 @@ class _Run:
         )
         if isinstance(cell.method, MetaSetConfig):
             loop.meta_batch_size = cell.method.meta_batch_size
+        if isinstance(cell.method, WeightNetConfig):
+            loop.meta_every = cell.method.meta_every
         fit(method, loop)
         return loop, method.model
 

@@ -185,6 +185,18 @@ def test_a_pass_that_the_caller_made_already_gives_the_same_gradient() -> None:
     assert meta_loss.shape == ()
 
 
+@pytest.mark.parametrize("skip_layers", [0, 2])
+def test_a_finite_difference_is_near_the_exact_gradient(skip_layers: int) -> None:
+    model, batch, meta = small_resnet("resnet20"), random_batch(1), random_batch(2)
+    weights = torch.rand(6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found, meta_loss = meta_gradient(
+        model, batch, meta, weights, LR, skip_layers=skip_layers, finite_difference=True
+    )
+    exact, same = meta_gradient(model, batch, meta, weights, LR, skip_layers=skip_layers)
+    assert 0 < relative_error(found, exact) < 0.1  # and it is another calculation
+    assert torch.equal(meta_loss, same)
+
+
 @pytest.mark.parametrize("skip_layers", [0, 1, 3])
 def test_the_model_its_statistics_and_the_optimizer_are_left_as_they_were(skip_layers: int) -> None:
     model = small_resnet()

@@ -101,6 +101,14 @@ def test_every_step_gets_a_full_meta_batch_where_there_is_a_meta_set(tmp_path: P
     assert method.meta_sizes == [4] * 20
 
 
+def test_a_meta_batch_comes_every_so_many_steps_if_asked_and_first_in_every_epoch(
+    tmp_path: Path,
+) -> None:
+    method = Recorder()
+    fit(method, loop_in(tmp_path, meta=tiny_set(9), meta_batch_size=4, meta_every=3))
+    assert method.meta_sizes == [4, 4] * 4  # of five steps an epoch, the first and the fourth
+
+
 @pytest.mark.parametrize("every", [1, 2, 3])
 def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, every: int) -> None:
     straight_curves, curves = torch.zeros(23, 7), torch.zeros(23, 7)

@@ -53,6 +53,10 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
             },
         ),
         ("curvenet with drw", {"removed_losses": 1, "drw": True}),
+        (
+            "curvenet by finite differences",
+            {"removed_losses": 1, "meta_gradient": "finite_difference"},
+        ),
     ],
     "co-teaching": [("co-teaching", {}), ("co-teaching with adam", {"optimizer": "adam"})],
     "o2u-net": [("o2u-net", {"o2u_probe": {"epochs": 6, "cyclic_start": 2}})],

@@ -69,6 +69,7 @@ def meta_gradient(
     optimizer: Optimizer | None = None,
     passed: Forward | None = None,
     steer: Steer | None = None,
+    finite_difference: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return `weight_gradient` and the meta loss after the virtual step, a 0-d tensor.
 
@@ -76,6 +77,7 @@ def meta_gradient(
         passed: the pass of the whole model over `batch`, if the caller made it already; its graph
             is kept. Not with `skip_layers`, whose frozen stages run in another mode.
         steer: changes the direction of the inner products, which is ∇L_meta(ω̂) without it.
+        finite_difference: take the inner products from one more pass instead of a derivative.
     """
     if skip_layers:
         assert passed is None, "a pass of the whole model is of no use with frozen stages"
@@ -89,8 +91,8 @@ def meta_gradient(
     direction, factor, meta_loss = look_ahead(passed, slopes, meta, lr, optimizer)
     if steer is not None:
         direction = steer(slopes, direction)
-    slope = passed.inner_products(direction) * (-lr * factor / len(weights))
-    return slope, meta_loss
+    products = passed.difference if finite_difference else passed.inner_products
+    return products(direction) * (-lr * factor / len(weights)), meta_loss
 
 
 def look_ahead(

@@ -112,8 +112,8 @@ class CurveNetMethod:
         passed = forward(self.model, batch)
         metrics = {"loss": passed.losses.detach()}
         if self._epoch < self._learn_until:
-            assert meta is not None
-            weights, metrics["meta_loss"] = self._learner.update(passed, meta, self._optimizer)
+            weights, learned = self._learner.update(passed, meta, self._optimizer)
+            metrics |= learned
             self._weights[batch.index] = weights
         elif self._late_weights == "last":
             weights = self._weights[batch.index]

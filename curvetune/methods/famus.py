@@ -130,12 +130,12 @@ class FaMUS:
             opened.append(gates.sum())
             return self._direction(train, towards, gates, lr)
 
-        weights, meta_loss = self._learner.update(passed, meta, self._optimizer, steer=steer)
+        weights, metrics = self._learner.update(passed, meta, self._optimizer, steer=steer)
         weighted_step(passed, weights, self._optimizer)
         return {
             "loss": passed.losses.detach(),
             "weight": weights,
-            "meta_loss": meta_loss,
+            **metrics,
             "open_layers": opened[0],
         }
 

@@ -47,11 +47,10 @@ class MetaWeightNet:
 
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
         """Update the weight net on the meta batch, then the classifier on the weighted batch."""
-        assert meta is not None
         passed = forward(self.model, batch)
-        weights, meta_loss = self._learner.update(passed, meta, self._optimizer)
+        weights, metrics = self._learner.update(passed, meta, self._optimizer)
         weighted_step(passed, weights, self._optimizer)
-        return {"loss": passed.losses.detach(), "weight": weights, "meta_loss": meta_loss}
+        return {"loss": passed.losses.detach(), "weight": weights, **metrics}
 
 
 def build(config: MWNetNoiseConfig, parts: Parts) -> Method:

@@ -11,12 +11,22 @@ from curvetune.sections.training import AllocateConfig, ProbeConfig, TrainingCon
 class WeightNetConfig(MetaSetConfig):
     """Options common to methods that learn a network of sample weights from a meta set."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"meta_every", "meta_gradient"})
+
     cost: ClassVar[str] = "3.5"  # docs/performance.md
     weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 1e-4
     skip_layers: Annotated[
         int, Field(ge=0, le=3, description="Stages frozen in the virtual step, SL.")
     ] = 0
+    # Cheaper and not exact; what they cost in accuracy: docs/performance.md.
+    meta_every: Annotated[
+        int, Field(ge=1, description="Steps from one update of the weight net to the next.")
+    ] = 1
+    meta_gradient: Annotated[
+        Literal["exact", "finite_difference"],
+        Field(description="finite_difference: two losses of each sample instead of a derivative."),
+    ] = "exact"
 
 
 class MWNetNoiseConfig(WeightNetConfig):
@@ -68,6 +78,7 @@ class FaMUSConfig(WeightNetConfig):
 
     name: Literal["famus"] = "famus"
     skip_layers: Annotated[Literal[0], Field(description="The gates choose the layers.")] = 0
+    meta_every: Annotated[Literal[1], Field(description="The gates choose at every step.")] = 1
     hidden: Annotated[int, Field(ge=1, description="Hidden layer of the weight net.")] = 100
     sampler_hidden: Annotated[int, Field(ge=1, description="Hidden layer of a gate's net.")] = 128
     sampler_lr: Annotated[float, Field(gt=0, description="SGD on the gates' networks.")] = 0.1

@@ -49,7 +49,7 @@ class Loop:
     history: Path
     meta: ResidentSet | None = None
     meta_batch_size: int = 128
-    meta_every: int = 1  # steps from one meta batch to the next
+    meta_every: int = 1  # steps from one meta batch to the next; every epoch begins with one
     engine: Engine = field(default_factory=Eager)
     describe: Callable[[Samples], dict[str, float]] = _nothing
     evaluate: Callable[[nn.Module], dict[str, float]] = _nothing

@@ -45,6 +45,7 @@ class WeightLearner:
         self._weigh = weigh
         self._virtual_weigh = virtual_weigh or weigh
         self._skip_layers = config.skip_layers
+        self._finite = config.meta_gradient == "finite_difference"
         self._own_step = virtual_step == "optimizer"
         self._optimizer = optimizer or torch.optim.Adam(
             net.parameters(),
@@ -57,19 +58,22 @@ class WeightLearner:
     def update(
         self,
         passed: Forward,
-        meta: Batch,
+        meta: Batch | None,
         optimizer: torch.optim.Optimizer,
         *,
         steer: Steer | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Update the network; return new weights, (B,), and the meta loss before, 0-d.
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Update the network; return new weights, (B,), and metrics: the meta loss before, 0-d.
 
         Args:
             passed: the classifier's pass over the batch.
+            meta: None at the steps between two updates (`meta_every`), which have no metrics.
             optimizer: the classifier's; its state is used and left alone.
             steer: as in `meta_gradient`.
         """
         losses = passed.losses.detach()
+        if meta is None:
+            return self.weights(passed.batch, losses), {}
         weights = self._virtual_weigh(passed.batch, losses)
         slope, meta_loss = meta_gradient(
             passed.model,
@@ -81,11 +85,12 @@ class WeightLearner:
             optimizer=optimizer if self._own_step else None,
             passed=None if self._skip_layers else passed,
             steer=steer,
+            finite_difference=self._finite,
         )
         self._optimizer.zero_grad()
         weights.backward(slope)  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        return self.weights(passed.batch, losses), meta_loss
+        return self.weights(passed.batch, losses), {"meta_loss": meta_loss}
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """Return the network's weights for a batch, (B,), without gradient."""
