@@ -26,6 +26,7 @@ def grid(
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
     checkpoint_every: o.CheckpointEvery = 5,
+    hang_after: o.HangAfter = 3600.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Run every cell of SPACE that is not done yet, and show the mean accuracies.
@@ -37,7 +38,7 @@ def grid(
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
     launch = o.parse_launch(
-        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every
+        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
     )
     places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri)
     run_grid(selection, places, launch, as_json=as_json)
@@ -59,6 +60,7 @@ def ablate(
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
     checkpoint_every: o.CheckpointEvery = 5,
+    hang_after: o.HangAfter = 3600.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Run one of the paper's ablations: `grid` on the built-in space ablate-NAME.
@@ -79,6 +81,7 @@ def ablate(
         cpus_per_trial,
         max_concurrent,
         checkpoint_every,
+        hang_after,
         as_json,
     )
 

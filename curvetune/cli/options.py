@@ -121,6 +121,16 @@ CheckpointEvery = Annotated[
         "--checkpoint-every", min=1, help="Epochs between checkpoints.", rich_help_panel=HOW
     ),
 ]
+HangAfter = Annotated[
+    float,
+    typer.Option(
+        "--hang-after",
+        metavar="SECONDS",
+        min=1,
+        help="A cell in which no epoch ends for so long is ended.",
+        rich_help_panel=HOW,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 
@@ -130,6 +140,7 @@ def parse_launch(
     cpus_per_trial: float | None,
     max_concurrent: int | None,
     checkpoint_every: int,
+    hang_after: float,
 ) -> "LaunchOptions":
     """Return how trials run, refusing before Ray starts what Ray would refuse much later.
 
@@ -145,7 +156,9 @@ def parse_launch(
         )
     from curvetune.tune.resources import LaunchOptions
 
-    return LaunchOptions(address, gpus, cpus_per_trial, max_concurrent, checkpoint_every)
+    return LaunchOptions(
+        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+    )
 
 
 def parse_gpus(text: str | None) -> float | Literal["auto"] | None:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from curvetune.tune.plan import Plan, PlannedCell
     from curvetune.tune.resources import LaunchOptions
     from curvetune.tune.selection import Selection
+    from curvetune.tune.stopping import Stopping
 
 SOME_FAILED = 3
 INTERRUPTED = 4
+PREEMPTED = 75
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,27 @@ def run_grid(
     plan = make_plan(selection, places)
     places = replace(places, storage=open_storage(places.storage))
     people.print(_what_starts(plan), highlight=False)
-    try:
-        finished = _run_left(plan, places, options, people)
-    except KeyboardInterrupt:
-        finished = False
+    from curvetune.tune.stopping import Stopping
+
+    stopping = Stopping()
+    with stopping.handled():
+        try:
+            finished = _run_left(plan, places, options, people, stopping)
+        except KeyboardInterrupt:
+            finished = False
     if finished:
         _print_report(plan.name, places.storage, as_json=as_json)
-    _exit(plan, CellStore(places.storage), finished=finished)
+    code = PREEMPTED if stopping.preempted else INTERRUPTED
+    _exit(plan, CellStore(places.storage), 0 if finished else code)
 
 
-def _run_left(plan: "Plan", places: Places, options: "LaunchOptions", people: "Console") -> bool:
+def _run_left(
+    plan: "Plan",
+    places: Places,
+    options: "LaunchOptions",
+    people: "Console",
+    stopping: "Stopping",
+) -> bool:
     """Run the cells that are left while others watch; False if a signal stopped it."""
     from curvetune.store import CellStore
 
@@ -101,7 +114,7 @@ def _run_left(plan: "Plan", places: Places, options: "LaunchOptions", people: "C
         from curvetune.tune.launch import launch
 
         with LiveProgress(places.storage, plan.name, people):
-            return launch(plan, dataset, places.storage, options)
+            return launch(plan, dataset, places.storage, options, stopping=stopping)
 
 
 def _prepare(plan: "Plan", places: Places) -> Any:
@@ -156,16 +169,21 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
     print_report(storage, name, Console())
 
 
-def _exit(plan: "Plan", store: "CellStore", *, finished: bool) -> None:
-    """List what is not done, and exit with the code for it; return if all is done."""
+def _exit(plan: "Plan", store: "CellStore", code: int) -> None:
+    """List what is not done, and exit with the code for it; return if all is done.
+
+    Args:
+        code: INTERRUPTED or PREEMPTED where a signal stopped the grid, else 0.
+    """
     lacking = [cell for cell in plan.cells if store.result(cell.cell_id) is None]
-    if not finished:
+    if code:
+        word = "preempted" if code == PREEMPTED else "interrupted"
         typer.echo(
-            f"interrupted; {len(lacking)} of {len(plan.cells)} cells are not done. To go on, run "
+            f"{word}; {len(lacking)} of {len(plan.cells)} cells are not done. To go on, run "
             f"the same command again:\n  {command_line()}",
             err=True,
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(code)
     if lacking:
         lines = [_failure(cell, store) for cell in lacking]
         typer.echo(f"{len(lines)} of {len(plan.cells)} cells failed:", err=True)

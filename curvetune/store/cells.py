@@ -6,6 +6,7 @@
                     model.safetensors    the final classifier
                     samples.safetensors  per training sample: last loss, last weight
                     FAILED.json          why the last try failed, until one succeeds
+                    lease-<token>.json   who works on it (lease.py)
                     DONE.json            last: the result, and the SHA-256 of every file
     splits/<split_id>.safetensors        meta set, kept images and their labels
     grids/<name>.json                    the cells of the newest command for that grid
@@ -21,10 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.store.files import folder_of, read_json, sha256, write_json
+from curvetune.store.files import (
+    check_files,
+    folder_of,
+    publish_json,
+    read_json,
+    read_published,
+    sha256,
+    write_json,
+)
 from curvetune.store.history import read_rows
+from curvetune.store.lease import Lease
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
 GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
@@ -42,15 +52,21 @@ class CellStore:
         return folder_of(self.root, "cells", cell_id)
 
     def publish(
-        self, cell_id: str, result: Mapping[str, Any], files: Sequence[str] = RESULT_FILES
+        self,
+        cell_id: str,
+        result: Mapping[str, Any],
+        files: Sequence[str] = RESULT_FILES,
+        lease: Lease | None = None,
     ) -> dict[str, Any]:
-        """Make the result of a cell visible, and return what was written to DONE.json.
+        """Make the result of a cell visible, once; return what was written to DONE.json.
 
         Args:
             files: what the result consists of; fewer where it came from another machine.
+            lease: of the cell's folder, which must be held still.
 
         Raises:
             CorruptError: one of the result's files is missing.
+            LostLeaseError: another process took the cell over, or published it first.
             StorageError: it cannot be written.
         """
         folder = self.folder(cell_id)
@@ -60,7 +76,9 @@ class CellStore:
             **result,
             "files": {name: sha256(folder / name) for name in files},
         }
-        write_json(folder / "DONE.json", done)
+        if lease is not None:
+            lease.check()
+        done = publish_json(folder / "DONE.json", done)
         (folder / "FAILED.json").unlink(missing_ok=True)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return done
@@ -71,14 +89,16 @@ class CellStore:
         if not (folder / "DONE.json").exists():
             return None
         try:
-            done = read_json(folder / "DONE.json")
-            for name, checksum in done["files"].items():
-                if sha256(folder / name) != checksum:
-                    raise CorruptError(f"{folder / name}: not what its checksum says")
-        except (CorruptError, KeyError) as error:
+            done = read_published(folder / "DONE.json")
+            check_files(folder, done)
+        except CorruptError as error:
             logger.warning("cell %s is not used and will be recomputed: %s", cell_id, error)
             return None
         return done
+
+    def discard(self, cell_id: str) -> None:
+        """Remove a result that `result` refuses, so that another can be published."""
+        (self.folder(cell_id) / "DONE.json").unlink(missing_ok=True)
 
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
         """Record why a cell failed: one line, the traceback, and a kind of train/failures.py."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from curvetune.errors import StorageError
-from curvetune.store.files import write_atomic
+from curvetune.store.files import cannot_write, write_atomic
 
 Row = dict[str, Any]
 
@@ -65,7 +64,7 @@ class History:
             while line:  # a disk that fills up takes a part and then refuses the rest
                 line = line[self._file.write(line) :]
         except OSError as error:
-            raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
+            raise cannot_write(self._path, error, len(line)) from error
 
     def __exit__(
         self,
