@@ -330,7 +330,7 @@ def test_the_default_is_a_database_in_the_storage(
 
 
 def test_a_password_is_not_shown() -> None:
-    assert shown("https://me:secret@host:5000/x") == "https://me:***@host:5000/x"
+    assert shown("https://me:secret@host:5000/x") == "https://***@host:5000/x"
 
 
 def test_the_null_tracker_takes_everything(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import curvetune
-from curvetune.cli import grid, info, report
+from curvetune.cli import doctor, grid, info, report
 from curvetune.errors import CurvetuneError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command()(grid.ablate)
 app.command()(grid.plan)
 app.command()(report.status)
 app.command()(report.report)
+app.command()(doctor.doctor)
 app.command()(info.methods)
 app.command()(info.ui)
 

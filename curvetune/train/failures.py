@@ -21,7 +21,7 @@ OOM_TEXTS = ("out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def failure_kind(error: BaseException) -> str:
-    """Return oom, diverged, bad-data, disk-full, storage, hang, lost (its process or GPU), other."""
+    """Return one of the kinds: oom, diverged, bad-data, disk-full, storage, hang, lost, other."""
     if is_out_of_memory(error):
         return OOM
     return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), OTHER)
