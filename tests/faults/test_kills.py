@@ -1,0 +1,125 @@
+"""F1, F2, F4, F6: whatever is killed, the same command again ends with the same results."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import grids
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults]
+
+SLOTS = 4
+ROUNDS = 20
+LONGEST_S = 12.0
+
+
+def ray_workers(storage: Path) -> list[int]:
+    """Return the processes of trials."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if command.startswith(b"ray::") and b"train_cell" in command:
+                found.append(int(entry.name))
+    return found
+
+
+def one_round(space: Path, storage: Path, address: str, draw: random.Random) -> int:
+    """Run the grid again and again, killing its driver or a worker, until it is done."""
+    kills = 0
+    while True:
+        process = grids.start(space, storage, "--address", address)
+        deadline = time.monotonic() + draw.uniform(2.0, LONGEST_S)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        if process.poll() is None:
+            workers = ray_workers(storage)
+            if workers and draw.random() < 0.5:  # a worker; the driver lives, and goes on
+                os.kill(draw.choice(workers), signal.SIGKILL)
+            else:
+                grids.kill_tree(process.pid)
+            kills += 1
+        output, _ = process.communicate(timeout=200)
+        if process.returncode == 0:
+            return kills
+        assert process.returncode == -signal.SIGKILL, output
+
+
+@pytest.mark.timeout(600)
+def test_f1_grids_killed_at_random_times_end_as_an_undisturbed_one(
+    space: Path, clean: Path, address: str, tmp_path: Path
+) -> None:
+    expected, draw, kills = grids.contents(clean), random.Random(0), 0
+    rounds = int(os.environ.get("CURVETUNE_FAULT_ROUNDS", ROUNDS))
+    for k in range(rounds):
+        storage = tmp_path / str(k)
+        killed = one_round(space, storage, address, draw)
+        assert grids.contents(storage) == expected
+        assert grids.starts(storage) <= grids.CELLS + SLOTS * killed
+        assert grids.tracked(storage) == (grids.CELLS, grids.CELLS)
+        kills += killed
+    grids.FIGURES.append(f"F1: {rounds} rounds of {grids.CELLS} cells, {kills} kills")
+    assert kills > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_checkpoints_and_the_next_run_ends_bit_for_bit_the_same(
+    space: Path, clean: Path, address: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = grids.start(space, tmp_path, "--address", address)
+    while process.poll() is None and not list(tmp_path.glob("*/*/history.jsonl")):
+        time.sleep(0.02)
+    signalled = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    took = time.monotonic() - signalled
+    assert process.returncode == (4 if number is signal.SIGINT else 75), output
+    assert "run the same command again" in output
+    assert took < 10 or number is signal.SIGINT, f"{took:.1f} s"
+    kept = [*tmp_path.glob("*/*/checkpoint.safetensors"), *tmp_path.glob("*/*/manifest.json")]
+    assert kept, "what ran has neither a checkpoint nor a result"
+    before = grids.starts(tmp_path)
+    code, output = grids.run(space, tmp_path, "--address", address)
+    assert code == 0, output
+    assert grids.contents(tmp_path) == grids.contents(clean)
+    assert grids.starts(tmp_path) <= before + grids.CELLS
+
+
+def test_f4_after_a_whole_cluster_is_lost_only_the_missing_cells_run(
+    space: Path, clean: Path, tmp_path: Path
+) -> None:
+    process = grids.start(space, tmp_path)  # with a Ray of its own
+    while process.poll() is None and len(grids.results(tmp_path)) < 3:
+        time.sleep(0.05)
+    assert grids.kill_tree(process.pid) > 3  # the driver, Ray's servers, the workers
+    process.communicate()
+    done = {path: path.read_bytes() for path in grids.results(tmp_path)}
+    assert 3 <= len(done) < grids.CELLS
+    code, output = grids.run(space, tmp_path)
+    assert code == 0, output
+    assert {path: path.read_bytes() for path in done} == done
+    assert grids.contents(tmp_path) == grids.contents(clean)
+
+
+@pytest.mark.timeout(400)
+def test_f6_two_submitters_of_one_grid_compute_each_cell_once(
+    space: Path, clean: Path, address: str, tmp_path: Path
+) -> None:
+    expected = grids.contents(clean)
+    for k in range(int(os.environ.get("CURVETUNE_FAULT_SUBMITS", 10))):
+        storage = tmp_path / str(k)
+        both = [grids.start(space, storage, "--address", address) for _ in range(2)]
+        outputs = [process.communicate(timeout=200)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0], outputs
+        assert grids.contents(storage) == expected
+        published = sum(output.count('"cell_id"') for output in outputs)
+        assert published == 2 * grids.CELLS  # both tables are whole
+        assert grids.tracked(storage) == (grids.CELLS, grids.CELLS)
+        history = [len(path.read_text().splitlines()) for path in storage.glob("*/*/history.jsonl")]
+        assert history == [6] * (grids.CELLS + grids.PROBES)
