@@ -2,7 +2,8 @@
 
 What a cell does beyond that is in `<storage>/behave.json`, as {cell_id: word}:
 `fail` before its curves are stored, `die` (its process, once) and then `meet`, `meet` (wait until
-four cells do so at once), `sleep` for long but hear when asked to stop, `hang` and hear nothing.
+four cells do so at once), `sleep` for long but hear when asked to stop, `hang` and hear nothing,
+`die-with-node` (say where it runs and wait for the end of that, once).
 """
 
 import json
@@ -78,7 +79,7 @@ def _run_cell(
     return finish(storage, cell, cell_id, row)
 
 
-def behave(storage: Path, cell_id: str, stop: Callable[[], bool]) -> None:
+def behave(storage: Path, cell_id: str, stop: Callable[[], bool]) -> None:  # noqa: C901
     path = storage / "behave.json"
     word = json.loads(path.read_text()).get(cell_id) if path.exists() else None
     if word == "fail":
@@ -88,6 +89,11 @@ def behave(storage: Path, cell_id: str, stop: Callable[[], bool]) -> None:
         while not stop():
             time.sleep(0.05)
         raise StoppedError("stopped, as asked")
+    if word == "die-with-node":
+        mark = storage / f"node-of-{cell_id}"
+        if not mark.exists():
+            mark.write_text(ray.get_runtime_context().get_node_id())
+            time.sleep(600)
     if word == "hang":
         (storage / f"asleep-{cell_id}").touch()
         time.sleep(600)

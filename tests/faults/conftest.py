@@ -19,7 +19,7 @@ def address() -> Iterator[str]:
 
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 4, "include_dashboard": False, "log_to_driver": False},
+        head_node_args={"num_cpus": 4, "include_dashboard": False},
     )
     yield str(cluster.address)
     cluster.shutdown()

@@ -23,6 +23,7 @@ grid:
     - {name: curvenet, meta_batch_size: 32, removed_losses: 1}
 """
 CELLS, PROBES = 12, 6
+OPTIONS = ("--max-concurrent", "2")
 TIMES = ("time", "seconds")
 FIGURES: list[str] = []  # printed at the end of a run of the suite
 
@@ -39,7 +40,16 @@ def start(
     """Start `curvetune grid` in a process group of its own."""
     command = [sys.executable, "-c", "from curvetune.cli import main; main()", "grid", str(space)]
     return subprocess.Popen(
-        [*command, "--storage", str(storage), "--checkpoint-every", "2", "--json", *options],
+        [
+            *command,
+            "--storage",
+            str(storage),
+            "--checkpoint-every",
+            "2",
+            "--json",
+            *OPTIONS,
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -100,13 +110,15 @@ def contents(storage: Path) -> dict[str, Any]:
     return found
 
 
+def token(folder: Path) -> int:
+    """Return how often a cell or probe was begun: each beginning takes the next token."""
+    tokens = (int(path.stem.partition("-")[2]) for path in folder.glob("lease-*.json"))
+    return max(tokens, default=0)
+
+
 def starts(storage: Path, kind: str = "cells") -> int:
-    """Return how often a cell (or a probe) was begun: each beginning takes the next token."""
-    return sum(
-        max(int(path.stem.partition("-")[2]) for path in folder.glob("lease-*.json"))
-        for folder in (storage / kind).iterdir()
-        if list(folder.glob("lease-*.json"))
-    )
+    """Return how often cells (or probes) were begun, in all."""
+    return sum(token(folder) for folder in (storage / kind).iterdir())
 
 
 def results(storage: Path) -> list[Path]:
