@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from curvetune.errors import ConfigError, CorruptError
+from curvetune.fingerprint import GRID_NAME
 from curvetune.store import CurveStore
-from curvetune.store.cells import GRID_NAME
 from curvetune.store.curves import ROUNDED
 from curvetune.store.files import ID, read_json, write_atomic
 

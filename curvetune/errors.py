@@ -99,3 +99,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed name, or nothing if none is close."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def printable(value: object, longest: int = 200) -> str:
+    """Return a text that others gave on one line, at most so long, without control characters.
+
+    A file name can hold a line end, or the codes that move a terminal's cursor.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)[: longest + 1])
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -187,7 +187,8 @@ def test_shares_are_parts_of_a_device_or_whole_devices() -> None:
     for value in (-1.0, 1.5):
         with pytest.raises(ConfigError, match="allowed are 0 to 1"):
             check_share("--gpus-per-trial", value, least=0.0)
-    assert parse_launch("auto", 0.5, None, 3, 5, 60.0) == LaunchOptions("auto", 0.5, None, 3, 5, 60.0)
+    options = ("auto", 0.5, None, 3, 5, 60.0)
+    assert parse_launch(*options) == LaunchOptions(*options)
 
 
 def test_an_address_where_nobody_listens_is_a_backend_error() -> None:

@@ -51,8 +51,8 @@ def ui(
     if not (folder / DATABASE).exists():
         raise ConfigError(
             f"{folder} has no {DATABASE} yet: run a grid first, for instance `curvetune grid "
-            f"digits`, or give its folder with --storage (grids that were tracked by a server are "
-            f"shown there)"
+            f"digits`, make it anew with `curvetune sync` if it was deleted, or give its folder with "
+            f"--storage (grids that were tracked by a server are shown there)"
         )
     typer.echo(f"MLflow starts at http://{HOST}:{port} (Ctrl-C ends it)", err=True)
     code = serve(server_command(default_uri(folder), str(folder / ARTIFACTS), port))

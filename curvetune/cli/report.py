@@ -19,16 +19,31 @@ def status(
     grid: Annotated[
         str | None, typer.Argument(metavar="[GRID]", help="One grid; all of them unless given.")
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Go on showing it until the grid is complete (Ctrl-C).")
+    ] = False,
+    every_s: Annotated[
+        float,
+        typer.Option("--every", metavar="SECONDS", min=0.2, help="Between two looks of --watch."),
+    ] = 2.0,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show which cells of GRID are done, running, failed or waiting, also while it runs.
+    """Show which cells of GRID are done, running, failed, stale or waiting, also while it runs.
 
-    Without GRID, show how far every grid in the storage is.
+    A stale cell was begun and left: its process is gone. Without GRID, show how far every grid in
+    the storage is.
     """
     folder = o.storage_or_default(storage)
     if grid is None:
+        if follow:
+            raise ConfigError("--watch needs a GRID; `curvetune status` lists those there are")
         _status_of_all(folder, as_json=as_json)
+        return
+    if follow:
+        from curvetune.report.watch import watch
+
+        watch(folder, grid, every_s=every_s, given_storage=storage, as_json=as_json)
         return
     from curvetune.report.activity import grid_progress
     from curvetune.report.cells import read_grid
@@ -36,11 +51,11 @@ def status(
 
     progress = grid_progress(read_grid(folder, grid))
     if as_json:
-        typer.echo(json.dumps(progress_json(progress), indent=1))
+        typer.echo(json.dumps(progress_json(progress, folder, storage), indent=1))
         return
     from rich.console import Console
 
-    print_status(progress, Console())
+    print_status(progress, Console(), folder, storage)
 
 
 def report(

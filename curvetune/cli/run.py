@@ -1,13 +1,14 @@
 """What `plan`, `grid` and `ablate` do once their options are read: plan, run, tell how it went."""
 
-import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from curvetune import redact
 from curvetune.errors import CorruptError
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ PREEMPTED = 75
 
 @dataclass(frozen=True)
 class Places:
-    """Where a command finds the images, keeps the results and reports them."""
+    """Where a command finds the images, keeps the results, and tells of them."""
 
     data_dir: Path | None
     storage: Path
     tracking_uri: str | None = None
+    notify: str | None = None
+    on_bad: str = "fail"
 
 
 def make_plan(selection: "Selection", places: Places) -> "Plan":
@@ -39,19 +42,26 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
     Raises:
         ConfigError: the selection, its space or its data are not right.
     """
-    from curvetune import data
+    from curvetune.cli.images import images_of, tell_images
+    from curvetune.data import Folder
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import build_plan
     from curvetune.tune.selection import selected_space
 
     space = selected_space(selection)
+    images = images_of(space.cells[0].data, places)
+    digest = images.digest(places.data_dir)
     results = CellStore(places.storage)
-    return build_plan(
+    plan = build_plan(
         space,
-        data.digest(space.cells[0].data.name, places.data_dir),
+        digest,
         is_done=lambda cell_id: results.result(cell_id) is not None,
         has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
     )
+    if not isinstance(images, Folder):
+        return plan
+    tell_images(report := images.report(places.data_dir))
+    return replace(plan, images=report)
 
 
 def _has_probe(store: "CurveStore", probe_id: str) -> bool:
@@ -69,16 +79,35 @@ def run_grid(
     selection: "Selection", places: Places, options: "LaunchOptions", *, as_json: bool
 ) -> None:
     """Run what is left of a grid, show how it came out, and exit with a code that says so."""
+    run_plan(lambda: make_plan(selection, places), places, options, as_json=as_json)
+
+
+def run_plan(
+    make: Callable[[], "Plan"], places: Places, options: "LaunchOptions", *, as_json: bool
+) -> None:
+    """Make a plan once the options are known to be right, and run what it has left."""
     from rich.console import Console
 
-    from curvetune.store import CellStore, open_storage
+    from curvetune.cli.images import write_bad_list
+    from curvetune.report.notify import check_hook, notified
+    from curvetune.store import open_storage
     from curvetune.tracking.base import resolve_uri
 
     people = Console(stderr=True)
+    check_hook(places.notify)
     resolve_uri(places.storage, places.tracking_uri)  # refuses a bad one before anything is done
-    plan = make_plan(selection, places)
+    plan = make()
     places = replace(places, storage=open_storage(places.storage))
+    write_bad_list(plan.images, plan.digest, places.storage)
     people.print(_what_starts(plan), highlight=False)
+    with notified(places.notify, places.storage, plan.name):
+        _run_and_tell(plan, places, options, people, as_json=as_json)
+
+
+def _run_and_tell(
+    plan: "Plan", places: Places, options: "LaunchOptions", people: "Console", *, as_json: bool
+) -> None:
+    from curvetune.store import CellStore
     from curvetune.tune.stopping import Stopping
 
     stopping = Stopping()
@@ -101,29 +130,34 @@ def _run_left(
     stopping: "Stopping",
 ) -> bool:
     """Run the cells that are left while others watch; False if a signal stopped it."""
+    from curvetune.cli.pricing import keep_estimate
     from curvetune.store import CellStore
 
     dataset = _prepare(plan, places) if plan.left else None
     from curvetune.report.progress import LiveProgress
     from curvetune.report.sync import TrackerThread
 
-    CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
+    if not plan.is_part:
+        CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
+    if dataset is not None:
+        keep_estimate(plan, dataset.train.y, places.storage, options)
     with TrackerThread(places.storage, plan.name, places.tracking_uri):
         if not plan.left:
             return True
         from curvetune.tune.launch import launch
 
-        with LiveProgress(places.storage, plan.name, people):
+        only = {cell.cell_id for cell in plan.cells}
+        with LiveProgress(places.storage, plan.name, people, only=only):
             return launch(plan, dataset, places.storage, options, stopping=stopping)
 
 
 def _prepare(plan: "Plan", places: Places) -> Any:
     """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
-    from curvetune import data
     from curvetune.cell import prepare_splits
+    from curvetune.cli.images import images_of
 
     cells = [cell.config for cell in plan.left]
-    dataset = data.load(cells[0].data.name, places.data_dir)
+    dataset = images_of(cells[0].data, places).load(places.data_dir)
     prepare_splits(cells, plan.digest, dataset, places.storage)
     return dataset
 
@@ -140,12 +174,15 @@ def _grid_file(plan: "Plan") -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command that runs, as it can be typed again."""
-    return shlex.join(["curvetune", *sys.argv[1:]])
+    """Return the command that runs, as it can be typed again (but for secrets)."""
+    return redact.command(sys.argv[1:])
 
 
 def _what_starts(plan: "Plan") -> str:
     n = plan.counts()
+    if plan.is_part:
+        cells = "1 failed cell" if n["cells_total"] == 1 else f"{n['cells_total']} failed cells"
+        return f"{plan.name}: {cells if plan.left else 'no such failed cell'} to run again"
     if not plan.left:
         return f"{plan.name}: all {n['cells_total']} cells are done; nothing to run"
     return (

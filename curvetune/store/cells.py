@@ -15,13 +15,14 @@ A result exists when DONE.json does and every file that it lists has the checksu
 """
 
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.fingerprint import GRID_NAME
+from curvetune.redact import redact
 from curvetune.store.files import (
     check_files,
     folder_of,
@@ -36,7 +37,6 @@ from curvetune.store.lease import Lease
 
 SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
-GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 logger = logging.getLogger(__name__)
 
@@ -101,20 +101,27 @@ class CellStore:
         (self.folder(cell_id) / "DONE.json").unlink(missing_ok=True)
 
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
-        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py."""
+        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py.
+
+        Secrets that are in them are not written.
+        """
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": kind,
-            "error": error,
-            "log": log,
+            "error": redact(error),
+            "log": redact(log),
             "time": time.time(),
         }
         write_json(self.folder(cell_id) / "FAILED.json", content)
 
     def failure(self, cell_id: str) -> dict[str, Any] | None:
-        """Return why a cell failed, or None."""
+        """Return why a cell failed, or None; without secrets that this process knows."""
         path = self.folder(cell_id) / "FAILED.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        texts = ("error", "log")  # a worker on another machine may not know a secret of this one
+        content = read_json(path)
+        return content | {key: redact(str(content[key])) for key in texts if key in content}
 
     def history(self, cell_id: str) -> list[dict[str, Any]]:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""

@@ -33,7 +33,7 @@ def open_storage(root: Path | str) -> Path:
         StorageError: it cannot be made or written.
     """
     path = Path(root).expanduser().absolute()
-    if "://" in str(root):
+    if re.match(r"[a-z][a-z0-9+.-]*:/", str(root)):  # Path makes one slash of two
         raise StorageError(
             f"--storage {root}: only folders are supported; mount it and give a path"
         )
@@ -244,8 +244,10 @@ def _rename_once(temporary: str, path: Path) -> None:
         os.link(temporary, path)
     except FileExistsError:
         raise LostLeaseError(f"{path}: another process published it first") from None
-    except PermissionError:  # a file system without hard links; the lease alone keeps others away
-        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.replace(temporary, path)  # no hard links here: the lease alone keeps others away
         return
     os.unlink(temporary)
 

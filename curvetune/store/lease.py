@@ -24,7 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curvetune.errors import BusyError, LostLeaseError, StorageError
+from curvetune.errors import BusyError, LostLeaseError
+from curvetune.store.files import cannot_write
 
 LEASE_S = 60.0  # how long a heart may stand still; CURVETUNE_LEASE_S sets another time
 BEATS = 6  # heartbeats in that time
@@ -121,14 +122,16 @@ def _take(folder: Path, lease_s: float) -> Lease:
     token = 1 if holder is None else holder.token + 1
     me = {"host": socket.gethostname(), **_process(os.getpid())}
     text = json.dumps(me | {"since": time.time(), "lease_s": lease_s})
+    path = _path(folder, token)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _path(folder, token).open("x", encoding="utf-8") as file:
-            file.write(text)
+        path.touch(exist_ok=False)
+        path.write_text(text, encoding="utf-8")
     except FileExistsError:
         raise BusyError(f"{folder}: another process just took it", str(folder)) from None
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror})") from error
+        path.unlink(missing_ok=True)  # an empty file, on a full disk: it would look held
+        raise cannot_write(path, error, len(text)) from error
     for old in _tokens(folder):
         if old < token:
             _path(folder, old).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from curvetune.redact import shown as shown  # for messages
 GRID_TAG = "curvetune.grid"
 METHOD_TAG = "curvetune.method"
 CELL_TAG = "curvetune.cell_id"
-KEY_TAGS = (GRID_TAG, METHOD_TAG, CELL_TAG)
+KEY_TAGS = frozenset({GRID_TAG, METHOD_TAG, CELL_TAG})
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"

@@ -22,7 +22,7 @@ from curvetune.errors import BackendError, CurvetuneError, StorageFullError
 from curvetune.store import CellStore
 from curvetune.train.failures import LOST, OOM
 from curvetune.tune.calibrate import Measure, measured_options
-from curvetune.tune.cluster import connected, nodes
+from curvetune.tune.cluster import connected, nodes, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.order import Order
 from curvetune.tune.plan import Plan, PlannedCell
@@ -176,6 +176,7 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, n
         with (
             contextlib.redirect_stdout(sys.stderr),  # what Ray prints is for people
             _environment(QUIET_TUNE),
+            without_keys(),
         ):
             tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, OSError, EOFError) as error:

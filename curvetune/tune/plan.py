@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from curvetune.config import CellConfig
 from curvetune.tune.space import Space
+
+if TYPE_CHECKING:
+    from curvetune.data import Report
 
 SCHEMA_VERSION = 1
 
@@ -34,12 +37,17 @@ class PlannedProbe:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a grid, each once, in the order of its space."""
+    """The cells of a grid, each once, in the order of its space.
+
+    `is_part` says that they are some cells of a grid which is recorded, and stays as it is.
+    """
 
     name: str
     digest: str
     cells: tuple[PlannedCell, ...]
     probes: tuple[PlannedProbe, ...]
+    is_part: bool = False
+    images: "Report | None" = None  # of a folder
 
     @property
     def left(self) -> tuple[PlannedCell, ...]:
@@ -52,12 +60,17 @@ class Plan:
         return frozenset(probe.probe_id for probe in self.probes if probe.state == "stored")
 
     def counts(self) -> dict[str, int]:
-        """Return how many cells and probes there are in each state."""
+        """Return how many cells and probes there are in each state.
+
+        Cells to run whose probe is stored are cached: their curves are there.
+        """
+        stored = self.stored
         states = [probe.state for probe in self.probes]
         return {
             "cells_total": len(self.cells),
             "cells_done": len(self.cells) - len(self.left),
             "cells_to_run": len(self.left),
+            "cells_cached": sum(cell.probe_id in stored for cell in self.left),
             "probes_total": len(self.probes),
             "probes_stored": states.count("stored"),
             "probes_to_run": states.count("to run"),
@@ -69,6 +82,7 @@ class Plan:
             "schema_version": SCHEMA_VERSION,
             "grid": self.name,
             "data_digest": self.digest,
+            **({"images": self.images.to_json()} if self.images is not None else {}),
             **self.counts(),
             "cells": [{**cell_json(cell), "done": cell.done} for cell in self.cells],
             "probes": [

@@ -29,6 +29,7 @@ class Stopping:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._tell: Callable[[], None] | None = None
+        self._handles = False
 
     @property
     def preempted(self) -> bool:
@@ -41,9 +42,9 @@ class Stopping:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        names = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.signal(name, self._on_signal) for name in names}
-        before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)  # which Tune sets
+        names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # Tune sets the last
+        before = {name: signal.getsignal(name) for name in names}
+        self._install()
         try:
             yield
         finally:
@@ -63,11 +64,18 @@ class Stopping:
                 timer.start()
 
         self._tell = told
+        if self._handles:
+            self._install()  # once more: the start of Ray has put its own in place
         try:
             yield
         finally:
             self._tell = None
             timer.cancel()
+
+    def _install(self) -> None:
+        self._handles = True
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         again = self.signal is not None

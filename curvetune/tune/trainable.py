@@ -21,6 +21,7 @@ import torch
 
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
+from curvetune.redact import redact
 from curvetune.store import CellStore
 from curvetune.train.failures import failure_kind, is_out_of_memory
 from curvetune.tune.curves import CurveReader
@@ -182,8 +183,8 @@ def _sharing() -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and the first line of an error's message."""
-    lines = str(error).strip().splitlines()
+    """Return the type and the first line of an error's message, without secrets."""
+    lines = redact(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ from curvetune.tune.resources import LaunchOptions
 from curvetune.tune.space import Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
-cloudpickle.register_pickle_by_value(fake_cell)  # type: ignore[no-untyped-call]
+for module in (fake_cell, grids, sys.modules[__name__]):  # which workers cannot import
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 DIGEST = "d" * 64
 DATASET = np.ones(10)
@@ -63,16 +65,21 @@ def test_f3_the_cells_of_a_lost_node_move_and_the_others_never_notice(
     words = {cells[0].cell_id(DIGEST): "die-with-node"}
     (tmp_path / "behave.json").write_text(json.dumps(words))
 
-    def lose_a_node_and_add_one() -> None:
-        mark = tmp_path / f"node-of-{cells[0].cell_id(DIGEST)}"
-        while not mark.exists():
-            time.sleep(0.05)
-        ours = {node.node_id: node for node in (lost, kept)}
-        nodes.remove_node(ours[mark.read_text()], allow_graceful=False)
-        nodes.add_node(num_cpus=1)
+    complete: list[bool] = []
 
-    threading.Thread(target=lose_a_node_and_add_one, daemon=True).start()
-    assert launch(plan_for(tmp_path, cells), DATASET, tmp_path, run_cell=fake_cell.run_cell)
+    def run() -> None:
+        plan = plan_for(tmp_path, cells)
+        complete.append(launch(plan, DATASET, tmp_path, run_cell=fake_cell.run_cell))
+
+    runner = threading.Thread(target=run)  # nodes are started and stopped in the main thread
+    runner.start()
+    mark = tmp_path / f"node-of-{cells[0].cell_id(DIGEST)}"
+    while not mark.exists():
+        time.sleep(0.05)
+    nodes.remove_node({n.node_id: n for n in (lost, kept)}[mark.read_text()], allow_graceful=False)
+    nodes.add_node(num_cpus=1)
+    runner.join()
+    assert complete == [True]
     done = [row["cell_id"] for row in fake_cell.rows(tmp_path)]
     assert sorted(done) == sorted(cell.cell_id(DIGEST) for cell in cells)  # each once
     tokens = {
@@ -136,9 +143,9 @@ def _cell(seed: int, lr: float) -> CellConfig:
 def test_f13_a_grid_with_a_cell_that_failed_exits_with_3_and_names_it(
     address: str, tmp_path: Path
 ) -> None:
-    text = grids.SPACE.replace("seed: [0, 1, 2]", "seed: [0]\n  lr: [0.1, 1.0e+30]").replace(
-        "    - {name: curvenet, meta_batch_size: 32, removed_losses: 1}\n", ""
-    )
+    text = grids.SPACE.replace(
+        "seed: [0, 1, 2]", "seed: [0]\n  allocate.lr: [0.1, 1.0e+30]"
+    ).replace("    - {name: curvenet, meta_batch_size: 32, removed_losses: 1}\n", "")
     space = grids.write_space(tmp_path, text)
     storage = tmp_path / "storage"
     code, output = grids.run(space, storage, "--address", address)
