@@ -40,7 +40,7 @@ def about(
     """Learn under label noise and class imbalance: grids of Ray Tune trials, tracked by MLflow.
 
     Exit codes: 0 done, 2 wrong options or data, 3 some cells failed, 4 interrupted (run the same
-    command again), 5 storage or backend cannot be reached.
+    command again), 5 storage or backend cannot be reached, 75 preempted (run it again elsewhere).
     """
 
 

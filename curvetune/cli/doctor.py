@@ -28,8 +28,8 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(findings_json(findings), indent=1))
     else:
-        from rich.console import Console
+        from curvetune.report.console import plain_console
 
-        print_findings(findings, Console())
+        print_findings(findings, plain_console())
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(UNFIT)

@@ -31,8 +31,7 @@ def why(
     if as_json:
         typer.echo(json.dumps(why_json(found), indent=1))
         return
-    from rich.console import Console
-
+    from curvetune.report.console import plain_console
     from curvetune.report.why_text import print_why
 
-    print_why(found, Console(), folder, storage)
+    print_why(found, plain_console(), folder, storage)

@@ -125,13 +125,12 @@ def plan(
     if as_json:
         typer.echo(json.dumps({**result.to_json(), "price": price.to_json()}, indent=1))
         return
-    from rich.console import Console
-
     from curvetune.cli.plan_table import print_plan
     from curvetune.cli.price_table import print_price
+    from curvetune.report.console import plain_console
 
-    print_plan(result, Console())
-    print_price(price, Console())
+    print_plan(result, plain_console())
+    print_price(price, plain_console())
 
 
 def ablation_space(name: str) -> str:

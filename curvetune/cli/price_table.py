@@ -113,7 +113,7 @@ def disk_line(disk: Disk) -> str:
         return f"{line}; {size_text(disk.free)} free"
     short = size_text(disk.needed - disk.free)
     return (
-        f"[bold]{line}; only {size_text(disk.free)} free[/bold]: {short} too few. Free some space "
+        f"{line}; only {size_text(disk.free)} free: {short} too few. Free some space "
         f"(`curvetune gc`), or give another folder with --storage"
     )
 

@@ -118,11 +118,11 @@ def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
     return Machine(here, slots.count, slots.cpus, *_sharing(options))
 
 
-def gpu_names() -> list[str]:
+def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the kind of each GPU that may be used here, as PyTorch calls it, without PyTorch."""
-    files = sorted(DRIVER.glob("*/information"))
+    files = sorted(driver.glob("*/information"))
     names = [_model_of(file) for file in files] or [row["name"] for row in _driver_says()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return names
     chosen = [part for part in visible.split(",") if part.strip() not in ("", "-1")]

@@ -53,9 +53,9 @@ def status(
     if as_json:
         typer.echo(json.dumps(progress_json(progress, folder, storage), indent=1))
         return
-    from rich.console import Console
+    from curvetune.report.console import plain_console
 
-    print_status(progress, Console(), folder, storage)
+    print_status(progress, plain_console(), folder, storage)
 
 
 def report(
@@ -97,9 +97,9 @@ def report(
     if form != "table":
         typer.echo(render(folder, grid, form, chosen), nl=False)
         return
-    from rich.console import Console
+    from curvetune.report.console import plain_console
 
-    print_report(folder, grid, Console(), chosen)
+    print_report(folder, grid, plain_console(), chosen)
 
 
 def _status_of_all(storage: Path, *, as_json: bool) -> None:
@@ -116,8 +116,9 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
         typer.echo(f"no grid in {storage} yet; `curvetune grid digits` makes one", err=True)
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from curvetune.report.console import plain_console
 
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     table.add_column("grid")
@@ -125,4 +126,4 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
         table.add_column(header, justify="right")
     for name, states in counts.items():
         table.add_row(name, str(sum(states.values())), *map(str, states.values()))
-    Console().print(table)
+    plain_console().print(table)

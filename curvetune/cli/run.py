@@ -86,14 +86,13 @@ def run_plan(
     make: Callable[[], "Plan"], places: Places, options: "LaunchOptions", *, as_json: bool
 ) -> None:
     """Make a plan once the options are known to be right, and run what it has left."""
-    from rich.console import Console
-
     from curvetune.cli.images import write_bad_list
+    from curvetune.report.console import plain_console
     from curvetune.report.notify import check_hook, notified
     from curvetune.store import open_storage
     from curvetune.tracking.base import resolve_uri
 
-    people = Console(stderr=True)
+    people = plain_console(stderr=True)
     check_hook(places.notify)
     resolve_uri(places.storage, places.tracking_uri)  # refuses a bad one before anything is done
     plan = make()
@@ -199,11 +198,10 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
 
         typer.echo(json.dumps(report_json(storage, name), indent=1))
         return
-    from rich.console import Console
-
+    from curvetune.report.console import plain_console
     from curvetune.report.tables import print_report
 
-    print_report(storage, name, Console())
+    print_report(storage, name, plain_console())
 
 
 def _exit(plan: "Plan", store: "CellStore", code: int) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curvetune.bias import corrupt, long_tail_counts, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
-from curvetune.errors import DataError
+from curvetune.errors import CorruptError, DataError
 from curvetune.seeding import numpy_stream
 
 Indices = NDArray[np.int64]
@@ -45,10 +45,17 @@ class Split:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the split that `arrays` were taken from."""
-        return cls(
-            **{field.name: np.asarray(arrays[field.name], np.int64) for field in fields(cls)}
-        )
+        """Return the split that `arrays` were taken from.
+
+        Raises:
+            CorruptError: they are of no split.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(arrays) != set(names) or any(array.ndim != 1 for array in arrays.values()):
+            raise CorruptError(f"no split: it holds {', '.join(arrays) or 'nothing'}")
+        if not len(arrays["train"]) == len(arrays["y"]) == len(arrays["y_true"]):
+            raise CorruptError("no split: not every training image has a label")
+        return cls(**{name: np.asarray(arrays[name], np.int64) for name in names})
 
 
 def make_split(

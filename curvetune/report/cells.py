@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from curvetune.errors import CorruptError
+from curvetune.errors import CorruptError, printable
 from curvetune.redact import redact
 from curvetune.report.labels import Config, Setting, method_labels, setting_of
 from curvetune.store import CellStore, CurveStore
@@ -70,7 +70,7 @@ class Cell:
         """Why it failed, in a line; None if it has not."""
         if self.failure is None:
             return None
-        return str(self.failure.get("error", "")) or "it left no message"
+        return printable(self.failure.get("error", ""), 5000) or "it left no message"
 
     @property
     def seed(self) -> int:
@@ -163,7 +163,9 @@ class GridReader:
         probes = {cell.probe_id for cell in cells if cell.probe_id and cell.state != "done"}
         return Grid(
             name=self.grid,
-            command=redact(str(grid.get("command", ""))),  # others, or older ones, wrote it
+            command=printable(
+                redact(str(grid.get("command", ""))), 5000
+            ),  # others, or older ones, wrote it
             digest=str(grid.get("data_digest", "")),
             cells=cells,
             stored_probes=frozenset(probe for probe in probes if self._one.is_stored(probe)),

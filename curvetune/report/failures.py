@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curvetune.errors import printable
 from curvetune.redact import MASK
 from curvetune.report.cells import Cell, Grid
 from curvetune.tracking.base import CELL_TAG, DATABASE
@@ -18,6 +19,7 @@ UI = "http://127.0.0.1:5000"  # where `curvetune ui` listens
 # What `retry` takes over from the command that made the grid, to be typed again.
 CARRIED = (
     "--data-dir",
+    "--on-bad",
     "--tracking-uri",
     "--notify",
     "--address",
@@ -31,12 +33,13 @@ CARRIED = (
 
 def kind_of(cell: Cell) -> str:
     """Return the kind of a failed cell's failure."""
-    return str((cell.failure or {}).get("kind", "other"))
+    return printable((cell.failure or {}).get("kind", "other"))
 
 
 def log_tail(failure: Mapping[str, Any], lines: int = TAIL) -> list[str]:
     """Return the last lines of a failure's log."""
-    return str(failure.get("log", "")).rstrip().splitlines()[-lines:]
+    tail = str(failure.get("log", "")).rstrip().splitlines()[-lines:]
+    return [printable(line, 500) for line in tail]
 
 
 def mlflow_run(storage: Path, grid: str, cell_id: str) -> dict[str, Any]:

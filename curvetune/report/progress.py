@@ -17,6 +17,7 @@ from rich.live import Live
 from curvetune.errors import CurvetuneError
 from curvetune.report.activity import GridProgress, grid_progress
 from curvetune.report.cells import GridReader
+from curvetune.report.console import plain_console
 from curvetune.report.status import counts_line, event_line, live_view, summary_line
 
 POLL_S = 1.0  # between two looks at the storage
@@ -53,7 +54,7 @@ class LiveProgress:
         only: Collection[str] | None = None,
     ) -> None:
         """Show `grid` of `storage`, or only some of its cells."""
-        self._console = console or Console(stderr=True)
+        self._console = console or plain_console(stderr=True)
         self._reader = GridReader(storage, grid, since=time.time(), only=only)
         self._told: set[str] = set()
         self._stop = threading.Event()

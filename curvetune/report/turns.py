@@ -32,7 +32,7 @@ class Turns:
         """
         with contextlib.ExitStack() as stack:
             token = None
-            with contextlib.suppress(StorageError):
+            with contextlib.suppress(StorageError, OSError):
                 token = self._wait(stack, time.monotonic() + wait_s).token
             alone = token is not None and self._last is not None and token == self._last + 1
             self._last = token

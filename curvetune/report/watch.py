@@ -16,6 +16,7 @@ from rich.console import Console
 from curvetune.errors import CurvetuneError
 from curvetune.report.activity import GridProgress, grid_progress
 from curvetune.report.cells import GridReader
+from curvetune.report.console import plain_console
 from curvetune.report.progress import View, view_on
 from curvetune.report.status import counts_line, print_status, progress_json
 
@@ -42,7 +43,7 @@ def watch(
     Raises:
         ConfigError: the storage has no such grid.
     """
-    console = console or Console()
+    console = console or plain_console()
     reader = GridReader(storage, grid)
     progress = grid_progress(reader.read())  # raises for a wrong name, and only then
     view: View = JsonLines(storage, given_storage) if as_json else view_on(console)

@@ -25,6 +25,7 @@ from curvetune.fingerprint import GRID_NAME
 from curvetune.redact import redact
 from curvetune.store.files import (
     check_files,
+    check_owner,
     folder_of,
     publish_json,
     read_json,
@@ -34,6 +35,8 @@ from curvetune.store.files import (
 )
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Lease
+from curvetune.store.plain import check_inside
+from curvetune.store.records import checked_grid
 
 SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
@@ -90,6 +93,7 @@ class CellStore:
             return None
         try:
             done = read_published(folder / "DONE.json")
+            check_owner(folder, done, "cell_id")
             check_files(folder, done)
         except CorruptError as error:
             logger.warning("cell %s is not used and will be recomputed: %s", cell_id, error)
@@ -135,6 +139,7 @@ class CellStore:
         """
         if not GRID_NAME.fullmatch(name):
             raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
+        check_inside(self.root, self.root / "grids")
         write_json(
             self.root / "grids" / f"{name}.json",
             {"schema_version": SCHEMA_VERSION, "name": name, **grid},
@@ -142,7 +147,8 @@ class CellStore:
 
     def grids(self) -> list[str]:
         """Return the names of all grids in the storage."""
-        return sorted(path.stem for path in (self.root / "grids").glob("*.json"))
+        names = (path.stem for path in (self.root / "grids").glob("*.json"))
+        return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
     def read_grid(self, name: str) -> dict[str, Any]:
         """Return what `write_grid` recorded.
@@ -157,4 +163,6 @@ class CellStore:
                 f"unknown grid {name!r}{nearest(name, names)}; "
                 f"in the storage {self.root} are: {known}"
             )
-        return read_json(self.root / "grids" / f"{name}.json")
+        path = self.root / "grids" / f"{name}.json"
+        check_inside(self.root, path.parent)
+        return checked_grid(path, read_json(path))

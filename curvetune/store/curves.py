@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from curvetune.errors import CorruptError
 from curvetune.store.files import (
     check_files,
+    check_owner,
     folder_of,
     publish_json,
     read_json,
@@ -29,6 +30,7 @@ from curvetune.store.files import (
     write_atomic,
 )
 from curvetune.store.lease import Lease
+from curvetune.store.plain import load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
 MODEL = "model.safetensors"
@@ -88,7 +90,7 @@ class CurveStore:
     def has(self, probe_id: str) -> bool:
         """Say whether the probe is there, whole and unchanged."""
         try:
-            self.manifest(probe_id)
+            self.read(probe_id)
         except CorruptError:
             return False
         return True
@@ -101,6 +103,7 @@ class CurveStore:
         """
         folder = self.folder(probe_id)
         manifest = read_published(folder / "manifest.json")
+        check_owner(folder, manifest, "probe_id")
         check_files(folder, manifest)
         return manifest
 
@@ -111,7 +114,4 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         self.manifest(probe_id)
-        curves: NDArray[np.float32] = np.load(
-            self.folder(probe_id) / "curves.npy", mmap_mode="r", allow_pickle=False
-        )
-        return curves
+        return load_matrix(self.folder(probe_id) / "curves.npy")

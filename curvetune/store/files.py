@@ -21,9 +21,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from curvetune.errors import CorruptError, LostLeaseError, StorageError, StorageFullError
+from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
 
 SEAL = "sha256"  # of all that a published file says beside it
 ID = re.compile(r"[0-9a-f]{16}")
+# What a file that is no safetensors file of ours can raise.
+UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def open_storage(root: Path | str) -> Path:
@@ -50,9 +53,14 @@ def open_storage(root: Path | str) -> Path:
 
 
 def folder_of(root: Path, kind: str, name: str) -> Path:
-    """Return `root/kind/name` for a hexadecimal id, refusing anything that could leave the root."""
+    """Return `root/kind/name` for a hexadecimal id, refusing anything that could leave the root.
+
+    Raises:
+        StorageError: it is a link out of the root.
+    """
     if not ID.fullmatch(name):
         raise ValueError(f"an id is 16 hexadecimal digits, got {name!r}")
+    check_inside(root, root / kind / name)
     return root / kind / name
 
 
@@ -149,7 +157,11 @@ def read_published(path: Path) -> dict[str, Any]:
     if SEAL not in content and content.get("schema_version") == 1:
         return content
     body = {key: value for key, value in content.items() if key != SEAL}
-    if content.get(SEAL) != _seal(body) or path.read_bytes() != _encode(content):
+    try:
+        is_whole = content.get(SEAL) == _seal(body) and read_plain(path) == _encode(content)
+    except (OSError, ValueError, RecursionError):  # what JSON can hold, but we never write
+        is_whole = False
+    if not is_whole:
         raise CorruptError(f"{path}: its content is not what its seal says")
     return content
 
@@ -161,7 +173,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptError: it is missing or not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path, MAX_JSON_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict):
@@ -176,10 +188,20 @@ def sha256(path: Path) -> str:
         CorruptError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_plain(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CorruptError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_owner(folder: Path, published: Mapping[str, Any], key: str) -> None:
+    """Check that what a folder holds was published there, and not copied from another one.
+
+    Raises:
+        CorruptError: its `key` is another folder's name.
+    """
+    if published.get(key) != folder.name:
+        raise CorruptError(f"{folder}: holds what was published as {published.get(key)!r}")
 
 
 def check_files(folder: Path, published: Mapping[str, Any]) -> None:
@@ -217,12 +239,12 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, 
         CorruptError: the file is missing, short or not what its checksum says.
     """
     try:
-        content = path.read_bytes()
+        content = read_plain(path)
         size = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["curvetune"])
         arrays, text = load(content), header["tree"]
         whole = _pack(arrays, text)
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (*UNREADABLE, RecursionError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
     if whole != content:  # the checksum is in there, and so is everything else
         raise CorruptError(f"{path}: its content is not what its checksum says")

@@ -79,7 +79,10 @@ def load_state(path: Path) -> dict[str, Any]:
         CorruptError: the file is missing or damaged.
     """
     arrays, tree = load_arrays(path)
-    state: dict[str, Any] = _decode(tree["state"], arrays)
+    try:
+        state: dict[str, Any] = _decode(tree["state"], arrays)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptError(f"{path}: not a state ({type(error).__name__}: {error})") from None
     return state
 
 

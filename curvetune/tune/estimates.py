@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from curvetune.errors import CorruptError, CurvetuneError
+from curvetune.errors import CurvetuneError, StorageError
 from curvetune.store.files import read_json, write_json
+from curvetune.tune.evidence import positive
 from curvetune.tune.measured import Done, Measured
 
 FOLDER = "estimates"
@@ -83,7 +84,7 @@ def _newest(storage: Path) -> Iterator[dict[str, Any]]:
     for path in newest[:NEWEST]:
         try:
             yield read_json(path)
-        except CorruptError:
+        except StorageError:
             continue
 
 
@@ -91,7 +92,7 @@ def _ratio(content: Mapping[str, Any], measured: Measured) -> float | None:
     """Return taken over expected, of the runs that ended after the estimate, on its device."""
     try:
         pairs = [
-            (float(expected), done.seconds)
+            (positive(float(expected)), done.seconds)
             for device, stages in content["devices"].items()
             for stage, found in (("cells", measured.cells), ("probes", measured.probes))
             for key, expected in stages[stage].items()

@@ -17,6 +17,7 @@ from statistics import fmean, median
 from typing import Any
 
 from curvetune.config import METHOD_SECTIONS, CellConfig
+from curvetune.errors import CurvetuneError, printable
 from curvetune.fingerprint import canonical
 from curvetune.store.history import read_rows
 
@@ -41,6 +42,15 @@ class Phase:
     epochs: int
     samples: int  # visited in an epoch
     test: int  # images that are evaluated after each epoch
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can be, wherever it was read.
+
+        Raises:
+            ValueError: there are no epochs, samples or batches.
+        """
+        if min(self.epochs, self.samples, self.batch_size) < 1 or self.test < 0:
+            raise ValueError(f"not a phase of a run: {self}")
 
     @property
     def steps(self) -> int:
@@ -72,14 +82,20 @@ class Sample:
     time: float
     calibrated: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a time that is none; raises ValueError."""
+        positive(self.seconds)
+        positive(self.workers)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Sample":
-        """Return what `to_json` made; raises TypeError or KeyError for anything else."""
-        return cls(**{**content, "phase": Phase(**content["phase"])})
+        """Return what `to_json` made; raises ValueError, TypeError or KeyError for others."""
+        device = printable(content["device"])
+        return cls(**{**content, "device": device, "phase": Phase(**content["phase"])})
 
 
 @dataclass(frozen=True)
@@ -120,8 +136,12 @@ class Earlier:
         seconds = mean_epoch(_seconds(self.history)[self.first : self.first + self.phase.epochs])
         if seconds is None and self.total is not None:
             seconds = self.total / self.phase.epochs
-        good = seconds is not None and math.isfinite(seconds) and seconds > 0
-        return seconds / self.phase.units / self.workers if good and seconds else None
+        if seconds is None:
+            return None
+        try:
+            return positive(seconds) / self.phase.units / self.workers
+        except ValueError:
+            return None
 
 
 class Evidence:
@@ -202,6 +222,17 @@ def phases_of_probe(
     ]
 
 
+def positive(value: float) -> float:
+    """Return a number that is finite and above 0; JSON files can say anything.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{value} is not a finite number above 0")
+    return value
+
+
 def mean_epoch(seconds: Sequence[float]) -> float | None:
     """Return the mean of the epochs but the first, in which libraries and graphs get ready."""
     return fmean(seconds[1:] or seconds) if seconds else None
@@ -256,5 +287,5 @@ def _seconds(path: Path) -> tuple[float, ...]:
     """Return the seconds of each epoch of a history; none of one that is missing or damaged."""
     try:
         return tuple(float(row["seconds"]) for row in read_rows(path))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, CurvetuneError):
         return ()

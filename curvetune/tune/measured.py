@@ -6,6 +6,7 @@ Nothing is checked against checksums here: a price may rest on a file that a res
 whose files say too little is left out.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from curvetune.config import CellConfig
-from curvetune.errors import CorruptError
+from curvetune.errors import StorageError, printable
 from curvetune.store.files import read_json, write_json
-from curvetune.tune.evidence import Earlier, Evidence, Sample, phase_of_final, phases_of_probe
+from curvetune.tune.evidence import (
+    Earlier,
+    Evidence,
+    Sample,
+    phase_of_final,
+    phases_of_probe,
+    positive,
+)
 
 CALIBRATED = Path("estimates") / "calibrated.json"
 SCHEMA_VERSION = 1
 KEPT = 1000  # short runs
 
-BAD = (CorruptError, ValidationError, KeyError, TypeError, ValueError)
+BAD = (
+    StorageError,
+    ValidationError,
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+)
 
 
 @dataclass(frozen=True)
@@ -61,10 +77,14 @@ def read_measured(storage: Path) -> Measured:
 def read_calibrated(storage: Path) -> list[Sample]:
     """Return the short runs that were made for this storage."""
     try:
-        content = read_json(storage / CALIBRATED)
-        return [Sample.from_json(entry) for entry in content["samples"]]
+        entries = list(read_json(storage / CALIBRATED)["samples"])
     except BAD:
         return []
+    found = []
+    for entry in entries:
+        with contextlib.suppress(*BAD):
+            found.append(Sample.from_json(entry))
+    return found
 
 
 def add_calibrated(storage: Path, samples: Sequence[Sample]) -> None:
@@ -91,8 +111,9 @@ def _cells(storage: Path) -> Iterator[tuple[str, tuple[Earlier, Done]]]:
 
 def _cell(folder: Path, done: Mapping[str, Any], cell: CellConfig) -> tuple[Earlier, Done]:
     (phase,) = phase_of_final(cell, int(done["num_samples"]))
-    workers, seconds = int(done.get("workers", 1)), float(done["seconds"]["allocate"])
-    device, finished = str(done["device"]), float(done["finished"])
+    workers = int(positive(done.get("workers", 1)))
+    seconds = positive(float(done["seconds"]["allocate"]))
+    device, finished = printable(done["device"]), float(done["finished"])
     history = folder / "history.jsonl"
     run = Earlier(phase, device, workers, finished, history, total=seconds)
     return run, Done(device, seconds / workers, finished)
@@ -104,10 +125,8 @@ def _probes(
     for folder in _folders(storage / "probes"):
         try:
             manifest = read_json(folder / "manifest.json")
-            yield (
-                folder.name,
-                _probe(folder, manifest, workers.get(str(manifest.get("cell_id")), 1)),
-            )
+            sharing = workers.get(str(manifest.get("cell_id")), 1)
+            yield folder.name, _probe(folder, manifest, sharing)
         except BAD:
             continue
 
@@ -120,8 +139,8 @@ def _probe(folder: Path, manifest: Mapping[str, Any], workers: int) -> tuple[lis
         identity["probe"],
         int(manifest["shape"][0]),
     )
-    seconds, finished = float(manifest["seconds"]), float(manifest["finished"])
-    device, history = str(manifest["device"]), folder / "history.jsonl"
+    seconds, finished = positive(float(manifest["seconds"])), float(manifest["finished"])
+    device, history = printable(manifest["device"]), folder / "history.jsonl"
     total = seconds if len(phases) == 1 else None
     runs, first = [], 0
     for phase in phases:

@@ -171,4 +171,4 @@ def _kind(cell: PlannedCell) -> Any:
     config, recipe = cell.config, cell.config.probe_recipe
     sizes = () if recipe is None else tuple({recipe.batch_size_at(k) for k in range(recipe.epochs)})
     (phase,) = phase_of_final(config, 1)
-    return replace(phase, epochs=0, samples=0, test=0), type(recipe).__name__, tuple(sorted(sizes))
+    return replace(phase, epochs=1, samples=1, test=0), type(recipe).__name__, tuple(sorted(sizes))

@@ -27,7 +27,7 @@ from curvetune.tune.plan import Plan, build_plan
 from curvetune.tune.resources import LaunchOptions
 from curvetune.tune.space import Space
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.slow]
 for module in (fake_cell, grids, sys.modules[__name__]):  # which workers cannot import
     cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 

@@ -52,6 +52,7 @@ def one_round(space: Path, storage: Path, address: str, draw: random.Random) -> 
         assert process.returncode == -signal.SIGKILL, output
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_f1_grids_killed_at_random_times_end_as_an_undisturbed_one(
     space: Path, clean: Path, address: str, tmp_path: Path
@@ -92,6 +93,7 @@ def test_a_signal_keeps_checkpoints_and_the_next_run_ends_bit_for_bit_the_same(
     assert grids.starts(tmp_path) <= before + grids.CELLS
 
 
+@pytest.mark.slow
 def test_f4_after_a_whole_cluster_is_lost_only_the_missing_cells_run(
     space: Path, clean: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +110,7 @@ def test_f4_after_a_whole_cluster_is_lost_only_the_missing_cells_run(
     assert grids.contents(tmp_path) == grids.contents(clean)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_f6_two_submitters_of_one_grid_compute_each_cell_once(
     space: Path, clean: Path, address: str, tmp_path: Path

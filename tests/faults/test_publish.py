@@ -148,6 +148,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_f10_a_full_disk_is_said_costs_nothing_that_is_done_and_the_grid_goes_on(
     small_disk: Path, space: Path, clean: Path, address: str
 ) -> None:
