@@ -14,6 +14,7 @@ classifiers after one step, is printed beside each ratio.
 """
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 import higher
@@ -140,6 +141,19 @@ def allocating_step(skip_layers: int, device: torch.device) -> Any:
     return method
 
 
+def plain_step(device: torch.device) -> Callable[[Batch, Batch], object]:
+    """Return a step of SGD on the cross entropy of a batch, which makes no use of a meta batch."""
+    model = new_model(device)
+    sgd = torch.optim.SGD(model.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+    def step(batch: Batch, _: Batch) -> None:
+        sgd.zero_grad()
+        F.cross_entropy(model(batch.x), batch.y).backward()  # type: ignore[no-untyped-call]
+        sgd.step()
+
+    return step
+
+
 def difference(found: Tensor, expected: Tensor) -> float:
     """Return the relative difference of two tensors."""
     return float((found - expected).norm() / expected.norm())
@@ -174,19 +188,13 @@ def measure_step(device: torch.device, skip_layers: int, pairs: int) -> list[dic
     ours.step(batch, meta)
     theirs(batch, meta)
     agreement = difference(flat(ours.model), flat(theirs.method.model))
-    plain = new_model(device)
-    sgd = torch.optim.SGD(plain.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4)
-
-    def plain_step() -> None:
-        sgd.zero_grad()
-        F.cross_entropy(plain(batch.x), batch.y).backward()  # type: ignore[no-untyped-call]
-        sgd.step()
+    plain = plain_step(device)
 
     def our_step() -> object:
         return ours.step(batch, meta)
 
     against_higher = ratios(lambda: theirs(batch, meta), our_step, pairs)
-    against_plain = ratios(our_step, plain_step, pairs)
+    against_plain = ratios(our_step, lambda: plain(batch, meta), pairs)
     return [
         row("allocating step", "higher", skip_layers, against_higher, agreement),
         row("plain SGD step", "allocating step", skip_layers, against_plain, float("nan")),

@@ -4,13 +4,16 @@
     paper    the paper's text where it differs: plain-SGD virtual step (Eq. 11), the embedding
              added once, two layers after the sum, no floor, no initial bias, no dropped last
              epoch, CurveNet frozen (but evaluated) after the first drop
-    fast     release with schedules of half the length and batch 128 in the cyclic phases
+    fast     release with schedules of half the length, and batch 128 in the cyclic phases with the
+             learning rate scaled alike: such curves rank the samples as those of batch 16 do
+             (docs/performance.md)
     smoke    does it run: 3 + 3 epochs, at most 2,000 training and 2,000 test samples
 
 What a profile sets is part of a cell's identity, so results of two profiles never mix.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from curvetune.config import (
     AllocateConfig,
@@ -26,6 +29,7 @@ from curvetune.errors import ConfigError, nearest
 SMOKE_EPOCHS = 3
 SMOKE_SAMPLES = 2000
 FAST_CYCLIC_BATCH = 128
+CyclicT = TypeVar("CyclicT", ProbeConfig, O2UProbeConfig)
 
 
 def apply_profile(cell: CellConfig, name: str) -> CellConfig:
@@ -77,12 +81,23 @@ def _paper(cell: CellConfig) -> CellConfig:
 
 def _fast(cell: CellConfig) -> CellConfig:
     cell = _shortened(cell, lambda epochs: epochs // 2)
-    larger = {"cyclic_batch_size": FAST_CYCLIC_BATCH}
-    update: dict[str, Section] = {"probe": cell.probe.model_copy(update=larger)}
+    update: dict[str, Section] = {"probe": _larger_batches(cell.probe)}
     if isinstance(cell.method, O2UNetConfig):
-        own = cell.method.o2u_probe.model_copy(update=larger)
+        own = _larger_batches(cell.method.o2u_probe)
         update["method"] = cell.method.model_copy(update={"o2u_probe": own})
     return cell.model_copy(update=update)
+
+
+def _larger_batches(probe: CyclicT) -> CyclicT:
+    """Return a probe with larger batches in its cyclic phase, and rates that grow as they do."""
+    factor = FAST_CYCLIC_BATCH / probe.cyclic_batch_size
+    return probe.model_copy(
+        update={
+            "cyclic_batch_size": FAST_CYCLIC_BATCH,
+            "cyclic_high": probe.cyclic_high * factor,
+            "cyclic_low": probe.cyclic_low * factor,
+        }
+    )
 
 
 def _smoke(cell: CellConfig) -> CellConfig:

@@ -116,6 +116,7 @@ def test_fast_halves_the_schedules(load: Load) -> None:
     (cell,) = load(ONE, profile="fast").cells
     assert (cell.probe.epochs, cell.allocate.epochs) == (150, 100)
     assert (cell.probe.cyclic_start, cell.probe.cyclic_batch_size) == (60, 128)
+    assert (cell.probe.cyclic_high, cell.probe.cyclic_low) == pytest.approx((0.08, 0.008))
     assert cell.allocate.milestones == (40, 50)
 
 

@@ -83,10 +83,11 @@ def meta_gradient(
         assert passed is None, "a pass of the whole model is of no use with frozen stages"
         frozen, model = _split(model, skip_layers)
         batch, meta = _features(frozen, batch, meta)
+    is_shared = passed is not None  # then the caller needs the graph again, for the real step
     passed = passed or forward(model, batch, update_statistics=False)
     params = list(passed.params.values())
     slopes = torch.autograd.grad(
-        passed.losses, params, weights.detach() / len(weights), retain_graph=True
+        passed.losses, params, weights.detach() / len(weights), retain_graph=is_shared
     )
     direction, factor, meta_loss = look_ahead(passed, slopes, meta, lr, optimizer)
     if steer is not None:
