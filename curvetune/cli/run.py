@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SOME_FAILED = 3
 INTERRUPTED = 4
 PREEMPTED = 75
+PREEMPTED_END_S = 1.0  # for MLflow
 
 
 @dataclass(frozen=True)
@@ -140,14 +141,18 @@ def _run_left(
         CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
     if dataset is not None:
         keep_estimate(plan, dataset.train.y, places.storage, options)
-    with TrackerThread(places.storage, plan.name, places.tracking_uri):
+    with TrackerThread(places.storage, plan.name, places.tracking_uri) as tracker:
         if not plan.left:
             return True
         from curvetune.tune.launch import launch
 
         only = {cell.cell_id for cell in plan.cells}
-        with LiveProgress(places.storage, plan.name, people, only=only):
-            return launch(plan, dataset, places.storage, options, stopping=stopping)
+        try:
+            with LiveProgress(places.storage, plan.name, people, only=only):
+                return launch(plan, dataset, places.storage, options, stopping=stopping)
+        finally:
+            if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
+                tracker.end_s = PREEMPTED_END_S
 
 
 def _prepare(plan: "Plan", places: Places) -> Any:

@@ -19,26 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from curvetune.report.cells import Cell, Grid, GridReader, Rows
-from curvetune.report.labels import setting_parts
-from curvetune.report.points import cell_params, history_points, ma_values, result_points
+from curvetune.report.points import history_points, ma_values, result_points
 from curvetune.report.sheet import markdown
+from curvetune.report.specs import cell_spec, grid_spec, method_spec
 from curvetune.report.tables import ma_sheet, report_markdown
 from curvetune.store.history import read_rows
-from curvetune.tracking.base import (
-    CELL_TAG,
-    GRID_TAG,
-    METHOD_TAG,
-    NullTracker,
-    Point,
-    Run,
-    RunSpec,
-    Tracker,
-)
+from curvetune.tracking.base import NullTracker, Point, Run, RunSpec, Tracker
 
 SENT = "curvetune.sent"
 ERROR = "curvetune.error"
-SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
-SCHEMA_VERSION = "1"
 TABLE = "report.md"
 POINTS_AT_ONCE = 990  # MLflow takes 1,000 in a request, tags included, and each costs five commits
 NOTE_LENGTH = 7500  # MLflow cuts tags at 8,000 characters
@@ -77,9 +66,9 @@ class GridSync:
         grid = self._reader.read()
         if running is None:
             running = any(cell.state == "running" for cell in grid.cells)
-        top = self._run(_grid_spec(grid))
+        top = self._run(grid_spec(grid))
         for label, cells in grid.methods().items():
-            method = self._run(_method_spec(grid, label, cells, top))
+            method = self._run(method_spec(grid, label, cells, top))
             for cell in cells:
                 if cell.state != "waiting" or cell.activity is not None:
                     self._cell(grid, cell, method, running=running)
@@ -111,7 +100,7 @@ class GridSync:
         self._sent.points += len(points)
 
     def _cell(self, grid: Grid, cell: Cell, parent: Run, *, running: bool) -> None:
-        spec = _cell_spec(grid, cell, parent)
+        spec = cell_spec(grid, cell, parent)
         run = self._run(spec)
         if cell.result is None or _sent(run).get("done") != cell.finished:
             run = self._cell_news(spec, run, cell)
@@ -155,51 +144,6 @@ class GridSync:
             note = f"{markdown(ma_sheet(grid))}\n\n`{grid.command}`\n\nAll tables: {TABLE}"
             self._tracker.write_text(top, TABLE, text)
             self._log(top, [], {"mlflow.note.content": note[:NOTE_LENGTH], **_tag(sent)})
-
-
-def _grid_spec(grid: Grid) -> RunSpec:
-    return RunSpec(
-        experiment=grid.name,
-        key=(GRID_TAG, grid.name),
-        name=grid.name,
-        parent=None,
-        tags={
-            **SOURCE,
-            "curvetune.command": grid.command,
-            "curvetune.data_digest": grid.digest,
-            "curvetune.schema_version": SCHEMA_VERSION,
-        },
-        began=_began(grid.cells),
-    )
-
-
-def _method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
-    return RunSpec(
-        experiment=grid.name,
-        key=(METHOD_TAG, label),
-        name=label,
-        parent=parent.run_id,
-        tags=SOURCE,
-        began=_began(cells),
-    )
-
-
-def _cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
-    where = setting_parts(cell.setting, grid.settings)
-    return RunSpec(
-        experiment=grid.name,
-        key=(CELL_TAG, cell.cell_id),
-        name=", ".join([cell.label, *where, f"seed {cell.seed}"]),
-        parent=parent.run_id,
-        tags={
-            **SOURCE,
-            "curvetune.label": cell.label,
-            "curvetune.probe_id": cell.probe_id or "",
-            "curvetune.data_digest": grid.digest,
-        },
-        params=cell_params(cell.config),
-        began=_began([cell]),
-    )
 
 
 def _news(sent: dict[str, Any], cell: Cell, histories: Mapping[str, Rows]) -> News:
@@ -262,18 +206,6 @@ def _status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float
     if running:
         return "RUNNING", None
     return ("FAILED" if "failed" in states else "KILLED"), None
-
-
-def _began(cells: Sequence[Cell]) -> float:
-    """Return when the first of `cells` began, in Unix seconds; 0 if none has."""
-    times = [
-        (cell.finished or 0.0) - (cell.seconds or 0.0)
-        if cell.activity is None
-        else cell.activity.began
-        for cell in cells
-        if cell.result is not None or cell.activity is not None
-    ]
-    return min(times, default=0.0)
 
 
 def _changes(

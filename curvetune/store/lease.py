@@ -130,7 +130,8 @@ def _take(folder: Path, lease_s: float) -> Lease:
     except FileExistsError:
         raise BusyError(f"{folder}: another process just took it", str(folder)) from None
     except OSError as error:
-        path.unlink(missing_ok=True)  # an empty file, on a full disk: it would look held
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # an empty file, on a full disk: it would look held
         raise cannot_write(path, error, len(text)) from error
     for old in _tokens(folder):
         if old < token:

@@ -1,6 +1,7 @@
 """What a command would run: every cell of a space, what is done, and which probes they share."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from curvetune.data import Report
 
 SCHEMA_VERSION = 1
+THREADS = 8  # that check results: 1.9 to 2.2 times faster than one on 2 cores (docs/performance.md)
 
 
 @dataclass(frozen=True)
@@ -115,15 +117,20 @@ def build_plan(
     """Return what running `space` on the data with this content `digest` comes to.
 
     Args:
-        is_done: says of a cell's address whether its result is in the storage.
+        is_done: says of a cell's address whether its result is in the storage; asked by several
+            threads, since the answer reads and hashes files.
         has_probe: says of a probe's address whether its curves are; asked once for each probe,
             and only where a cell that is still to be run reads it, since the answer reads a file.
     """
-    cells: dict[str, PlannedCell] = {}
+    configs: dict[str, CellConfig] = {}
     for config in space.cells:
-        cell_id = config.cell_id(digest)
-        if cell_id not in cells:
-            cells[cell_id] = PlannedCell(cell_id, config.probe_id(digest), config, is_done(cell_id))
+        configs.setdefault(config.cell_id(digest), config)
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = dict(zip(configs, pool.map(is_done, configs), strict=True))
+    cells = {
+        cell_id: PlannedCell(cell_id, config.probe_id(digest), config, done[cell_id])
+        for cell_id, config in configs.items()
+    }
     groups: dict[str, list[PlannedCell]] = {}
     for cell in cells.values():
         if cell.probe_id is not None:
