@@ -129,7 +129,10 @@ def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
     path = folder_of(storage, "splits", split_id).with_suffix(".safetensors")
     if path.exists():
         try:
-            return Split.from_arrays(load_arrays(path)[0])
+            arrays, tree = load_arrays(path)
+            if tree.get("identity") != cell.split_identity(digest):
+                raise CorruptError(f"{path}: it is the split of something else")
+            return Split.from_arrays(arrays)
         except CorruptError as error:
             logger.warning("%s; the split is made again", error)
     split = make_split(

@@ -124,6 +124,13 @@ def test_what_comes_too_late_is_refused_with_and_without_a_lease(tmp_path: Path)
     assert result["accuracy"] == 1.0
 
 
+@pytest.mark.parametrize("text", ["[]", '{"pid": "x"}', "[" * 5000, '{"since": null}', "\x00"])
+def test_a_lease_that_nobody_wrote_holds_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lease-000007.json").write_text(text, encoding="utf-8")
+    with leased(tmp_path) as lease:
+        assert lease.token == 8
+
+
 def test_a_holder_on_another_machine_is_judged_by_its_heartbeat_alone(tmp_path: Path) -> None:
     process = hold(tmp_path, lease_s=60.0)
     path = next(tmp_path.glob("lease-*"))

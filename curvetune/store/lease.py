@@ -24,11 +24,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curvetune.errors import BusyError, LostLeaseError
+from curvetune.errors import BusyError, LostLeaseError, printable
 from curvetune.store.files import cannot_write
+from curvetune.store.plain import read_plain
 
 LEASE_S = 60.0  # how long a heart may stand still; CURVETUNE_LEASE_S sets another time
 BEATS = 6  # heartbeats in that time
+LONGEST_BYTES = 10_000  # of a lease; ours have 300
 NAME = re.compile(r"lease-(\d{6,})\.json")
 
 
@@ -102,17 +104,19 @@ def read_holder(folder: Path) -> Holder | None:
         return None
     path = _path(folder, token)
     try:
-        beat = path.stat().st_mtime
-        content = json.loads(path.read_text(encoding="utf-8") or "{}")
-    except (OSError, ValueError):  # being made, or removed, at this moment
+        beat = path.stat(follow_symlinks=False).st_mtime
+        content = json.loads(read_plain(path, LONGEST_BYTES) or b"{}")
+        return Holder(
+            host=printable(content.get("host", "unknown")),
+            pid=int(content.get("pid", 0)),
+            since=float(content.get("since", beat)),
+            token=token,
+            alive=beat > 0 and _is_alive(content, folder, beat),
+        )
+    except FileNotFoundError:  # removed at this moment, by whoever took it over
         return Holder("unknown", 0, time.time(), token, alive=True)
-    return Holder(
-        host=str(content.get("host", "unknown")),
-        pid=int(content.get("pid", 0)),
-        since=float(content.get("since", beat)),
-        token=token,
-        alive=beat > 0 and _is_alive(content, folder, beat),
-    )
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # nobody wrote this
+        return Holder("unknown", 0, time.time(), token, alive=False)
 
 
 def _take(folder: Path, lease_s: float) -> Lease:
