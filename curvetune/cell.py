@@ -316,7 +316,7 @@ class _Run:
         if source is None:
             return None
         if source == "clean":
-            return self._resident(self.split.meta, self.dataset.train.y[self.split.meta])
+            return self._resident(index := self._clean(), self.dataset.train.y[index])
         config = self.cell.method
         assert isinstance(config, CurveNetConfig)
         assert curves is not None
@@ -327,6 +327,15 @@ class _Run:
             config.low_loss_per_class,
         ).cpu()
         return self._resident(self.split.train[chosen], self.split.y[chosen])
+
+    def _clean(self) -> NDArray[np.int64]:
+        """Return the clean images that the method may use: the first ones of each class."""
+        meta, method = self.split.meta, self.cell.method
+        if not isinstance(method, MetaSetConfig) or method.meta_images is None:
+            return meta
+        y = self.dataset.train.y[meta]
+        first = [meta[y == k][: method.meta_images] for k in range(self.dataset.num_classes)]
+        return np.concatenate(first)
 
     def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
         return ResidentSet(self.dataset.train.x[index], y, self.dataset, self.device)

@@ -102,7 +102,7 @@ PROBE_VERSION = 1
 CELL_VERSION = 1
 
 DataName = Literal["digits", "cifar10", "cifar100", "folder"]
-NoiseKind = Literal["symmetric", "uniform", "uniform_prop", "flip", "flip2", "real"]
+NoiseKind = Literal["symmetric", "uniform", "uniform_prop", "exact_prop", "flip", "flip2", "real"]
 
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
 META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
@@ -183,7 +183,7 @@ class ModelConfig(Section):
 
     later: ClassVar[frozenset[str]] = frozenset({"precision"})
 
-    name: Literal["resnet8", "resnet20", "resnet32"] = "resnet32"
+    name: Literal["resnet8", "resnet20", "resnet32", "wrn-16-8"] = "resnet32"
     init: Annotated[
         Literal["normal", "kaiming"],
         Field(description="normal: N(0, 0.02) convolutions (released code); kaiming: He et al."),
@@ -257,6 +257,12 @@ class CellConfig(Section):
             raise ValueError(
                 f"{method.name} needs a clean set and data.meta_per_class=0 sets none aside; "
                 f"allowed is at least 1: --set meta_per_class=10{instead}"
+            )
+        clean = self.data.meta_per_class if method.meta_set == "clean" else 0
+        if isinstance(method, MetaSetConfig) and (method.meta_images or 0) > clean:
+            raise ValueError(
+                f"method.meta_images={method.meta_images} is more than the {clean} clean images of "
+                f"each class that the method has (data.meta_per_class, method.meta=clean)"
             )
         if (
             isinstance(method, NoiseRateConfig)

@@ -29,7 +29,7 @@ FLIP2_100 = [
     *({93, 84}, {45, 70}, {57, 60}, {41, 11}, {46, 44}),
     *({0, 96}, {47, 92}, {91, 80}, {3, 17}, {50, 53}),
 ]
-KINDS = ["symmetric", "uniform", "uniform_prop", "flip", "flip2"]
+KINDS = ["symmetric", "uniform", "uniform_prop", "exact_prop", "flip", "flip2"]
 
 
 @pytest.mark.parametrize("imbalance", CIFAR10_COUNTS)
@@ -140,7 +140,13 @@ def test_fixed_targets_leave_the_global_generator_alone(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "rate", "num_classes", "counts", "named"),
     [
-        ("unif", 0.4, 10, None, "'unif'.*symmetric, uniform, uniform_prop, flip, flip2"),
+        (
+            "unif",
+            0.4,
+            10,
+            None,
+            "'unif'.*symmetric, uniform, uniform_prop, exact_prop, flip, flip2",
+        ),
         ("uniform", 1.5, 10, None, "0 to 1.*1.5"),
         ("uniform", float("nan"), 10, None, "0 to 1.*nan"),
         ("flip2", 0.4, 2, None, "num_classes.*3.*2"),
@@ -203,3 +209,21 @@ def test_no_draw_lands_on_a_class_of_no_probability() -> None:
     matrix = np.array([[0.0, 0.7, 0.1, 0.1, 0.1, 0.0]] * 6)
     given = corrupt(np.zeros(4, dtype=np.int64), matrix, Extremes())  # type: ignore[arg-type]
     assert given.tolist() == [1, 4, 1, 4]
+
+
+def test_exact_prop_noise_changes_exactly_its_rate_and_follows_the_class_sizes() -> None:
+    counts = CIFAR10_COUNTS[20]
+    labels = np.repeat(np.arange(10), counts)
+    matrix = noise_matrix("exact_prop", 0.4, 10, counts)
+    wrong = round(0.4 * len(labels))
+    given = corrupt(labels, matrix, np.random.default_rng(0), exactly=wrong)
+    assert (given != labels).sum() == wrong
+    to = np.bincount(given[(given != labels) & (labels == 9)], minlength=10)
+    shares = np.array([*counts[:9], 0]) / sum(counts[:9])
+    assert to / to.sum() == pytest.approx(shares, abs=0.1)  # of 98 labels
+    assert np.array_equal(labels, np.repeat(np.arange(10), counts))
+
+
+def test_exact_prop_noise_needs_somewhere_to_go() -> None:
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        noise_matrix("exact_prop", 0.4, 3, [5, 0, 0])

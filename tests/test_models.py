@@ -10,9 +10,10 @@ from curvetune.meta import weight_gradient
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet8", 75_290), ("resnet20", 269_722), ("resnet32", 464_154)]
+    ("name", "size"),
+    [("resnet8", 75_290), ("resnet20", 269_722), ("resnet32", 464_154), ("wrn-16-8", 10_961_370)],
 )
-def test_a_resnet_has_the_parameters_of_the_paper(name: str, size: int) -> None:
+def test_a_classifier_has_the_parameters_of_its_paper(name: str, size: int) -> None:
     assert sum(p.numel() for p in models.build(name, 10).parameters()) == size
 
 

@@ -20,7 +20,7 @@ from curvetune.profiles import apply_profile
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
 from curvetune.train.checkpoint import save_state
-from curvetune.tune.disk import MODEL_BYTES, Disk, disk_of
+from curvetune.tune.disk import MODEL_BYTES, Disk, disk_of, model_bytes
 from curvetune.tune.estimates import Past, read_past, write_estimate
 from curvetune.tune.evidence import TEST_IMAGES
 from curvetune.tune.measured import read_measured
@@ -311,7 +311,7 @@ def test_the_size_of_a_classifiers_file_is_known(
 ) -> None:
     model = models.build(name, classes, channels, generator=torch.Generator())
     save_state(tmp_path / "model", {"model": model.state_dict()})
-    expected = MODEL_BYTES[name] + 260 * (classes - 10)
+    expected = model_bytes(name, classes)
     assert (tmp_path / "model").stat().st_size == pytest.approx(expected, rel=0.01)
 
 

@@ -1,10 +1,12 @@
 """Label noise: the matrix C with C[i, j] = P(given label j | true label i), and the draw from it.
 
-Every kind keeps a label with probability 1 - p and else draws another from its own distribution:
+Every kind keeps a label with probability 1 - p and else draws another from its own distribution;
+exact_prop changes as many labels as p says, all others about as many:
 
     symmetric     any other class (Co-teaching, O2U-Net)
     uniform       any class, the true one too, so that p (K - 1) / K change (MW-Net, GLC)
     uniform_prop  any class, in proportion to its size (CurveNet-V1)
+    exact_prop    any other class, in proportion to its size; exactly p N labels change (RoLT's imb)
     flip          one other class, the same in every run (MW-Net)
     flip2         two other classes, p / 2 each, the same in every run (MW-Net)
     real          none: the data's own labels are taken to be noisy, at a rate that nobody knows
@@ -27,7 +29,7 @@ def noise_matrix(kind: str, rate: float, num_classes: int, counts: Counts | None
 
     Args:
         rate: p, from 0 to 1; the share of labels that change is smaller for some kinds.
-        counts: true size of each class, (K,); only uniform_prop reads it, and needs it.
+        counts: true size of each class, (K,); only the two kinds in proportion to it need it.
 
     Raises:
         ValueError: there is no such kind, a number is out of its range, or counts are missing.
@@ -43,14 +45,25 @@ def noise_matrix(kind: str, rate: float, num_classes: int, counts: Counts | None
 
 
 def corrupt(
-    labels: NDArray[np.int64], matrix: Matrix, generator: np.random.Generator
+    labels: NDArray[np.int64],
+    matrix: Matrix,
+    generator: np.random.Generator,
+    *,
+    exactly: int | None = None,
 ) -> NDArray[np.int64]:
     """Return new labels, (N,), each drawn on its own from the row of its true class.
 
     Args:
         labels: true labels, (N,); left untouched.
         matrix: rows of probabilities, (K, K).
+        exactly: how many labels change, whichever; rows then say to what.
     """
+    if exactly is not None:
+        changed = generator.permutation(len(labels))[:exactly]
+        away = matrix * (1 - np.eye(len(matrix)))
+        new = labels.copy()
+        new[changed] = corrupt(labels[changed], away, generator)
+        return new
     cumulative = matrix.cumsum(axis=1)
     cumulative /= cumulative[:, -1:]  # ends at exactly 1, so that no draw can pass the last class
     draws = generator.random(len(labels))
@@ -67,15 +80,30 @@ def _uniform(num_classes: int, counts: Counts | None) -> Matrix:
 
 
 def _uniform_prop(num_classes: int, counts: Counts | None) -> Matrix:
+    return np.tile(_shares(num_classes, counts), (num_classes, 1))
+
+
+def _exact_prop(num_classes: int, counts: Counts | None) -> Matrix:
+    others = (1 - np.eye(num_classes)) * _shares(num_classes, counts)
+    sums = others.sum(axis=1, keepdims=True)
+    if (sums == 0).any():
+        raise ValueError("noise exact_prop needs at least 2 classes with samples")
+    rows: Matrix = others / sums
+    return rows
+
+
+def _shares(num_classes: int, counts: Counts | None) -> NDArray[np.float64]:
+    """Return each class's share of the samples, (K,)."""
     if counts is None:
-        raise ValueError("noise uniform_prop needs the true size of each class; give counts")
+        raise ValueError("this noise needs the true size of each class; give counts")
     sizes = np.asarray(counts, dtype=np.float64)
     if sizes.shape != (num_classes,) or (sizes < 0).any() or sizes.sum() == 0:
         raise ValueError(
             f"counts must be {num_classes} class sizes, none negative, not all zero; "
             f"got {sizes.tolist()}"
         )
-    return np.tile(sizes / sizes.sum(), (num_classes, 1))
+    shares: NDArray[np.float64] = sizes / sizes.sum()
+    return shares
 
 
 def _flip(num_classes: int, counts: Counts | None) -> Matrix:
@@ -110,6 +138,7 @@ NOISES: dict[str, Callable[[int, Counts | None], Matrix]] = {
     "symmetric": _symmetric,
     "uniform": _uniform,
     "uniform_prop": _uniform_prop,
+    "exact_prop": _exact_prop,
     "flip": _flip,
     "flip2": _flip2,
     "real": _real,

@@ -7,9 +7,6 @@ import typer
 
 from curvetune.cli import options as o
 from curvetune.cli.run import Places, make_plan, run_grid
-from curvetune.errors import ConfigError, nearest
-
-ABLATION = "ablate-"
 
 
 def grid(
@@ -50,7 +47,11 @@ def grid(
 
 def ablate(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="skip-layers, embedding-dim or removed-losses.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="skip-layers, embedding-dim, removed-losses, meta-size, backbone or noise-kind.",
+        ),
     ],
     methods: o.Methods = "",
     seeds: o.Seeds = "",
@@ -71,27 +72,20 @@ def ablate(
 ) -> None:
     """Run one of the paper's ablations: `grid` on the built-in space ablate-NAME.
 
-    All values of the option share one probe per bias setting and seed.
+    All values of the option share one probe per bias setting and seed. skip-layers also times the
+    steps, once the cells are done.
     """
-    grid(
-        ablation_space(name),
-        methods,
-        seeds,
-        profile,
-        fixed,
-        data_dir,
-        on_bad,
-        storage,
-        tracking_uri,
-        notify,
-        address,
-        gpus_per_trial,
-        cpus_per_trial,
-        max_concurrent,
-        checkpoint_every,
-        hang_after,
-        as_json,
+    from curvetune.tune.ablations import TIMED, ablation_space
+    from curvetune.tune.selection import parse_selection
+
+    selection = parse_selection(ablation_space(name), methods, seeds, profile, fixed or [])
+    launch = o.parse_launch(
+        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
     )
+    places = Places(
+        o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri, notify, on_bad
+    )
+    run_grid(selection, places, launch, as_json=as_json, time_steps=name in TIMED)
 
 
 def plan(
@@ -115,6 +109,7 @@ def plan(
     Time is estimated from epochs of earlier cells in the storage, on the same kind of device.
     """
     from curvetune.cli.pricing import price_plan
+    from curvetune.tune.ablations import shared_probes
     from curvetune.tune.selection import parse_selection
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
@@ -122,29 +117,15 @@ def plan(
     places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), on_bad=on_bad)
     result = make_plan(selection, places)
     price = price_plan(result, places, options, device=device, calibrate=calibrate)
+    shared = shared_probes(result, selection)
     if as_json:
-        typer.echo(json.dumps({**result.to_json(), "price": price.to_json()}, indent=1))
+        more = {"price": price.to_json(), "probes_shared_with_ablations": shared}
+        typer.echo(json.dumps({**result.to_json(), **more}, indent=1))
         return
-    from curvetune.cli.plan_table import print_plan
+    from curvetune.cli.plan_table import print_plan, print_shared
     from curvetune.cli.price_table import print_price
     from curvetune.report.console import plain_console
 
     print_plan(result, plain_console())
+    print_shared(shared, plain_console())
     print_price(price, plain_console())
-
-
-def ablation_space(name: str) -> str:
-    """Return the search space of an ablation.
-
-    Raises:
-        ConfigError: there is no such ablation.
-    """
-    from curvetune.tune.space import spaces_folder
-
-    found = {path.stem.removeprefix(ABLATION) for path in spaces_folder().glob(f"{ABLATION}*.yaml")}
-    if name not in found:
-        raise ConfigError(
-            f"unknown ablation {name!r}{nearest(name, found)}; "
-            f"allowed are {', '.join(sorted(found))}"
-        )
-    return ABLATION + name

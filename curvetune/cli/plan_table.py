@@ -1,7 +1,7 @@
 """The table that `curvetune plan` prints: one row per bias setting."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +28,13 @@ def print_plan(plan: Plan, console: Console) -> None:
         table.add_row("all", "", *_counts(plan, plan.cells))
     console.print(table)
     console.print(_summary(plan), highlight=False)
+
+
+def print_shared(shared: Mapping[str, int], console: Console) -> None:
+    """Print how many probes an ablation has in common with each of the others."""
+    if shared:
+        parts = [f"{n} with {name}" for name, n in sorted(shared.items(), key=lambda s: -s[1])]
+        console.print(f"probes in common with the other ablations: {', '.join(parts)}")
 
 
 def _setting(cell: PlannedCell) -> tuple[str, str]:

@@ -77,16 +77,36 @@ def _has_probe(store: "CurveStore", probe_id: str) -> bool:
 
 
 def run_grid(
-    selection: "Selection", places: Places, options: "LaunchOptions", *, as_json: bool
+    selection: "Selection",
+    places: Places,
+    options: "LaunchOptions",
+    *,
+    as_json: bool,
+    time_steps: bool = False,
 ) -> None:
     """Run what is left of a grid, show how it came out, and exit with a code that says so."""
-    run_plan(lambda: make_plan(selection, places), places, options, as_json=as_json)
+    run_plan(
+        lambda: make_plan(selection, places),
+        places,
+        options,
+        as_json=as_json,
+        time_steps=time_steps,
+    )
 
 
 def run_plan(
-    make: Callable[[], "Plan"], places: Places, options: "LaunchOptions", *, as_json: bool
+    make: Callable[[], "Plan"],
+    places: Places,
+    options: "LaunchOptions",
+    *,
+    as_json: bool,
+    time_steps: bool = False,
 ) -> None:
-    """Make a plan once the options are known to be right, and run what it has left."""
+    """Make a plan once the options are known to be right, and run what it has left.
+
+    Args:
+        time_steps: measure afterwards what a step takes, unless nothing was left to run.
+    """
     from curvetune.cli.images import write_bad_list
     from curvetune.report.console import plain_console
     from curvetune.report.notify import check_hook, notified
@@ -101,11 +121,17 @@ def run_plan(
     write_bad_list(plan.images, plan.digest, places.storage)
     people.print(_what_starts(plan), highlight=False)
     with notified(places.notify, places.storage, plan.name):
-        _run_and_tell(plan, places, options, people, as_json=as_json)
+        _run_and_tell(plan, places, options, people, as_json=as_json, time_steps=time_steps)
 
 
 def _run_and_tell(
-    plan: "Plan", places: Places, options: "LaunchOptions", people: "Console", *, as_json: bool
+    plan: "Plan",
+    places: Places,
+    options: "LaunchOptions",
+    people: "Console",
+    *,
+    as_json: bool,
+    time_steps: bool,
 ) -> None:
     from curvetune.store import CellStore
     from curvetune.tune.stopping import Stopping
@@ -114,6 +140,8 @@ def _run_and_tell(
     with stopping.handled():
         try:
             finished = _run_left(plan, places, options, people, stopping)
+            if finished and time_steps and plan.left:
+                _time_steps(plan, places, options, people)
         except KeyboardInterrupt:
             finished = False
     if finished:
@@ -153,6 +181,16 @@ def _run_left(
         finally:
             if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                 tracker.end_s = PREEMPTED_END_S
+
+
+def _time_steps(plan: "Plan", places: Places, options: "LaunchOptions", people: "Console") -> None:
+    """Measure what a step of each method takes, now that no trial runs beside it."""
+    from curvetune.cli.images import images_of
+    from curvetune.tune.step_times import measure_step_times
+
+    people.print("timing the steps", highlight=False)
+    dataset = images_of(plan.cells[0].config.data, places).load(places.data_dir)
+    measure_step_times(plan, dataset, places.storage, options)
 
 
 def _prepare(plan: "Plan", places: Places) -> Any:

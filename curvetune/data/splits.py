@@ -81,7 +81,8 @@ def make_split(
 
     y_true = train_y[train]
     matrix = noise_matrix(bias.noise, bias.noise_rate, num_classes, counts)
-    y = corrupt(y_true, matrix, numpy_stream(seed, "split.noise"))
+    exactly = round(bias.noise_rate * len(train)) if bias.noise == "exact_prop" else None
+    y = corrupt(y_true, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
 
     chosen = _limited(len(train), data.train_limit, seed)
     return Split(

@@ -9,6 +9,7 @@ from curvetune.models.curvenet import CurveNet
 from curvetune.models.head import features, last_layer, replace_last_layer
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
+from curvetune.models.wide_resnet import WideResNet
 
 __all__ = ["MODELS", "CurveNet", "build", "features", "last_layer", "replace_last_layer"]
 
@@ -16,6 +17,7 @@ MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": lambda num_classes, in_channels: ResNet(1, num_classes, in_channels),
     "resnet20": lambda num_classes, in_channels: ResNet(3, num_classes, in_channels),
     "resnet32": lambda num_classes, in_channels: ResNet(5, num_classes, in_channels),
+    "wrn-16-8": lambda num_classes, in_channels: WideResNet(2, 8, num_classes, in_channels),
 }
 
 

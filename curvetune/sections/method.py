@@ -51,7 +51,14 @@ class MethodConfig(Section):
 class MetaSetConfig(MethodConfig):
     """A method that takes a batch of the clean set at every step."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"meta_images"})
+
     meta_batch_size: Annotated[int, Field(ge=1)] = 128
+    # The rest of the meta set is left unused, not trained on: so all sizes have the same training
+    # set, and share a probe.
+    meta_images: Annotated[
+        int | None, Field(ge=1, description="Clean images of each class that are used; else all.")
+    ] = None
 
     @property
     def meta_set(self) -> MetaSource | None:

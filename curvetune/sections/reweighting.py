@@ -11,7 +11,7 @@ from curvetune.sections.training import AllocateConfig, ProbeConfig, TrainingCon
 class WeightNetConfig(MetaSetConfig):
     """Options common to methods that learn a network of sample weights from a meta set."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"meta_every", "meta_gradient"})
+    later: ClassVar[frozenset[str]] = MetaSetConfig.later | {"meta_every", "meta_gradient"}
 
     cost: ClassVar[str] = "3.5"  # docs/performance.md
     weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3

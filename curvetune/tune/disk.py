@@ -15,8 +15,13 @@ from curvetune.mounts import existing
 from curvetune.tune.plan import Plan, PlannedCell
 
 # Files of a classifier for 10 classes, in bytes, with the names of its tensors; float32.
-MODEL_BYTES = {"resnet8": 312_500, "resnet20": 1_107_000, "resnet32": 1_902_000}
-CLASS_BYTES = 260  # of each class more: 64 weights and a bias
+MODEL_BYTES = {
+    "resnet8": 312_500,
+    "resnet20": 1_107_000,
+    "resnet32": 1_902_000,
+    "wrn-16-8": 43_892_000,
+}
+FEATURES = {"wrn-16-8": 512}  # that the last layer sees; 64 of the others
 SAMPLE_BYTES = 8  # loss and weight of a training sample
 INDEX_BYTES = 8  # of an image in a split: its place, its given and its true label
 ROW_BYTES = 250  # of an epoch in a history, at most
@@ -114,7 +119,12 @@ def _curves(cell: PlannedCell, n: int) -> int:
 
 
 def _model(cell: PlannedCell, classes: int) -> int:
-    return MODEL_BYTES[cell.config.model.name] + CLASS_BYTES * max(0, classes - 10)
+    return model_bytes(cell.config.model.name, classes)
+
+
+def model_bytes(name: str, classes: int) -> int:
+    """Return the size of a classifier's file: each class more has its weights and a bias."""
+    return MODEL_BYTES[name] + 4 * (FEATURES.get(name, 64) + 1) * max(0, classes - 10)
 
 
 def _epochs(left: Sized, probes: Sized) -> int:
