@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import curvetune
-from curvetune.cli import doctor, explain, gc, grid, info, report, retry, sync
+from curvetune.cli import doctor, explain, gc, grid, info, report, retry, suspects, sync
 from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
 from curvetune.redact import redact
@@ -50,6 +50,7 @@ app.command()(grid.plan)
 app.command()(report.status)
 app.command()(report.report)
 app.command()(explain.why)
+app.command()(suspects.suspects)
 app.command()(retry.retry)
 app.command()(sync.sync)
 app.command()(gc.gc)

@@ -119,6 +119,11 @@ class Folder:
         content = self._usable(data_dir)
         return _digest(content.report.classes, zip(content.used, content.sums, strict=True))
 
+    def train_files(self, data_dir: Path | None) -> tuple[str, ...]:
+        """Return the file of each training image, (N,), relative to the folder."""
+        content = self._usable(data_dir)
+        return tuple(one.file for one in content.used[: content.report.train])
+
     def report(self, data_dir: Path | None) -> Report:
         """Return what became of the files."""
         return self._usable(data_dir).report
