@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 import curvetune
-from curvetune.cli import doctor, explain, gc, grid, info, report, retry, suspects, sync
+from curvetune.cli import (
+    compare,
+    doctor,
+    explain,
+    figures,
+    gc,
+    grid,
+    info,
+    report,
+    retry,
+    suspects,
+    sync,
+)
 from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
 from curvetune.redact import redact
@@ -49,6 +61,8 @@ app.command()(grid.ablate)
 app.command()(grid.plan)
 app.command()(report.status)
 app.command()(report.report)
+app.command()(compare.compare)
+app.command()(figures.figures)
 app.command()(explain.why)
 app.command()(suspects.suspects)
 app.command()(retry.retry)

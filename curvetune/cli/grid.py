@@ -19,6 +19,7 @@ def grid(
     on_bad: o.OnBad = "fail",
     storage: o.Storage = None,
     tracking_uri: o.TrackingUri = None,
+    log_models: o.LogModels = False,
     notify: o.Notify = None,
     address: o.Address = None,
     gpus_per_trial: o.GpusPerTrial = None,
@@ -40,7 +41,12 @@ def grid(
         address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
     )
     places = Places(
-        o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri, notify, on_bad
+        o.data_dir_or_default(data_dir),
+        o.storage_or_default(storage),
+        tracking_uri,
+        notify,
+        on_bad,
+        log_models,
     )
     run_grid(selection, places, launch, as_json=as_json)
 
@@ -61,6 +67,7 @@ def ablate(
     on_bad: o.OnBad = "fail",
     storage: o.Storage = None,
     tracking_uri: o.TrackingUri = None,
+    log_models: o.LogModels = False,
     notify: o.Notify = None,
     address: o.Address = None,
     gpus_per_trial: o.GpusPerTrial = None,
@@ -83,7 +90,12 @@ def ablate(
         address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
     )
     places = Places(
-        o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri, notify, on_bad
+        o.data_dir_or_default(data_dir),
+        o.storage_or_default(storage),
+        tracking_uri,
+        notify,
+        on_bad,
+        log_models,
     )
     run_grid(selection, places, launch, as_json=as_json, time_steps=name in TIMED)
 

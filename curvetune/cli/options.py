@@ -167,6 +167,14 @@ Calibrate = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+LogModels = Annotated[
+    bool,
+    typer.Option(
+        "--log-models",
+        help="Also keep the final classifier of each cell in MLflow (safetensors, no pickle).",
+        rich_help_panel=HOW,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 

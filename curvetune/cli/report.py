@@ -11,6 +11,7 @@ from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from curvetune.report.cells import Select
+    from curvetune.report.document import Document
 
 SCHEMA_VERSION = 1
 
@@ -62,9 +63,21 @@ def report(
     grid: Annotated[
         str, typer.Argument(metavar="GRID", help="Its name, as `curvetune status` lists it.")
     ],
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="TABLE",
+            help="MA (with intervals), cells, seeds or significance; else MA and every setting.",
+        ),
+    ] = None,
     form: Annotated[
         str,
-        typer.Option("--format", metavar="FORM", help="table, or as text: markdown, csv, latex."),
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="table, or as text: markdown, csv, json, latex, html.",
+        ),
     ] = "table",
     select: Annotated[
         str,
@@ -75,31 +88,99 @@ def report(
             "test set, as the paper does).",
         ),
     ] = "last",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="METHOD",
+            help="With --table significance: compare with this method, or `all` with each other; "
+            "else with cross entropy.",
+        ),
+    ] = None,
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--no-published",
+            help="Published numbers beside ours; with --paper they are shown unless switched off.",
+        ),
+    ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            "--paper",
+            metavar="TABLE",
+            help="Laid out as the paper's Table 1, 2, 3, 6, 7, 8, 9 or 10.",
+        ),
+    ] = None,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting."""
+    chosen = selected(select)
+    kinds = {"--table": table is not None, "--paper": paper is not None}
+    kinds["--published"] = bool(published) and paper is None
+    if sum(kinds.values()) > 1:
+        given = [name for name, on in kinds.items() if on]
+        raise ConfigError(f"{' and '.join(given)} are different tables; give one of them")
+    if reference is not None and table != "significance":
+        raise ConfigError("--against METHOD belongs to --table significance; add that")
+    form = "json" if as_json else form
+    folder = o.storage_or_default(storage)
+    if not any(kinds.values()):
+        _print_both(folder, grid, form, chosen)
+        return
+    from curvetune.report.cells import read_grid
+
+    found = read_grid(folder, grid)
+    if paper is not None:
+        from curvetune.report.paper_tables import paper_document
+
+        shown = paper_document(folder, found, paper, chosen, published=published is not False)
+    elif table is not None:
+        from curvetune.report.detail import table as table_of
+
+        shown = table_of(folder, found, table, chosen, reference)
+    else:
+        from curvetune.report.beside import published_document
+
+        shown = published_document(found, chosen)
+    print_form(shown, form)
+
+
+def print_form(shown: "Document", form: str) -> None:
+    """Print tables to the terminal, or as text in another form."""
+    from curvetune.report.document import FORMS, check_form, print_document
+
+    if form != "table":
+        check_form(form)
+        typer.echo(FORMS[form](shown), nl=False)
+        return
+    from curvetune.report.console import plain_console
+
+    print_document(shown, plain_console())
+
+
+def selected(select: str) -> "Select":
+    """Return `select` as a kind of accuracy, or refuse it."""
     from curvetune.report.cells import ACCURACY
 
     if select not in ACCURACY:
         raise ConfigError(
             f"--select {select!r}: allowed are {', '.join(ACCURACY)}{nearest(select, ACCURACY)}"
         )
-    chosen = cast("Select", select)
-    folder = o.storage_or_default(storage)
-    if as_json:
-        from curvetune.report.collect import report_json
+    return cast("Select", select)
 
-        typer.echo(json.dumps(report_json(folder, grid, chosen), indent=1))
-        return
+
+def _print_both(storage: Path, grid: str, form: str, select: "Select") -> None:
+    """Print MA and the settings: the report without options."""
     from curvetune.report.tables import print_report, render
 
     if form != "table":
-        typer.echo(render(folder, grid, form, chosen), nl=False)
+        typer.echo(render(storage, grid, form, select), nl=False)
         return
     from curvetune.report.console import plain_console
 
-    print_report(folder, grid, plain_console(), chosen)
+    print_report(storage, grid, plain_console(), select)
 
 
 def _status_of_all(storage: Path, *, as_json: bool) -> None:

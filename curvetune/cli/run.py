@@ -35,6 +35,7 @@ class Places:
     tracking_uri: str | None = None
     notify: str | None = None
     on_bad: str = "fail"
+    log_models: bool = False
 
 
 def make_plan(selection: "Selection", places: Places) -> "Plan":
@@ -169,7 +170,9 @@ def _run_left(
         CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
     if dataset is not None:
         keep_estimate(plan, dataset.train.y, places.storage, options)
-    with TrackerThread(places.storage, plan.name, places.tracking_uri) as tracker:
+    with TrackerThread(
+        places.storage, plan.name, places.tracking_uri, log_models=places.log_models
+    ) as tracker:
         if not plan.left:
             return True
         from curvetune.tune.launch import launch

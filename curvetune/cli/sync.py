@@ -21,6 +21,7 @@ def sync(
     ] = None,
     storage: o.Storage = None,
     tracking_uri: o.TrackingUri = None,
+    log_models: o.LogModels = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Bring MLflow up to date with GRID: every run and every point that it lacks, each once.
@@ -39,7 +40,7 @@ def sync(
     names = store.grids() if grid is None else [grid]
     if not names:
         typer.echo(f"no grid in {folder} yet; `curvetune grid digits` makes one", err=True)
-    found = _sync_all(folder, names, uri, as_json=as_json) if names else []
+    found = _sync_all(folder, names, uri, as_json=as_json, log_models=log_models) if names else []
     if as_json:
         rows = [row for row, _ in found]
         content = {"schema_version": SCHEMA_VERSION, "tracking_uri": shown(uri), "grids": rows}
@@ -50,7 +51,7 @@ def sync(
 
 
 def _sync_all(
-    storage: Path, names: list[str], uri: str, *, as_json: bool
+    storage: Path, names: list[str], uri: str, *, as_json: bool, log_models: bool
 ) -> list[tuple[dict[str, Any], int]]:
     """Sync one grid after the other; return what each came to, and its exit code.
 
@@ -62,7 +63,7 @@ def _sync_all(
     tracker = MlflowTracker(uri, storage)
     found = []
     for name in names:
-        row, code = _sync_one(storage, name, tracker)
+        row, code = _sync_one(storage, name, tracker, log_models=log_models)
         found.append((row, code))
         if code:
             typer.echo(f"error: {name}: {row['error']}", err=True)
@@ -71,12 +72,14 @@ def _sync_all(
     return found
 
 
-def _sync_one(storage: Path, name: str, tracker: "Tracker") -> tuple[dict[str, Any], int]:
+def _sync_one(
+    storage: Path, name: str, tracker: "Tracker", *, log_models: bool
+) -> tuple[dict[str, Any], int]:
     from curvetune.report.sync import sync
 
     row: dict[str, Any] = {"grid": name, "up_to_date": False, "runs": None, "points_sent": None}
     try:
-        sent = sync(storage, name, tracker)
+        sent = sync(storage, name, tracker, log_models=log_models)
     except BackendError:
         raise
     except CurvetuneError as error:

@@ -74,14 +74,18 @@ def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict
     Raises:
         ConfigError: the storage has no such grid.
     """
-    found = read_grid(storage, grid)
+    return grid_json(read_grid(storage, grid), select)
+
+
+def grid_json(grid: Grid, select: Select = "last") -> dict[str, Any]:
+    """Return what `report_json` does, of a grid that was read."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "grid": grid,
+        "grid": grid.name,
         "select": select,
-        "command": found.command,
-        "methods": [_method_json(row) for row in method_rows(found, select)],
-        "cells": [cell_json(cell) for cell in found.cells],
+        "command": grid.command,
+        "methods": [_method_json(row) for row in method_rows(grid, select)],
+        "cells": [cell_json(cell) for cell in grid.cells],
     }
 
 
@@ -90,6 +94,7 @@ def _method_json(row: MethodRow) -> dict[str, Any]:
         "method": row.label,
         "ma": row.ma.mean,
         "ma_std": row.ma.std,
+        "ma_interval": _ends(row.ma),
         "ma_so_far": row.ma_so_far,
         "cells_done": row.cells_done,
         "cells": row.cells,
@@ -98,12 +103,17 @@ def _method_json(row: MethodRow) -> dict[str, Any]:
                 **asdict(column.setting),
                 "accuracy": column.accuracy.mean,
                 "accuracy_std": column.accuracy.std,
+                "accuracy_interval": _ends(column.accuracy),
                 "seeds_done": column.seeds_done,
                 "seeds": column.seeds,
             }
             for column in row.settings
         ],
     }
+
+
+def _ends(value: Mean) -> list[float] | None:
+    return None if value.interval is None else list(value.interval)
 
 
 def cell_json(cell: Cell) -> dict[str, Any]:

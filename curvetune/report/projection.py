@@ -1,9 +1,9 @@
 """What a tracker shows of a grid: each run once, each point once.
 
     experiment <grid>
-      run of the grid      tag curvetune.grid; the tables as note and as artifact
-        run of a method    tag curvetune.method; MA after each cell that was done
-          run of a cell    tag curvetune.cell_id; its config, history and result
+      run of the grid      tag curvetune.grid; the tables as note and as artifacts
+        run of a method    tag curvetune.method; MA after each cell that was done, and a table
+          run of a cell    tag curvetune.cell_id; its config, data, history and result
 
 Every run carries in a tag what was sent to it (`SENT`), so that a new process goes on where the
 last one stopped. Points keep the time stamps of the history, so that a point that is sent again,
@@ -12,28 +12,46 @@ since its tag or the tracker's answer was lost, is the same point.
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curvetune.errors import CorruptError
 from curvetune.report.cells import Cell, Grid, GridReader, Rows
+from curvetune.report.notes import grid_files, grid_note, method_files, method_note
+from curvetune.report.packaging import WEIGHTS, packaged
 from curvetune.report.points import history_points, ma_values, result_points
-from curvetune.report.sheet import markdown
-from curvetune.report.specs import cell_spec, grid_spec, method_spec
-from curvetune.report.tables import ma_sheet, report_markdown
+from curvetune.report.specs import cell_data, cell_spec, grid_data, grid_spec, method_spec
+from curvetune.report.views import how_to_read, saved_views
 from curvetune.store.history import read_rows
-from curvetune.tracking.base import NullTracker, Point, Run, RunSpec, Tracker
+from curvetune.tracking.base import (
+    DataSpec,
+    NullTracker,
+    Point,
+    Run,
+    RunSpec,
+    Tracker,
+)
 
 SENT = "curvetune.sent"
 ERROR = "curvetune.error"
-TABLE = "report.md"
+DATA = "curvetune.data"  # the digest of the data that was logged
+TABLES = "curvetune.tables"  # a digest of what a run's files and note were made of
+MODEL = "curvetune.model"  # the SHA-256 of the model that was logged
+NOTE = "mlflow.note.content"
+KIND = "mlflow.experimentKind"  # else the pages are those for language models
 POINTS_AT_ONCE = 990  # MLflow takes 1,000 in a request, tags included, and each costs five commits
 NOTE_LENGTH = 7500  # MLflow cuts tags at 8,000 characters
-
+logger = logging.getLogger(__name__)
 
 News = Iterable[tuple[Sequence[Point], Mapping[str, str]]]  # points, and the tags for thereafter
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass
@@ -47,7 +65,9 @@ class Sent:
 class GridSync:
     """Keeps trackers up to date with one grid, reading and sending only what is new."""
 
-    def __init__(self, storage: Path | str, grid: str) -> None:
+    def __init__(self, storage: Path | str, grid: str, *, log_models: bool = False) -> None:
+        """Project `grid` of `storage`; with `log_models`, also the classifiers of its cells."""
+        self._log_models = log_models
         self._reader = GridReader(storage, grid)
         self._tracker: Tracker = NullTracker()
         self._sent = Sent()
@@ -67,16 +87,23 @@ class GridSync:
         if running is None:
             running = any(cell.state == "running" for cell in grid.cells)
         top = self._run(grid_spec(grid))
+        self._use_data(top, lambda: grid_data(grid))
         for label, cells in grid.methods().items():
             method = self._run(method_spec(grid, label, cells, top))
             for cell in cells:
                 if cell.state != "waiting" or cell.activity is not None:
                     self._cell(grid, cell, method, running=running)
             self._mean_accuracy(method, cells, grid)
+            self._tables(method, method_files(grid, label), method_note(grid, label))
             tracker.set_status(method, *_status_of_many(cells, running=running))
         tracker.set_status(top, *_status_of_many(grid.cells, running=running))
-        self._tables(top, grid)
+        self._tables(top, grid_files(grid), grid_note(grid), lambda: self._views(grid))
         return self._sent
+
+    def _views(self, grid: Grid) -> None:
+        """Say how to read the experiment, and save the views of it."""
+        tags = {NOTE: how_to_read(grid), KIND: "custom_model_development", **saved_views(grid)}
+        self._tracker.describe(grid.name, tags)
 
     def _run(self, spec: RunSpec) -> Run:
         self._sent.runs += 1
@@ -106,7 +133,30 @@ class GridSync:
             run = self._cell_news(spec, run, cell)
         if cell.error or run.tags.get(ERROR):
             self._log(run, [], {ERROR: (cell.error or "")[:NOTE_LENGTH]})
+        self._use_data(run, lambda: cell_data(grid, cell))
+        if self._log_models and cell.result is not None:
+            self._model(run, cell, cell.result)
         self._tracker.set_status(run, *_status(cell, running=running))
+
+    def _use_data(self, run: Run, find: Callable[[], DataSpec | None]) -> None:
+        """Say once what a run was trained on."""
+        if DATA not in run.tags and (data := find()) is not None:
+            self._tracker.use_data(run, data)
+            self._log(run, [], {DATA: data.digest})
+
+    def _model(self, run: Run, cell: Cell, result: Mapping[str, Any]) -> None:
+        """Keep a cell's classifier, once; one that is elsewhere or damaged is left out."""
+        digest = result.get("files", {}).get(WEIGHTS)
+        if digest is None or run.tags.get(MODEL) == digest:
+            return
+        path = self._reader.cells.folder(cell.cell_id) / WEIGHTS
+        try:
+            files = packaged(path, cell.cell_id, cell.config, result)
+        except CorruptError as error:
+            logger.warning("%s; its model is not logged", error)
+            return
+        self._tracker.write_files(run, files)
+        self._log(run, [], {MODEL: digest})
 
     def _cell_news(self, spec: RunSpec, run: Run, cell: Cell) -> Run:
         """Send the epochs that are new, and the result; return the run that has them."""
@@ -136,14 +186,16 @@ class GridSync:
             news.append((points, _tag({"step": step + 1, "values": values})))
         self._send(run, news)
 
-    def _tables(self, top: Run, grid: Grid) -> None:
-        """Keep the tables, as text that the tracker shows, if they have changed."""
-        text = report_markdown(grid)
-        sent = {"tables": hashlib.sha256(text.encode()).hexdigest()}
-        if _sent(top) != sent:
-            note = f"{markdown(ma_sheet(grid))}\n\n`{grid.command}`\n\nAll tables: {TABLE}"
-            self._tracker.write_text(top, TABLE, text)
-            self._log(top, [], {"mlflow.note.content": note[:NOTE_LENGTH], **_tag(sent)})
+    def _tables(
+        self, run: Run, files: Mapping[str, str], note: str, also: Callable[[], None] = _nothing
+    ) -> None:
+        """Keep the tables of a run and its note, and do what goes with them, if they changed."""
+        digest = hashlib.sha256(json.dumps([dict(files), note]).encode()).hexdigest()
+        if run.tags.get(TABLES) == digest:
+            return
+        self._tracker.write_files(run, {name: text.encode() for name, text in files.items()})
+        also()
+        self._log(run, [], {NOTE: note[:NOTE_LENGTH], TABLES: digest})
 
 
 def _news(sent: dict[str, Any], cell: Cell, histories: Mapping[str, Rows]) -> News:

@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
+
+from curvetune.config import CellConfig
 from curvetune.report.cells import Cell, Grid
 from curvetune.report.labels import setting_parts
 from curvetune.report.points import cell_params
-from curvetune.tracking.base import CELL_TAG, GRID_TAG, METHOD_TAG, Run, RunSpec
+from curvetune.tracking.base import (
+    CELL_TAG,
+    GRID_TAG,
+    LABEL_TAG,
+    LEVEL_TAG,
+    METHOD_TAG,
+    DataSpec,
+    Run,
+    RunSpec,
+)
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
+LONGEST_DIGEST = 36  # characters, in MLflow
+SHOWN = 100  # settings in a profile
 
 
 def grid_spec(grid: Grid) -> RunSpec:
@@ -20,6 +34,7 @@ def grid_spec(grid: Grid) -> RunSpec:
         parent=None,
         tags={
             **SOURCE,
+            LEVEL_TAG: "grid",
             "curvetune.command": grid.command,
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
@@ -35,7 +50,8 @@ def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> R
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags=SOURCE,
+        tags={**SOURCE, LEVEL_TAG: "method"},
+        params={"method": cells[0].name},
         began=_began(cells),
     )
 
@@ -50,12 +66,49 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
         parent=parent.run_id,
         tags={
             **SOURCE,
-            "curvetune.label": cell.label,
+            LEVEL_TAG: "cell",
+            LABEL_TAG: cell.label,
             "curvetune.probe_id": cell.probe_id or "",
             "curvetune.data_digest": grid.digest,
         },
         params=cell_params(cell.config),
         began=_began([cell]),
+    )
+
+
+def grid_data(grid: Grid) -> DataSpec:
+    """Return the data of a grid, before any bias."""
+    names = dict.fromkeys(setting.data for setting in grid.settings)
+    biases = [", ".join(setting_parts(setting, grid.settings)) for setting in grid.settings]
+    return DataSpec(
+        name=", ".join(names),
+        digest=grid.digest[:LONGEST_DIGEST],
+        source=f"curvetune:{'+'.join(names)}",
+        profile={"content_sha256": grid.digest, "bias_settings": biases[:SHOWN]},
+    )
+
+
+def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
+    """Return the biased data of a cell; None if another version of curvetune wrote its config."""
+    try:
+        config = CellConfig.model_validate(cell.config)
+    except ValidationError:
+        return None
+    bias, setting = config.bias, cell.setting
+    kind = "no noise" if bias.noise != "real" else "noise of its own"
+    noise = f"{bias.noise} noise {bias.noise_rate:g}" if setting.noise else kind
+    profile: dict[str, object] = {
+        "imbalance": bias.imbalance,
+        "noise": bias.noise,
+        "noise_rate": bias.noise_rate,
+        "seed": config.seed,
+        "content_sha256": grid.digest,
+    }
+    return DataSpec(
+        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        digest=config.split_id(grid.digest),  # of another seed it is another draw
+        source=f"curvetune:{setting.data}",
+        profile=profile,
     )
 
 

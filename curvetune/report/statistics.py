@@ -3,12 +3,17 @@
 MA of a method = unweighted mean over the grid's bias settings of the cell accuracy, each setting
 first averaged over seeds (paper, section "Results on CIFAR"). Nothing is averaged over a hole: MA
 is known only where every setting has at least one seed done.
+
+An interval is Student's t over seeds, 95 %: what another set of seeds would give, of the same
+settings. With two or three seeds it is wide, and rightly so.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeVar
+
+CONFIDENCE = 0.95
 
 S = TypeVar("S", bound=Hashable)  # a bias setting; scores are (setting, seed) -> accuracy
 
@@ -19,17 +24,25 @@ class Mean:
 
     mean: float | None
     std: float | None
+    interval: tuple[float, float] | None = None  # 95 %, over seeds; None with fewer than two
+    n: int = 0  # seeds that the spread is over
 
 
 def mean_accuracy(settings: Sequence[S], scores: Mapping[tuple[S, int], float]) -> Mean:
-    """Return the MA over `settings`, and its spread over the seeds that have all of them."""
+    """Return the MA over `settings`, and its spread over the seeds that have all of them.
+
+    It has an interval only if every seed that is there has all settings: else the interval would
+    be of other cells than the mean.
+    """
     groups = _by_setting(scores)
     if not settings or any(setting not in groups for setting in settings):
         return Mean(None, None)
     seeds = dict.fromkeys(seed for _, seed in scores)
     whole = [s for s in seeds if all((setting, s) in scores for setting in settings)]
     per_seed = [fmean(scores[setting, seed] for setting in settings) for seed in whole]
-    return Mean(fmean(fmean(groups[setting]) for setting in settings), _spread(per_seed))
+    mean = fmean(fmean(groups[setting]) for setting in settings)
+    even = len(whole) == len(seeds)
+    return Mean(mean, _spread(per_seed), t_interval(per_seed) if even else None, len(whole))
 
 
 def accuracy_so_far(settings: Sequence[S], scores: Mapping[tuple[S, int], float]) -> float | None:
@@ -42,7 +55,19 @@ def accuracy_so_far(settings: Sequence[S], scores: Mapping[tuple[S, int], float]
 def over_seeds(setting: S, scores: Mapping[tuple[S, int], float]) -> Mean:
     """Return mean and spread of one setting over the seeds that are done."""
     values = _by_setting(scores).get(setting, [])
-    return Mean(fmean(values) if values else None, _spread(values))
+    mean = fmean(values) if values else None
+    return Mean(mean, _spread(values), t_interval(values), len(values))
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of the mean of `values`; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    n, mean = len(values), fmean(values)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / n**0.5
+    return mean - half, mean + half
 
 
 def _by_setting(scores: Mapping[tuple[S, int], float]) -> dict[S, list[float]]:

@@ -28,7 +28,7 @@ COMMAND_TURN_S = 90.0  # how long a command does: longer than a dead driver's le
 logger = logging.getLogger(__name__)
 
 
-def sync(storage: Path | str, grid: str, tracker: Tracker) -> Sent:
+def sync(storage: Path | str, grid: str, tracker: Tracker, *, log_models: bool = False) -> Sent:
     """Bring `tracker` up to date with a grid; doing it again adds nothing.
 
     Raises:
@@ -36,7 +36,7 @@ def sync(storage: Path | str, grid: str, tracker: Tracker) -> Sent:
         BusyError: another process does the same, and takes long.
         ConfigError: the storage has no such grid.
     """
-    work = GridSync(storage, grid)
+    work = GridSync(storage, grid, log_models=log_models)
     with Turns(storage, grid).turn(wait_s=COMMAND_TURN_S):
         return work.update(tracker)
 
@@ -53,12 +53,14 @@ class TrackerThread:
         every_s: float = EVERY_S,
         end_s: float | None = None,
         connect: Callable[[], Tracker] | None = None,
+        log_models: bool = False,
     ) -> None:
         """Sync `grid` of `storage` to `tracking_uri`, else $MLFLOW_TRACKING_URI, else the storage.
 
         Args:
             end_s: how long the end may wait; REMOTE_END_S or LOCAL_END_S unless given.
             connect: makes another tracker than MLflow's.
+            log_models: also send the classifiers of cells that are done.
 
         Raises:
             ConfigError: the address is MLflow's file store.
@@ -69,7 +71,7 @@ class TrackerThread:
         self._every_s = every_s
         self.end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
         self._connect = connect or self._mlflow
-        self._sync = GridSync(storage, grid)
+        self._sync = GridSync(storage, grid, log_models=log_models)
         self._turns = Turns(storage, grid)
         self._tracker: Tracker | None = None
         self._problem: str | None = "not tried yet"

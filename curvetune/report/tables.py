@@ -2,21 +2,21 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curvetune.errors import ConfigError, nearest
 from curvetune.report.cells import Grid, Select, read_grid
-from curvetune.report.collect import MethodRow, method_rows
+from curvetune.report.collect import MethodRow, grid_json, method_rows
+from curvetune.report.document import check_form, html_page, print_sheets
 from curvetune.report.labels import in_common, setting_parts
-from curvetune.report.sheet import Sheet, latex, markdown, rich_tables
-from curvetune.report.statistics import Mean
+from curvetune.report.numbers import spread
+from curvetune.report.sheet import Sheet, latex, markdown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-NOTHING = "–"
 SELECTED: dict[Select, str] = {
     "last": "accuracy of the last epoch",
     "last10": "accuracy averaged over the last 10 epochs",
@@ -26,28 +26,28 @@ SELECTED: dict[Select, str] = {
 
 def ma_sheet(grid: Grid, select: Select = "last") -> Sheet:
     """Return the MA of each method, the best first."""
-    rows = _by_ma(method_rows(grid, select))
-    best = _best([row.ma.mean for row in rows])
+    rows = by_ma(method_rows(grid, select))
+    best = best_rows([row.ma.mean for row in rows])
     settings = len(grid.settings)
     return Sheet(
         title=f"{grid.name}: mean accuracy (MA, %) over {settings} bias "
         f"setting{'s' if settings > 1 else ''}",
         header=(("method",), ("MA",), ("cells done",)),
-        rows=tuple((r.label, _value(r.ma), f"{r.cells_done}/{r.cells}") for r in rows),
+        rows=tuple((r.label, spread(r.ma), f"{r.cells_done}/{r.cells}") for r in rows),
         best=frozenset((k, 1) for k in best),
     )
 
 
 def settings_sheet(grid: Grid, select: Select = "last") -> Sheet:
     """Return the accuracy of each method in each bias setting."""
-    rows = _by_ma(method_rows(grid, select))
+    rows = by_ma(method_rows(grid, select))
     settings = grid.settings
     columns = [[row.settings[c].accuracy.mean for row in rows] for c in range(len(settings))]
     return Sheet(
         title=f"{grid.name}: accuracy (%) per bias setting ({in_common(settings)})",
         header=(("method",), *(setting_parts(setting, settings) for setting in settings)),
         rows=tuple((row.label, *_setting_values(row)) for row in rows),
-        best=frozenset((k, c + 1) for c, column in enumerate(columns) for k in _best(column)),
+        best=frozenset((k, c + 1) for c, column in enumerate(columns) for k in best_rows(column)),
     )
 
 
@@ -79,26 +79,24 @@ def print_report(
         ConfigError: the storage has no such grid.
     """
     found = read_grid(storage, grid)
-    for sheet in (ma_sheet(found, select), settings_sheet(found, select)):
-        console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
-        for table in rich_tables(sheet, console.width):
-            console.print(table)
-            console.print()
-    for note in footnotes(found, select):
-        console.print(note, style="dim", highlight=False)
+    sheets = (ma_sheet(found, select), settings_sheet(found, select))
+    print_sheets(sheets, footnotes(found, select), console)
 
 
 def render(storage: Path | str, grid: str, form: str, select: Select = "last") -> str:
-    """Return a report as `markdown`, `csv` or `latex`.
+    """Return a report as `markdown`, `csv`, `json`, `latex` or `html`.
 
     Raises:
         ConfigError: there is no such form, or the storage has no such grid.
     """
-    forms = {"markdown": report_markdown, "csv": report_csv, "latex": report_latex}
-    if form not in forms:
-        raise ConfigError(
-            f"--format {form!r}: allowed are {', '.join(forms)}{nearest(form, forms)}"
-        )
+    check_form(form)
+    forms = {
+        "markdown": report_markdown,
+        "csv": report_csv,
+        "json": report_text,
+        "latex": report_latex,
+        "html": report_html,
+    }
     return forms[form](read_grid(storage, grid), select)
 
 
@@ -116,6 +114,17 @@ def report_latex(grid: Grid, select: Select = "last") -> str:
     return "\n".join([*notes, r"% \usepackage{booktabs}", *(latex(s) for s in sheets)])
 
 
+def report_html(grid: Grid, select: Select = "last") -> str:
+    """Return both tables, and what to know about them, as a small page."""
+    sheets = [ma_sheet(grid, select), settings_sheet(grid, select)]
+    return html_page(grid.name, sheets, footnotes(grid, select))
+
+
+def report_text(grid: Grid, select: Select = "last") -> str:
+    """Return what `report GRID --json` prints."""
+    return json.dumps(grid_json(grid, select), indent=1) + "\n"
+
+
 def report_csv(grid: Grid, select: Select = "last") -> str:
     """Return a row per method: MA, then mean and spread of each setting; empty is not known."""
     settings = [", ".join(setting_parts(setting, grid.settings)) for setting in grid.settings]
@@ -125,7 +134,7 @@ def report_csv(grid: Grid, select: Select = "last") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for row in _by_ma(method_rows(grid, select)):
+    for row in by_ma(method_rows(grid, select)):
         values: list[object] = [row.label, row.ma.mean, row.ma.std, row.cells_done, row.cells]
         for column in row.settings:
             values += [column.accuracy.mean, column.accuracy.std, column.seeds_done]
@@ -133,12 +142,12 @@ def report_csv(grid: Grid, select: Select = "last") -> str:
     return text.getvalue()
 
 
-def _by_ma(rows: Sequence[MethodRow]) -> list[MethodRow]:
+def by_ma(rows: Sequence[MethodRow]) -> list[MethodRow]:
     """Return `rows` by falling MA; those without one last, in the grid's order."""
     return sorted(rows, key=lambda row: -1.0 if row.ma.mean is None else row.ma.mean, reverse=True)
 
 
-def _best(column: Sequence[float | None]) -> list[int]:
+def best_rows(column: Sequence[float | None]) -> list[int]:
     """Return where the highest value of `column` stands, as printed; nowhere for one row alone."""
     shown = [round(value, 2) for value in column if value is not None]
     if len(shown) < 2:
@@ -146,15 +155,9 @@ def _best(column: Sequence[float | None]) -> list[int]:
     return [k for k, v in enumerate(column) if v is not None and round(v, 2) == max(shown)]
 
 
-def _value(value: Mean) -> str:
-    if value.mean is None:
-        return NOTHING
-    return f"{value.mean:.2f}" + (f" ± {value.std:.2f}" if value.std is not None else "")
-
-
 def _setting_values(row: MethodRow) -> list[str]:
     """Return the accuracies of a row, with (n/N) where seeds are missing."""
     return [
-        _value(c.accuracy) + (f" ({c.seeds_done}/{c.seeds})" if 0 < c.seeds_done < c.seeds else "")
+        spread(c.accuracy) + (f" ({c.seeds_done}/{c.seeds})" if 0 < c.seeds_done < c.seeds else "")
         for c in row.settings
     ]

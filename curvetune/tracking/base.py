@@ -19,6 +19,8 @@ GRID_TAG = "curvetune.grid"
 METHOD_TAG = "curvetune.method"
 CELL_TAG = "curvetune.cell_id"
 KEY_TAGS = frozenset({GRID_TAG, METHOD_TAG, CELL_TAG})
+LEVEL_TAG = "curvetune.level"  # grid, method or cell: what the page of runs is filtered by
+LABEL_TAG = "curvetune.label"  # of its method, on the run of a cell alone: to group by
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -47,6 +49,16 @@ class RunSpec:
     began: float = 0.0  # Unix seconds
 
 
+@dataclass(frozen=True)
+class DataSpec:
+    """The data that a run was trained on, as MLflow's list of data sets shows it."""
+
+    name: str
+    digest: str  # at most 36 characters
+    source: str  # where the images are from
+    profile: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass
 class Run:
     """A run as the tracker has it."""
@@ -72,8 +84,16 @@ class Tracker(Protocol):
         """Make a run RUNNING again, or let it have ended as FINISHED, FAILED or KILLED."""
         ...
 
-    def write_text(self, run: Run, name: str, text: str) -> None:
-        """Keep `text` as the file `name` of a run."""
+    def write_files(self, run: Run, files: Mapping[str, bytes]) -> None:
+        """Keep files of a run, by name; a name may have folders in it."""
+        ...
+
+    def use_data(self, run: Run, data: DataSpec) -> None:
+        """Say what a run was trained on; a second time adds nothing."""
+        ...
+
+    def describe(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment that has a run."""
         ...
 
     def drop(self, run: Run) -> None:
@@ -94,7 +114,13 @@ class NullTracker:
     def set_status(self, run: Run, status: str, ended: float | None) -> None:
         """Do nothing."""
 
-    def write_text(self, run: Run, name: str, text: str) -> None:
+    def write_files(self, run: Run, files: Mapping[str, bytes]) -> None:
+        """Do nothing."""
+
+    def use_data(self, run: Run, data: DataSpec) -> None:
+        """Do nothing."""
+
+    def describe(self, experiment: str, tags: Mapping[str, str]) -> None:
         """Do nothing."""
 
     def drop(self, run: Run) -> None:

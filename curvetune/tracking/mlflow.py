@@ -6,8 +6,10 @@ our test), so it belongs to the driver, not to the trials.
 """
 
 import contextlib
+import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,9 +25,18 @@ for _name, _value in ENVIRONMENT.items():
 
 import requests  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Experiment, Metric, Param, RunTag  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.entities import Run as MlflowRun  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 from curvetune.errors import BackendError  # noqa: E402
@@ -34,6 +45,7 @@ from curvetune.tracking.base import (  # noqa: E402
     ARTIFACTS,
     DATABASE,
     KEY_TAGS,
+    DataSpec,
     Point,
     Run,
     RunSpec,
@@ -111,10 +123,33 @@ class MlflowTracker:
                 self._client.set_terminated(run.run_id, status, end)
         run.status = status
 
-    def write_text(self, run: Run, name: str, text: str) -> None:
-        """Keep `text` as an artifact of a run."""
+    def write_files(self, run: Run, files: Mapping[str, bytes]) -> None:
+        """Keep files as artifacts of a run."""
+        with self._errors(), tempfile.TemporaryDirectory(prefix="curvetune-") as folder:
+            for name, content in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            self._client.log_artifacts(run.run_id, folder)
+
+    def use_data(self, run: Run, data: DataSpec) -> None:
+        """Say what a run was trained on."""
+        dataset = Dataset(
+            name=data.name,
+            digest=data.digest,
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps(data.profile),
+        )
+        tag = InputTag(key=MLFLOW_DATASET_CONTEXT, value="training")
         with self._errors():
-            self._client.log_text(run.run_id, text, name)
+            self._client.log_inputs(run.run_id, datasets=[DatasetInput(dataset, [tag])])
+
+    def describe(self, experiment: str, tags: Mapping[str, str]) -> None:
+        """Set tags of an experiment."""
+        with self._errors():
+            for key, value in tags.items():
+                self._client.set_experiment_tag(self._experiment(experiment), key, value)
 
     def drop(self, run: Run) -> None:
         """Move a run to MLflow's trash."""

@@ -1,0 +1,107 @@
+"""`curvetune figures`: the figures of a grid and of its cells, as files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from curvetune.cli import options as o
+from curvetune.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from curvetune.report.cells import Cell, Grid, Select
+    from curvetune.report.figures import Drawn
+
+
+def figures(
+    grid: Annotated[
+        str, typer.Argument(metavar="GRID", help="Its name, as `curvetune status` lists it.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
+    form: Annotated[str, typer.Option("--format", metavar="FORM", help="svg or png.")] = "svg",
+    only: Annotated[
+        str,
+        typer.Option(
+            "--only",
+            metavar="NAMES",
+            help="Some of heat, heat-difference, accuracy-cost, ablation; and of cells: learning, "
+            "loss-curves, class-counts, weights, weight-time, confusion.",
+        ),
+    ] = "",
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cell",
+            metavar="CELL",
+            help="Whose figures: the first digits of its id; repeat it. Else the first seed of "
+            "each method and setting.",
+        ),
+    ] = None,
+    select: Annotated[
+        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
+    ] = "last",
+    data_dir: o.DataDir = None,
+    storage: o.Storage = None,
+) -> None:
+    """Draw a grid and its cells: heat maps, accuracy against cost, curves, weights, confusion.
+
+    A figure that cannot be drawn is named on stderr and costs no other one.
+    """
+    from curvetune.report.cells import ACCURACY, read_grid
+    from curvetune.report.figures import FORMATS, check_names, draw_all
+    from curvetune.tune.selection import parse_names
+
+    if form not in FORMATS:
+        raise ConfigError(f"--format {form!r}: allowed are {', '.join(FORMATS)}")
+    if select not in ACCURACY:
+        raise ConfigError(
+            f"--select {select!r}: allowed are {', '.join(ACCURACY)}{nearest(select, ACCURACY)}"
+        )
+    check_names(names := parse_names(only))
+    folder = o.storage_or_default(storage)
+    found = read_grid(folder, grid)
+    drawn = draw_all(
+        folder,
+        found,
+        cells=None if not cell else [_find(found, text) for text in cell],
+        only=names,
+        select=cast("Select", select),
+        data_dir=o.data_dir_or_default(data_dir),
+    )
+    _write(drawn, found, out, form, asked=bool(names))
+
+
+def _find(grid: "Grid", text: str) -> "Cell":
+    """Return the one cell of a grid whose id begins with `text`.
+
+    Raises:
+        ConfigError: there is none, or several.
+    """
+    found = [cell for cell in grid.cells if text and cell.cell_id.startswith(text)]
+    if len(found) != 1:
+        raise ConfigError(
+            f"--cell {text!r} is {len(found)} cells of {grid.name}; "
+            f"`curvetune status {grid.name}` lists them"
+        )
+    return found[0]
+
+
+def _write(drawn: "Iterable[Drawn]", grid: "Grid", out: Path, form: str, *, asked: bool) -> None:
+    """Write each figure to `out`, and say where and which could not be drawn."""
+    from curvetune.report.figures import file_of
+    from curvetune.store.files import write_atomic
+
+    written, damaged = 0, 0
+    for one in drawn:
+        parts = [grid.name, one.name, *([one.cell_id] if one.cell_id else [])]
+        if one.figure is None:
+            damaged += not one.is_missing
+            if asked or not one.is_missing:
+                typer.echo(f"no {'-'.join(parts)}: {one.problem}", err=True)
+            continue
+        path = out / f"{'-'.join(parts)}.{form}"
+        write_atomic(path, file_of(one.figure, form), durable=False)
+        typer.echo(path)
+        written += 1
+    typer.echo(f"{written} figures in {out}" + f"; {damaged} damaged" * bool(damaged), err=True)

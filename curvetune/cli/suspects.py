@@ -1,0 +1,109 @@
+"""`curvetune suspects`: which training labels of a cell look wrong; it changes nothing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curvetune.cli import options as o
+from curvetune.errors import ConfigError, StorageError, nearest
+
+if TYPE_CHECKING:
+    from curvetune.report.suspects import Suspects
+
+FORMS = ("table", "csv", "parquet", "cleanlab")
+
+
+def suspects(
+    cell: Annotated[
+        str,
+        typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
+    ],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many samples.")] = 200,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORM",
+            help="table, csv, parquet, or cleanlab: a CSV file of every sample, in the order of "
+            "the data, with the columns of cleanlab's label issues.",
+        ),
+    ] = "table",
+    html: Annotated[
+        bool, typer.Option("--html", help="One page with thumbnails, which needs no network.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Instead of standard output.")
+    ] = None,
+    storage: o.Storage = None,
+    data_dir: o.DataDir = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Rank the training samples of CELL by how likely their label is wrong.
+
+    The score comes from the losses that its probe recorded and from the weights that its method
+    gave. Where the noise was added here, it is judged against the truth, beside other scores.
+    """
+    if form not in FORMS:
+        raise ConfigError(
+            f"--format {form!r}: allowed are {', '.join(FORMS)}{nearest(form, FORMS)}"
+        )
+    if sum((form != "table", html, as_json)) > 1:
+        raise ConfigError("--format, --html and --json are three forms; give one of them")
+    if form == "parquet" and out is None and sys.stdout.isatty():
+        raise ConfigError("--format parquet is no text for a terminal; give --out FILE")
+    from curvetune.report.suspects import find_suspects
+
+    folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
+    found = find_suspects(folder, cell, images)
+    if form == "table" and out is None and not html and not as_json:
+        from curvetune.report.console import plain_console
+        from curvetune.report.suspects_forms import print_suspects
+
+        print_suspects(found, plain_console(), top)
+        return
+    _write(_content(found, form, top, html=html, as_json=as_json), out)
+    if not as_json and not html:
+        _tell(found, top)
+
+
+def _content(found: "Suspects", form: str, top: int, *, html: bool, as_json: bool) -> bytes:
+    """Return the bytes of what was asked for."""
+    from curvetune.report import suspects_forms as forms
+
+    if html:
+        from curvetune.report.suspects_page import suspects_page
+
+        return suspects_page(found, top).encode()
+    if as_json:
+        return (json.dumps(forms.suspects_json(found, top), indent=1) + "\n").encode()
+    if form == "parquet":
+        return forms.parquet(forms.suspects_frame(found, top))
+    if form == "cleanlab":
+        return forms.cleanlab_frame(found).write_csv().encode()
+    if form == "csv":
+        return forms.suspects_frame(found, top).write_csv().encode()
+    return forms.suspects_text(found, top).encode()
+
+
+def _write(content: bytes, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise StorageError(
+            f"--out {out}: cannot be written ({error.strerror}); give a file in a folder that can"
+        ) from None
+
+
+def _tell(found: "Suspects", top: int) -> None:
+    """Say on standard error, where people look, how well the scores do."""
+    from curvetune.report.console import plain_console
+    from curvetune.report.suspects_forms import print_scores
+
+    print_scores(found, plain_console(stderr=True), top)

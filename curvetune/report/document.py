@@ -1,0 +1,140 @@
+"""Tables with what a reader must know of them, in every form they are asked for."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from curvetune.errors import ConfigError, nearest
+from curvetune.report.sheet import Sheet, html, latex, markdown, rich_tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA_VERSION = 1
+STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:1rem;color-scheme:light dark}"
+    "table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
+    "caption{text-align:left;font-weight:bold}"
+    "th,td{padding:.2rem .6rem;border-bottom:1px solid #8886;text-align:right}"
+    "th[scope=row]{text-align:left;font-weight:normal}"
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Some tables, what to know about them, and their numbers in full."""
+
+    name: str  # as `--table` has it
+    grid: str
+    sheets: tuple[Sheet, ...]
+    records: tuple[Mapping[str, Any], ...]  # a mapping per row, all of the same keys
+    notes: tuple[str, ...] = ()
+
+
+def as_markdown(found: Document) -> str:
+    """Return the tables, then the notes as a list."""
+    notes = [markdown_note(note) for note in found.notes]
+    return "\n".join([*(f"{markdown(sheet)}\n" for sheet in found.sheets), *notes, ""])
+
+
+def markdown_note(note: str) -> str:
+    """Return a note as an item of a list; what Markdown would read as HTML is escaped."""
+    return "- " + escape(note, quote=False)
+
+
+def as_latex(found: Document) -> str:
+    """Return the tables with booktabs, the notes as comments above them."""
+    notes = [f"% {note}" for note in found.notes]
+    return "\n".join([*notes, r"% \usepackage{booktabs}", *map(latex, found.sheets)])
+
+
+def as_csv(found: Document) -> str:
+    """Return a line per row with its numbers in full; empty is not known."""
+    keys = list(dict.fromkeys(key for record in found.records for key in record))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(keys)
+    writer.writerows([_plain(record.get(key)) for key in keys] for record in found.records)
+    return text.getvalue()
+
+
+def as_json(found: Document) -> str:
+    """Return the rows and notes as JSON."""
+    return json.dumps(document_json(found), indent=1) + "\n"
+
+
+def document_json(found: Document) -> dict[str, Any]:
+    """Return what `--json` prints of a document."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "grid": found.grid,
+        "table": found.name,
+        "rows": [dict(record) for record in found.records],
+        "notes": list(found.notes),
+    }
+
+
+def as_html(found: Document) -> str:
+    """Return a small page that needs no network."""
+    return html_page(found.grid, found.sheets, found.notes)
+
+
+def html_page(title: str, sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
+    """Return a page of tables and the notes under them."""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width">',
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+            *map(html, sheets),
+            f"<ul>{items}</ul></body></html>",
+            "",
+        ]
+    )
+
+
+FORMS: dict[str, Callable[[Document], str]] = {
+    "markdown": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": as_latex,
+    "html": as_html,
+}
+
+
+def check_form(form: str) -> None:
+    """Refuse a form of a table that there is not.
+
+    Raises:
+        ConfigError: there is no such form.
+    """
+    if form not in FORMS:
+        raise ConfigError(
+            f"--format {form!r}: allowed are {', '.join(FORMS)}{nearest(form, FORMS)}"
+        )
+
+
+def print_document(found: Document, console: "Console") -> None:
+    """Print the tables to a terminal; one that is too wide goes on in a further table below."""
+    print_sheets(found.sheets, found.notes, console)
+
+
+def print_sheets(sheets: Sequence[Sheet], notes: Sequence[str], console: "Console") -> None:
+    """Print tables, then notes."""
+    for sheet in sheets:
+        console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
+        for table in rich_tables(sheet, console.width):
+            console.print(table)
+            console.print()
+    for note in notes:
+        console.print(note, style="dim", highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value for one field of CSV: lists as JSON."""
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else value

@@ -1,0 +1,146 @@
+"""What the figures of a cell are made of, read from its files when a figure asks for it."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune.config import CellConfig
+from curvetune.data.source import Dataset
+from curvetune.data.splits import Split
+from curvetune.errors import ConfigError, CorruptError, DataError, printable
+from curvetune.report.cells import Cell, Grid
+from curvetune.report.figures.training import Rows
+from curvetune.report.labels import setting_parts
+from curvetune.report.predictions import confusion_matrix, images_of
+from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import folder_of, load_arrays
+from curvetune.store.history import read_rows
+
+HISTORY = "history.jsonl"
+MAX_CLASSES = 100_000  # a label above it is damage
+
+
+class MissingError(ConfigError):
+    """A figure cannot be drawn since what it shows does not exist for this cell."""
+
+
+class Images:
+    """The images of a grid, loaded once, where they are here."""
+
+    def __init__(self, grid: Grid, data_dir: Path | None) -> None:
+        self._grid = grid
+        self._data_dir = data_dir
+        self.notes: list[str] = []
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """None where they are not here; `notes` says why."""
+        config = CellConfig.model_validate(self._grid.cells[0].config)
+        try:
+            return images_of(config, self._grid.digest, self._data_dir, self.notes)[0]
+        except DataError as error:
+            self.notes.append(str(error))
+            return None
+
+
+class CellFiles:
+    """The files of one finished cell."""
+
+    def __init__(self, storage: Path, grid: Grid, cell: Cell, images: Images) -> None:
+        self.cell = cell
+        self.storage = storage
+        self._grid = grid
+        self._digest = grid.digest
+        self._images = images
+        self.title = ", ".join(
+            [cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"]
+        )
+
+    @cached_property
+    def config(self) -> CellConfig:
+        """The cell's config."""
+        return CellConfig.model_validate(self.cell.config)
+
+    @cached_property
+    def split(self) -> Split:
+        """Its split.
+
+        Raises:
+            CorruptError: it is damaged, or not here.
+        """
+        path = folder_of(self.storage, "splits", self.config.split_id(self._digest))
+        split = Split.from_arrays(load_arrays(path.with_suffix(".safetensors"))[0])
+        labels = np.concatenate([split.y, split.y_true])
+        if labels.size == 0 or not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+            raise CorruptError(f"{path.name}: its labels are no classes")
+        return split
+
+    def curves(self) -> NDArray[np.float64]:
+        """Return the curves of its probe, (N, T).
+
+        Raises:
+            MissingError: its method has no probe.
+            CorruptError: they are damaged.
+        """
+        if self.cell.probe_id is None:
+            raise MissingError(f"{self.cell.label} has no probe, so no loss curves")
+        curves = np.asarray(CurveStore(self.storage).read(self.cell.probe_id), np.float64)
+        if curves.ndim != 2 or len(curves) != len(self.split.y):
+            raise CorruptError(f"curves of shape {curves.shape} for {len(self.split.y)} samples")
+        return curves
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the last weight of each sample, (N,).
+
+        Raises:
+            MissingError: its method has none.
+            CorruptError: they are damaged.
+        """
+        name = "samples.safetensors"
+        if name not in (self.cell.result or {}).get("files", {}):
+            raise MissingError("its values per sample stayed where it was run")
+        arrays, _ = load_arrays(self._folder / name)
+        if "weight" not in arrays:
+            raise MissingError(f"{self.cell.label} gives samples no weights")
+        weights = np.asarray(arrays["weight"], np.float64)
+        if weights.shape != self.split.y.shape:
+            raise CorruptError(f"{len(weights)} weights for {len(self.split.y)} samples")
+        return weights
+
+    def rows(self) -> tuple[Rows, Rows]:
+        """Return the histories of the probe and of the final training.
+
+        Raises:
+            CorruptError: one is damaged.
+        """
+        probe: Rows = ()
+        try:
+            if self.cell.probe_id is not None:
+                probe = read_rows(CurveStore(self.storage).folder(self.cell.probe_id) / HISTORY)
+            return probe, read_rows(self._folder / HISTORY)
+        except (ValueError, OSError) as error:
+            raise CorruptError(f"{HISTORY}: {printable(error)}") from None
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Return the confusion matrix of its classifier on the test images, (K, K).
+
+        Raises:
+            MissingError: the images or the classifier are not here.
+            CorruptError: the classifier is damaged.
+        """
+        path = self._folder / "model.safetensors"
+        if self._images.dataset is None:
+            raise MissingError("; ".join(self._images.notes))
+        if not path.exists():
+            raise MissingError("its classifier stayed where it was run")
+        return confusion_matrix(self.config, self._images.dataset, self.split, path)
+
+    def beside(self, cell: Cell) -> "CellFiles":
+        """Return the files of another cell of the same grid."""
+        return CellFiles(self.storage, self._grid, cell, self._images)
+
+    @property
+    def _folder(self) -> Path:
+        return CellStore(self.storage).folder(self.cell.cell_id)

@@ -1,0 +1,245 @@
+"""Which figures there are, and how each is drawn from a storage.
+
+A figure that cannot be drawn says why and costs nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
+from curvetune.report.cells import Cell, Grid, Select
+from curvetune.report.collect import MethodRow, method_rows
+from curvetune.report.figures import grids, samples, training
+from curvetune.report.figures.gather import CellFiles, Images, MissingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BASELINE = "cross-entropy"
+# What the files of a storage, or the drawing of what is in them, can raise.
+FAULTS = (CurvetuneError, ValidationError, ValueError, LookupError, TypeError, ArithmeticError)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure, or why there is none."""
+
+    name: str
+    cell_id: str | None  # None for one of the whole grid
+    figure: "Figure | None"
+    problem: str = ""
+    is_missing: bool = False  # there is nothing to draw; else something is damaged
+
+
+def heat(grid: Grid, select: Select) -> "Figure":
+    """Return the accuracy over imbalance × noise rate for each method."""
+    return grids.heat_maps({row.label: _heat(row) for row in method_rows(grid, select)}, "%")
+
+
+def heat_difference(grid: Grid, select: Select) -> "Figure":
+    """Return the same less cross entropy's accuracy."""
+    rows = {row.label: row for row in method_rows(grid, select)}
+    if BASELINE not in rows or len(rows) < 2:
+        raise MissingError(f"the grid has no {BASELINE} beside another method")
+    base = _heat(rows.pop(BASELINE))
+    differences = {
+        label: {
+            place: None if value is None or (other := base.get(place)) is None else value - other
+            for place, value in _heat(row).items()
+        }
+        for label, row in rows.items()
+    }
+    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True)
+
+
+def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
+    """Return MA against the seconds of a cell, of methods of which every setting is done."""
+    cells, points = grid.methods(), {}
+    devices = {str((c.result or {}).get("device")) for c in grid.cells if c.result is not None}
+    probes = _probe_seconds(grid)
+    for row in method_rows(grid, select):
+        done = [cell for cell in cells[row.label] if cell.result is not None]
+        if row.ma.mean is not None and done:
+            seconds = fmean(_seconds(cell, probes) for cell in done)
+            points[row.label] = (row.ma.mean, row.ma.std, seconds)
+    if not points:
+        raise MissingError("no method has a cell done in every setting")
+    return grids.accuracy_against_cost(points, ", ".join(sorted(devices)))
+
+
+def ablation(grid: Grid, select: Select) -> "Figure":
+    """Return MA over the one option with numbers that tells the rows of a method apart."""
+    values: dict[str, list[tuple[float, float, float | None]]] = {}
+    others: dict[str, float] = {}
+    for row in method_rows(grid, select):
+        option = _numeric_option(row.label)
+        if row.ma.mean is None:
+            continue
+        if option is None:
+            others[row.label] = row.ma.mean
+        else:
+            values.setdefault(option[0], []).append((option[1], row.ma.mean, row.ma.std))
+    varied = {option: points for option, points in values.items() if len(points) > 1}
+    if len(varied) != 1:
+        raise MissingError("no option with numbers tells the rows of one method apart")
+    ((option_name, points),) = varied.items()
+    return grids.accuracy_over_option(option_name, points, others)
+
+
+def confusion(files: CellFiles, baseline: CellFiles | None) -> "Figure":
+    """Return the confusion matrix of a cell, beside that of cross entropy in the same place."""
+    matrices = {} if baseline is None else {baseline.cell.label: baseline.confusion()}
+    return training.confusion({**matrices, files.cell.label: files.confusion()})
+
+
+def _weight_over_time(files: CellFiles) -> "Figure":
+    figure = training.weight_over_time(files.rows()[1], files.title)
+    if figure is None:
+        raise MissingError(f"{files.cell.label} tells no weights apart: none, or no wrong labels")
+    return figure
+
+
+OfGrid = Callable[[Grid, Select], "Figure"]
+OfCell = Callable[[CellFiles], "Figure"]
+OF_GRID: dict[str, OfGrid] = {
+    "heat": heat,
+    "heat-difference": heat_difference,
+    "accuracy-cost": accuracy_and_cost,
+    "ablation": ablation,
+}
+OF_CELL: dict[str, OfCell] = {
+    "learning": lambda files: training.learning_curves(*files.rows(), files.title),
+    "loss-curves": lambda files: samples.loss_curves(files.curves(), files.split, files.title),
+    "class-counts": lambda files: samples.class_counts(files.split, files.title),
+    "weights": lambda files: samples.weights_by_class(files.weights(), files.split, files.title),
+    "weight-time": _weight_over_time,
+}
+CONFUSION = "confusion"
+FIGURES = (*OF_GRID, *OF_CELL, CONFUSION)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse a figure that there is not.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    for name in names:
+        if name not in FIGURES:
+            raise ConfigError(
+                f"figure {name!r}: allowed are {', '.join(FIGURES)}{nearest(name, FIGURES)}"
+            )
+
+
+def draw_all(
+    storage: Path,
+    grid: Grid,
+    *,
+    cells: Sequence[Cell] | None = None,
+    only: Sequence[str] = (),
+    select: Select = "last",
+    data_dir: Path | None = None,
+) -> Iterator[Drawn]:
+    """Draw the figures of a grid, then of its cells, one after the other.
+
+    Args:
+        cells: whose figures are wanted; of the first seed of each setting unless given.
+        only: names of figures; all of them unless given.
+        data_dir: where the images are, for confusion matrices.
+
+    Raises:
+        ConfigError: there is no figure of such a name.
+    """
+    check_names(only)
+    images = Images(grid, data_dir)
+    for name, of_grid in OF_GRID.items():
+        if not only or name in only:
+            yield _drawn(name, None, lambda draw=of_grid: draw(grid, select))  # type: ignore[misc]
+    for cell in first_seeds(grid) if cells is None else cells:
+        if cell.result is None:
+            continue
+        yield from draw_cell(CellFiles(storage, grid, cell, images), only, _baseline(grid, cell))
+
+
+def draw_cell(
+    files: CellFiles, only: Sequence[str] = (), baseline: Cell | None = None
+) -> Iterator[Drawn]:
+    """Draw the figures of one cell; `baseline` stands beside it in the confusion matrix."""
+    cell_id = files.cell.cell_id
+    for name, draw in OF_CELL.items():
+        if not only or name in only:
+            yield _drawn(name, cell_id, lambda draw=draw: draw(files))  # type: ignore[misc]
+    if not only or CONFUSION in only:
+        other = None if baseline is None else files.beside(baseline)
+        yield _drawn(CONFUSION, cell_id, lambda: confusion(files, other))
+
+
+def first_seeds(grid: Grid) -> list[Cell]:
+    """Return the cells of the first seed of each method and setting."""
+    first: dict[tuple[object, ...], Cell] = {}
+    for cell in grid.cells:
+        first.setdefault((cell.label, cell.setting), cell)
+    return list(first.values())
+
+
+def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"]) -> Drawn:
+    try:
+        return Drawn(name, cell_id, draw())
+    except MissingError as error:
+        return Drawn(name, cell_id, None, str(error), is_missing=True)
+    except FAULTS as error:
+        return Drawn(name, cell_id, None, f"{type(error).__name__}: {printable(error, 300)}")
+
+
+def _baseline(grid: Grid, cell: Cell) -> Cell | None:
+    """Return the cell of cross entropy in the same place, if that is another one and done."""
+    for other in grid.cells:
+        same = (other.setting, other.seed) == (cell.setting, cell.seed)
+        if same and other.label == BASELINE != cell.label and other.result is not None:
+            return other
+    return None
+
+
+def _heat(row: MethodRow) -> dict[tuple[float, float], float | None]:
+    """Return the accuracy by imbalance and noise rate; the mean where kinds of noise share one."""
+    groups: dict[tuple[float, float], list[float | None]] = {}
+    for column in row.settings:
+        place = column.setting.imbalance, column.setting.noise_rate
+        groups.setdefault(place, []).append(column.accuracy.mean)
+    return {
+        place: None if any(v is None for v in values) else fmean(v or 0.0 for v in values)
+        for place, values in groups.items()
+    }
+
+
+def _probe_seconds(grid: Grid) -> dict[str, float]:
+    """Return what each probe took, which is told by the one cell that ran it."""
+    found: dict[str, float] = {}
+    for cell in grid.cells:
+        seconds = float((cell.result or {}).get("seconds", {}).get("probe", 0.0))
+        if cell.probe_id is not None and seconds > 0:
+            found[cell.probe_id] = seconds
+    return found
+
+
+def _seconds(cell: Cell, probes: dict[str, float]) -> float:
+    """Return what a cell would take alone, its probe included."""
+    own = float((cell.result or {}).get("seconds", {}).get("allocate", 0.0))
+    return own + probes.get(cell.probe_id or "", 0.0)
+
+
+def _numeric_option(label: str) -> tuple[str, float] | None:
+    """Return ("skip_layers", 1.0) of "curvenet skip_layers=1"; None of any other label."""
+    name, _, rest = label.partition(" ")
+    option, equals, value = rest.partition("=")
+    if not equals or " " in rest:
+        return None
+    try:
+        return f"{name}: {option}", float(value)
+    except ValueError:
+        return None

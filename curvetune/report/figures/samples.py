@@ -1,0 +1,116 @@
+"""Figures of a cell's training samples: the paper's Figures 1, 4 and 5."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune.data.splits import Split
+from curvetune.report.figures.style import CLEAN, NOISY, new_axes, new_grid, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Values = NDArray[np.float64]
+MOST_CLASSES = 20  # that have a label on the axis each
+
+
+@styled
+def loss_curves(curves: Values, split: Split, title: str = "") -> "Figure":
+    """Return Figure 1: the mean loss of right and wrong labels, of the largest and smallest class.
+
+    Args:
+        curves: (N, T), of the probe; the band is one standard deviation.
+    """
+    sizes = np.bincount(split.y_true)
+    present = np.flatnonzero(sizes)
+    head, tail = present[sizes[present].argmax()], present[sizes[present].argmin()]
+    figure, plots = new_grid(1, 2, 7.5, 3.0, sharey=True)
+    for axes, k, name in zip(plots, (head, tail), ("largest", "smallest"), strict=True):
+        _curve_of(axes, curves, (split.y == k) & ~split.wrong, "right label", CLEAN, "-")
+        _curve_of(axes, curves, (split.y == k) & split.wrong, "wrong label", NOISY, "--")
+        axes.set_title(f"given class {k} ({name}, {sizes[k]} images)")
+        axes.set_xlabel("epoch of the probe")
+        axes.locator_params(axis="x", integer=True)
+        axes.legend(frameon=False)
+    plots[0].set_ylabel("loss, mean ± sd")
+    plots[0].set_ylim(bottom=0)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _curve_of(
+    axes: "Axes", curves: Values, which: NDArray[np.bool_], label: str, color: str, dashes: str
+) -> None:
+    which = which & ~np.isnan(curves).any(axis=1)  # HAR's probe sees half of the samples
+    if not which.any():
+        return
+    epochs = np.arange(curves.shape[1])
+    mean, spread = curves[which].mean(axis=0), curves[which].std(axis=0)
+    axes.plot(epochs, mean, color=color, linestyle=dashes, label=f"{label} ({which.sum()})")
+    axes.fill_between(epochs, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
+
+
+@styled
+def class_counts(split: Split, title: str = "") -> "Figure":
+    """Return Figure 4: how many samples each given class has, and how many of them are wrong."""
+    classes = int(max(split.y.max(), split.y_true.max())) + 1
+    given = np.bincount(split.y, minlength=classes)
+    wrong = np.bincount(split.y[split.wrong], minlength=classes)
+    true = np.bincount(split.y_true, minlength=classes)
+    figure, axes = new_axes()
+    place = np.arange(classes)
+    axes.bar(place, given, color="#bbbbbb", label="given this class", width=0.85)
+    axes.bar(place, wrong, color=NOISY, hatch="///", label="wrongly", width=0.85, edgecolor="white")
+    axes.step(place, true, where="mid", color="black", linewidth=1, label="truly of this class")
+    _class_axis(axes, classes)
+    axes.set_ylabel("training samples")
+    axes.set_title(title, fontsize=9)
+    axes.legend(frameon=False)
+    return figure
+
+
+@styled
+def weights_by_class(weights: Values, split: Split, title: str = "") -> "Figure":
+    """Return Figure 5: the final weights of right and wrong labels of every given class.
+
+    A line from the first to the third quartile, and a mark at the median.
+    """
+    classes = int(split.y.max()) + 1
+    figure, axes = new_axes(max(5.0, min(0.12 * classes + 2, 12.0)), 3.2)
+    for shift, wrong, label, color, marker in (
+        (-0.18, False, "right label", CLEAN, "o"),
+        (0.18, True, "wrong label", NOISY, "s"),
+    ):
+        spans = _quartiles(weights, split, classes, wrong=wrong)
+        place = np.array([k for k, _ in spans]) + shift
+        low, middle, high = (np.array([span[q] for _, span in spans]) for q in range(3))
+        if len(place):
+            axes.vlines(place, low, high, color=color, linewidth=2, alpha=0.5)
+            axes.plot(place, middle, marker, color=color, label=label, markersize=4)
+    _class_axis(axes, classes)
+    axes.set_ylabel("final weight, median and quartiles")
+    axes.set_ylim(bottom=0)
+    axes.set_title(title, fontsize=9)
+    axes.legend(frameon=False)
+    return figure
+
+
+def _quartiles(
+    weights: Values, split: Split, classes: int, *, wrong: bool
+) -> list[tuple[int, Values]]:
+    """Return (class, quartiles) of each given class that has such samples."""
+    found = []
+    for k in range(classes):
+        values = weights[(split.y == k) & (split.wrong == wrong)]
+        if len(values):
+            found.append((k, np.quantile(values, (0.25, 0.5, 0.75))))
+    return found
+
+
+def _class_axis(axes: "Axes", classes: int) -> None:
+    axes.set_xlabel("given class")
+    axes.set_xlim(-0.7, classes - 0.3)
+    if classes <= MOST_CLASSES:
+        axes.set_xticks(range(classes))

@@ -1,0 +1,84 @@
+"""What all figures have in common: size, colours that everybody can tell apart, and their files.
+
+Colours are those of Okabe and Ito ("Color Universal Design", 2008). Lines differ in their dashes as
+well, and areas in their hatching, so that a grey print can be read. The same data gives the same
+bytes.
+"""
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
+    *("#000000", "#e69f00", "#56b4e9", "#009e73"),
+    *("#f0e442", "#0072b2", "#d55e00", "#cc79a7"),
+)
+CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+CLEAN, NOISY = BLUE, RED  # samples with a right and with a wrong label
+FORMATS = ("svg", "png")
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",  # legible on a dark page too
+    "svg.fonttype": "none",  # text stays text: it can be searched, and read aloud
+    "svg.hashsalt": "curvetune",
+    "text.parse_math": False,  # names come from anybody: a $ is a $
+    "text.usetex": False,
+}
+DPI = 150
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Draw in our style: matplotlib looks at most of it when a text or a line is made."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **named: P.kwargs) -> R:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **named)
+
+    return wrapped
+
+
+def new_axes(width: float = 5.0, height: float = 3.2) -> "tuple[Figure, Axes]":
+    """Return a figure of one plot, in inches."""
+    figure, axes = new_grid(1, 1, width, height)
+    return figure, axes[0]
+
+
+def new_grid(
+    rows: int, columns: int, width: float, height: float, **shared: Any
+) -> "tuple[Figure, Sequence[Axes]]":
+    """Return a figure of rows times columns plots, row by row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+
+
+def line_style(k: int) -> dict[str, Any]:
+    """Return how the k-th line of a plot looks."""
+    return {"color": CYCLE[k % len(CYCLE)], "linestyle": DASHES[k % len(DASHES)]}
+
+
+def file_of(figure: "Figure", form: str) -> bytes:
+    """Return the content of a file: `svg` or `png`."""
+    import matplotlib
+
+    content = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else {"Software": None}
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(content, format=form, dpi=DPI, metadata=metadata)
+    return content.getvalue()

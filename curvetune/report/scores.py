@@ -1,0 +1,157 @@
+"""How suspicious a label is, by what a run leaves behind: a number per sample, higher is worse.
+
+A probe keeps one loss per sample and epoch, that of the given label: l = −log p(given). Area under
+the margin and forgetting events are defined on logits and on predictions, which it does not keep.
+What a loss says of them for certain is given here, and named a bound.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]  # (N,), or (N, T) of curves; NaN where a probe never saw a sample
+Labels = NDArray[np.int64]
+Wrong = NDArray[np.bool_]
+
+TINY = 1e-7  # a loss below this is taken for it: a float32 softmax cannot tell p from 1 there
+
+
+def suspicion(
+    loss: Values, last_loss: Values, weight: Values | None
+) -> tuple[Values, tuple[str, ...]]:
+    """Return the score, (N,), in 0 to 1, and what it is made of.
+
+    It is the mean of two percentiles: of the mean loss over the probe's epochs, and of the method's
+    final weight, the lowest being the worst. Samples without a curve are ranked by their last loss.
+
+    A weight that rises with the loss is left out. Such a method (focal loss always, Meta-Weight-Net
+    where classes are rare) favours what is hard, which says nothing about labels.
+
+    Args:
+        loss: mean loss over the probe, (N,); NaN where there is none.
+        last_loss: of the final training, (N,).
+        weight: of the final training, (N,); None if the method has none.
+    """
+    seen = ~np.isnan(loss)
+    by_loss = np.empty(len(loss))
+    by_loss[seen] = percentiles(loss[seen])
+    by_loss[~seen] = percentiles(last_loss[~seen])
+    names = (*(["mean loss"] if seen.any() else []), *([] if seen.all() else ["last loss"]))
+    if weight is None:
+        return by_loss, names
+    by_weight = percentiles(-weight)
+    if np.cov(by_loss, by_weight)[0, 1] <= 0:  # the sign of Spearman's correlation
+        return by_loss, names
+    return (by_loss + by_weight) / 2, (*names, "weight")
+
+
+def percentiles(values: Values) -> Values:
+    """Return where each value stands among all, in 0 to 1; equal ones share the middle."""
+    return (_ranks(values) - 0.5) / max(len(values), 1)
+
+
+def mean_loss(curves: Values) -> Values:
+    """Return the mean over the epochs in which a sample was seen, (N,); NaN if in none."""
+    return _mean(curves)
+
+
+def negative_log_odds(curves: Values) -> Values:
+    """Return minus the mean log odds of the given label, (N,).
+
+    log p/(1 − p) = z_y − logsumexp of the other logits. The margin z_y − max of the others, whose
+    mean is the area under the margin (Pleiss et al., NeurIPS 2020), is at least that, and at most
+    log(K − 1) more. So this is minus a lower bound of it, and for two classes minus itself.
+    """
+    return _mean(np.log(np.expm1(np.maximum(curves, TINY))))
+
+
+def forgetting_events(curves: Values, num_classes: int) -> Values:
+    """Return how often a sample was surely forgotten, (N,); T if it was surely never learnt.
+
+    Toneva et al., ICLR 2019, count the epochs in which a right prediction becomes a wrong one, and
+    put what was never right last. A prediction is surely right where p > 1/2, and surely wrong
+    where p < 1/K; between the two a loss does not tell. So this is at most the true number.
+    """
+    state = np.where(curves < np.log(2), 1, np.where(curves > np.log(num_classes), 0, -1))
+    events = np.empty(len(curves))
+    for k, row in enumerate(state):
+        known = row[row >= 0]
+        events[k] = (np.diff(known) == -1).sum() if (known == 1).any() else curves.shape[1]
+    events[np.isnan(curves).all(axis=1)] = np.nan
+    return events
+
+
+def best_other(probabilities: Values, y: Labels) -> Labels:
+    """Return the likeliest class that is not the given one, (N,), from probabilities (N, K)."""
+    others = probabilities.copy()
+    others[np.arange(len(y)), y] = -1.0
+    return np.asarray(others.argmax(axis=1), np.int64)
+
+
+def auroc(score: Values, wrong: Wrong) -> float | None:
+    """Return the chance that a wrong label scores above a right one; None without both.
+
+    Samples whose score is NaN are left out.
+    """
+    known = ~np.isnan(score)
+    score, wrong = score[known], wrong[known]
+    bad, good = int(wrong.sum()), int((~wrong).sum())
+    if not bad or not good:
+        return None
+    return float((_ranks(score)[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
+
+
+def precision_at(score: Values, wrong: Wrong, k: int) -> float | None:
+    """Return the share of wrong labels among the `k` highest scores, ties by chance's mean.
+
+    Returns None where fewer than `k` scores are known.
+    """
+    known = ~np.isnan(score)
+    score, wrong = score[known], wrong[known]
+    if k < 1 or len(score) < k:
+        return None
+    edge = np.sort(score)[-k]
+    above, level = score > edge, score == edge
+    return float((wrong[above].sum() + wrong[level].mean() * (k - above.sum())) / k)
+
+
+def evaluate(
+    scores: Mapping[str, Values], wrong: Wrong, ks: tuple[int, ...]
+) -> dict[str, dict[str, float | None]]:
+    """Return AUROC and precision at each of `ks` of each score."""
+    return {
+        name: {"auroc": auroc(score, wrong)}
+        | {f"precision_at_{k}": precision_at(score, wrong, k) for k in ks}
+        for name, score in scores.items()
+    }
+
+
+def cleanlab_scores(probabilities: Values, y: Labels) -> dict[str, Values] | None:
+    """Return cleanlab's two scores, turned round so that higher is worse; None without cleanlab.
+
+    Northcutt et al., JAIR 2021. It expects probabilities of a model that has not seen the sample;
+    a probe's classifier has, as every score here.
+    """
+    try:
+        from cleanlab.rank import get_label_quality_scores
+    except ImportError:
+        return None
+    return {
+        method: 1 - np.asarray(get_label_quality_scores(y, probabilities, method=method))
+        for method in ("self_confidence", "normalized_margin")
+    }
+
+
+def _mean(values: Values) -> Values:
+    seen = ~np.isnan(values)
+    counts = seen.sum(axis=1)
+    sums = np.where(seen, values, 0.0).sum(axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _ranks(values: Values) -> Values:
+    """Return the rank of each value from 1 on; equal ones share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)

@@ -1,0 +1,210 @@
+"""The suspects of a cell as a data frame, JSON, and a table for a terminal."""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from curvetune.errors import ConfigError, printable
+from curvetune.report.suspects import Suspects, Table
+
+if TYPE_CHECKING:
+    import polars
+    from rich.console import Console
+
+SCHEMA_VERSION = 1
+NOTHING = "–"
+TITLES = {
+    "rank": "rank",
+    "index": "index",
+    "file": "file",
+    "given_name": "given",
+    "other_name": "other",
+    "score": "score",
+    "weight": "weight",
+    "mean_loss": "mean loss",
+    "last_loss": "last loss",
+    "true_label": "true",
+    "is_wrong": "wrong",
+}
+
+SCORES = {
+    "last_loss": "last loss",
+    "mean_loss": "mean loss",
+    "aum_lower_bound": "AUM (bound)",
+    "forgetting_events": "forgetting (bound)",
+    "cleanlab_self_confidence": "cleanlab, confidence",
+    "cleanlab_normalized_margin": "cleanlab, margin",
+}
+
+
+def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
+    """Return the `top` samples (all of them if None), the worst first, a row for each."""
+    import polars
+
+    order = found.order[:top]
+    y, other = found.split.y[order], found.other
+    columns: dict[str, Any] = {"rank": range(1, len(order) + 1), "index": found.split.train[order]}
+    if found.files is not None:
+        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train[order]]
+    columns |= {"given_label": y, "given_name": [found.name_of(k) for k in y]}
+    others = None if other is None else other[order]
+    columns["other_label"] = [None] * len(order) if others is None else others
+    columns["other_name"] = [None] * len(order) if others is None else map(found.name_of, others)
+    columns["score"] = found.score[order]
+    columns |= {name: values[order] for name, values in found.columns.items()}
+    if found.wrong is not None:
+        columns |= {"true_label": found.split.y_true[order], "is_wrong": found.wrong[order]}
+    frame = polars.DataFrame({name: polars.Series(name, list(v)) for name, v in columns.items()})
+    kinds = [polars.col(polars.Float64).fill_nan(None)]
+    empty = {"other_label": polars.Int64, "other_name": polars.String}
+    return frame.with_columns(kinds).cast({k: t for k, t in empty.items() if others is None})
+
+
+def cleanlab_frame(found: Suspects) -> "polars.DataFrame":
+    """Return every sample in the split's order, with the columns of cleanlab's `get_label_issues`.
+
+    `label_quality` is 1 less our score. An issue is one of the worst, as many as the losses say are
+    wrong (probe/noise_rate.py). `predicted_label` is the final classifier's.
+
+    Raises:
+        ConfigError: the images are not here, so there is no prediction.
+    """
+    import polars
+
+    if found.probabilities is None:
+        raise ConfigError(f"--format cleanlab needs predicted labels; {' '.join(found.notes)}")
+    issues = np.zeros(len(found.score), dtype=bool)
+    issues[found.order[: round(found.estimate * len(found.score))]] = True
+    columns: dict[str, Any] = {"index": found.split.train}
+    if found.files is not None:
+        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train]
+    return polars.DataFrame(
+        columns
+        | {
+            "is_label_issue": issues,
+            "label_quality": 1 - found.score,
+            "given_label": found.split.y,
+            "predicted_label": found.probabilities.argmax(axis=1),
+        }
+    )
+
+
+def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
+    """Return what `suspects CELL --json` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cell_id": found.cell_id,
+        "method": found.config.method.name,
+        "samples": len(found.score),
+        "wrong": None if found.wrong is None else int(found.wrong.sum()),
+        "estimated_noise_rate": found.estimate,
+        "made_of": list(found.made_of),
+        "scores": found.table(top),
+        "notes": found.notes,
+        "suspects": suspects_frame(found, top).to_dicts(),
+    }
+
+
+def print_suspects(found: Suspects, console: "Console", top: int) -> None:
+    """Print the `top` samples, then how well each score does where the truth is known."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    frame = suspects_frame(found, top)
+    table = RichTable(box=SIMPLE_HEAD, show_edge=False)
+    for name in shown_columns(frame):
+        table.add_column(TITLES[name], justify="left" if name == "file" else "right")
+    for row in frame.iter_rows(named=True):
+        table.add_row(*(Text(cell_text(name, row[name])) for name in shown_columns(frame)))
+    console.print(f"{title(found)}, the {len(frame)} worst", highlight=False)
+    console.print(table)
+    print_scores(found, console, top)
+
+
+def print_scores(found: Suspects, console: "Console", top: int) -> None:
+    """Print how well each score finds the wrong labels, and what to know about it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    scored = found.table(top)
+    if scored:
+        table = RichTable(box=SIMPLE_HEAD, show_edge=False)
+        for k, name in enumerate(score_header(scored)):
+            table.add_column(name, justify="right" if k else "left", no_wrap=True)
+        for row in score_rows(scored):
+            table.add_row(*row)
+        console.print()
+        console.print("against the known noise", highlight=False)
+        console.print(table)
+    for note in footnotes(found):
+        console.print(note, style="dim", highlight=False)
+
+
+def title(found: Suspects) -> str:
+    """Return which samples these are."""
+    return f"cell {found.cell_id}, {found.config.method.name}: {len(found.score)} training samples"
+
+
+def footnotes(found: Suspects) -> list[str]:
+    """Return what a reader must know."""
+    notes = [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
+    if found.wrong is None:
+        real = found.config.bias.noise == "real"
+        why = "nobody knows which labels are wrong" if real else "no wrong label was added"
+        notes.append(f"{why} here, so no score can be judged")
+    else:
+        bad = int(found.wrong.sum())
+        share = bad / len(found.wrong)
+        notes.append(
+            f"{bad} labels are wrong: P@k is the share among the k worst, {share:.3f} by chance"
+        )
+    return [*notes, f"the losses suggest that {found.estimate:.0%} are wrong", *found.notes]
+
+
+def shown_columns(frame: "polars.DataFrame") -> list[str]:
+    """Return the columns that people read."""
+    return [name for name in TITLES if name in frame.columns]
+
+
+def cell_text(name: str, value: Any) -> str:
+    """Return a value of `suspects_frame` for people."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return printable(value)
+
+
+def score_header(scored: Table) -> list[str]:
+    """Return the header of `score_rows`."""
+    first = next(iter(scored.values()))
+    return ["by", *(n.replace("auroc", "AUROC").replace("precision_at_", "P@") for n in first)]
+
+
+def score_rows(scored: Table) -> list[list[str]]:
+    """Return a row for each score: its name, AUROC and precisions."""
+    return [
+        [SCORES.get(name, name), *(NOTHING if v is None else f"{v:.3f}" for v in row.values())]
+        for name, row in scored.items()
+    ]
+
+
+def suspects_text(found: Suspects, top: int) -> str:
+    """Return what `print_suspects` prints, as text for a file."""
+    from curvetune.report.console import plain_console
+
+    console = plain_console(file=io.StringIO(), width=160)
+    print_suspects(found, console, top)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def parquet(frame: "polars.DataFrame") -> bytes:
+    """Return a frame as the bytes of a Parquet file."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return content.getvalue()

@@ -1,0 +1,191 @@
+"""A storage in a notebook: its grids, cells and curves as polars frames, and its tables.
+
+    from curvetune import Results
+
+    results = Results("curvetune-results")
+    results.cells("digits")           # a row per cell
+    results.table("digits", "MA")     # Markdown, as `curvetune report digits` prints it
+
+Nothing is written, and neither PyTorch nor Ray is imported.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+
+from curvetune.config import CellConfig
+from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.report.catalog import Catalog
+from curvetune.report.cells import read_grid
+from curvetune.report.collect import cells_frame
+from curvetune.report.sheet import Sheet, markdown
+from curvetune.report.tables import ma_sheet, settings_sheet
+from curvetune.settings import Settings
+from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import folder_of, load_arrays
+
+TABLES = {"MA": ma_sheet, "cells": settings_sheet}
+SPLIT = ("train", "y", "y_true")
+
+
+class Table(str):
+    """A table as Markdown, which a notebook shows as a table."""
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+class Results:
+    """What one storage holds.
+
+    A cell is named by the first digits of its id; a grid by its name.
+    """
+
+    def __init__(self, storage: Path | str | None = None) -> None:
+        """Read `storage`; else CURVETUNE_STORAGE, else ./curvetune-results."""
+        self.storage = Path(storage) if storage is not None else Settings().storage
+        if not self.storage.is_dir():
+            raise ConfigError(f"{self.storage}: no such folder; give that of `--storage`")
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.storage)!r}): {', '.join(self.grids()) or 'no grid'}"
+
+    def grids(self) -> list[str]:
+        """Return the names of all grids."""
+        return CellStore(self.storage).grids()
+
+    def cells(self, grid: str) -> polars.DataFrame:
+        """Return a row per cell of `grid`: what `report --json` lists, and every option.
+
+        Raises:
+            ConfigError: the storage has no such grid.
+        """
+        return cells_frame(self.storage, grid)
+
+    def history(self, name: str) -> polars.DataFrame:
+        """Return a row per finished epoch of a grid's cells, or of one cell.
+
+        `stage` is probe or allocate. A probe that several cells share comes with each of them.
+
+        Raises:
+            ConfigError: there is no such grid or cell.
+        """
+        rows = [row for which in self._cells_of(name) for row in self._history(*which)]
+        columns = dict.fromkeys(key for row in rows for key in row)
+        return polars.DataFrame({key: [row.get(key) for row in rows] for key in columns})
+
+    def curves(self, cell: str) -> polars.DataFrame:
+        """Return the loss of each sample at each epoch of a cell's probe, long: N times T rows.
+
+        Raises:
+            ConfigError: there is no such cell, or its method has no probe.
+            CorruptError: the curves are missing or damaged.
+        """
+        cell_id, config, digest = self._find(cell)
+        probe_id = config.probe_id(digest)
+        if probe_id is None:
+            raise ConfigError(
+                f"cell {cell_id}: {config.method.name} has no probe, so there are no curves"
+            )
+        curves = CurveStore(self.storage).read(probe_id)
+        samples, epochs = curves.shape
+        frame = polars.DataFrame(
+            {
+                "sample": np.repeat(np.arange(samples, dtype=np.int32), epochs),
+                "epoch": np.tile(np.arange(epochs, dtype=np.int32), samples),
+                "loss": np.asarray(curves).ravel(),
+            }
+        )
+        return frame.join(self._labels(config, digest), on="sample", how="left")
+
+    def weights(self, cell: str) -> polars.DataFrame:
+        """Return a row per training sample: its labels, and its last loss and weight.
+
+        A method without weights has no such column.
+
+        Raises:
+            ConfigError: there is no such cell, or it is not done.
+            CorruptError: the values are missing or damaged.
+        """
+        cell_id, config, digest = self._find(cell)
+        store = CellStore(self.storage)
+        if store.result(cell_id) is None:
+            raise ConfigError(f"cell {cell_id} has no result yet")
+        arrays, _ = load_arrays(store.folder(cell_id) / "samples.safetensors")
+        return self._labels(config, digest).with_columns(
+            polars.Series(name, values) for name, values in arrays.items()
+        )
+
+    def table(self, grid: str, which: str = "MA") -> Table:
+        """Return a table of a grid as Markdown: `MA`, or `cells` for each bias setting.
+
+        Raises:
+            ConfigError: there is no such table, or no such grid.
+        """
+        if which not in TABLES:
+            raise ConfigError(
+                f"table {which!r}: allowed are {', '.join(TABLES)}{nearest(which, TABLES)}"
+            )
+        sheet: Sheet = TABLES[which](read_grid(self.storage, grid))
+        return Table(markdown(sheet))
+
+    def suspects(
+        self, cell: str, top: int | None = None, data_dir: Path | str | None = None
+    ) -> polars.DataFrame:
+        """Return the training samples of a cell, the likeliest wrong label first.
+
+        This imports PyTorch, for the cell's classifier is asked.
+
+        Raises:
+            ConfigError: there is no such cell, or it is not done.
+        """
+        from curvetune.report.suspects import find_suspects
+        from curvetune.report.suspects_forms import suspects_frame
+
+        folder = None if data_dir is None else Path(data_dir)
+        return suspects_frame(find_suspects(self.storage, cell, folder), top)
+
+    def _find(self, cell: str) -> tuple[str, CellConfig, str]:
+        """Return the id, the config and the data's digest of a cell."""
+        catalog = Catalog(self.storage)
+        cell_id = catalog.find(cell)
+        return cell_id, *catalog.config(cell_id)
+
+    def _cells_of(self, name: str) -> list[tuple[str, str | None]]:
+        """Return the cell and probe ids of a grid, or of one cell."""
+        if name in self.grids():
+            grid = read_grid(self.storage, name)
+            return [(cell.cell_id, cell.probe_id) for cell in grid.cells]
+        cell_id, config, digest = self._find(name)
+        return [(cell_id, config.probe_id(digest))]
+
+    def _history(self, cell_id: str, probe_id: str | None) -> list[dict[str, Any]]:
+        """Return the rows of both stages; none of a damaged history."""
+        folders = {"allocate": CellStore(self.storage).folder(cell_id)}
+        if probe_id is not None:
+            folders = {"probe": CurveStore(self.storage).folder(probe_id), **folders}
+        found = []
+        for stage, folder in folders.items():
+            found += [{"cell_id": cell_id, "stage": stage, **row} for row in _rows(folder)]
+        return found
+
+    def _labels(self, config: CellConfig, digest: str) -> polars.DataFrame:
+        """Return of each training sample where it is in the data, and its labels."""
+        path = folder_of(self.storage, "splits", config.split_id(digest))
+        arrays, _ = load_arrays(path.with_suffix(".safetensors"))
+        if not set(SPLIT) <= arrays.keys():
+            raise CorruptError(f"{path.name}: it is no split")
+        index, y, y_true = (arrays[name] for name in SPLIT)
+        columns = {"index": index, "given_label": y, "true_label": y_true, "is_wrong": y != y_true}
+        return polars.DataFrame({"sample": np.arange(len(y), dtype=np.int32), **columns})
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    from curvetune.store.history import read_rows
+
+    try:
+        return read_rows(folder / "history.jsonl")
+    except ValueError:
+        return []
