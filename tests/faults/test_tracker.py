@@ -166,6 +166,7 @@ def driver(root: Path, grid: str, uri: str) -> Iterator["subprocess.Popen[str]"]
         yield process
 
 
+@pytest.mark.slow
 def test_f8_stalls_of_30_s_hold_the_end_of_a_grid_for_10_s_and_sync_heals_it(
     tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
 ) -> None:
@@ -336,6 +337,7 @@ def trouble(proxy: Proxy, k: int) -> Iterator[None]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_f8_a_grid_whose_tracker_stalls_all_the_time_has_the_same_results(
     space: Path,
     clean: Path,
