@@ -241,6 +241,7 @@ def test_f9_a_server_that_commits_and_does_not_say_so_has_no_duplicates(
         for _ in one_by_one(tmp_path, pause_s=0.05):
             pass
     assert proxy.spoiled[name] >= 1
+    proxy.set("pass")  # on a slow machine, some answers are not lost yet
     sync(tmp_path, grid, new_tracker(tmp_path, proxy.uri))
     check(proxy, tmp_path, grid)
 
@@ -289,6 +290,7 @@ class Training:
         self._process.communicate(timeout=30)
 
 
+@pytest.mark.alone
 def test_f8_training_steps_are_as_fast_with_a_tracker_in_trouble(
     tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
 ) -> None:
