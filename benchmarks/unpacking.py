@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from curvetune.errors import ConfigError, CorruptError
+from curvetune.fingerprint import GRID_NAME
 from curvetune.store import CurveStore
-from curvetune.store.cells import GRID_NAME
 from curvetune.store.curves import ROUNDED
 from curvetune.store.files import ID, read_json, write_atomic
 
@@ -114,4 +114,6 @@ def _publish_rounded(storage: Path, folder: Path) -> None:
     curves = np.load(folder / CURVES, allow_pickle=False).astype(np.float32)
     manifest = read_json(folder / "manifest.json")
     info = {key: value for key, value in manifest.items() if key not in ("files", "shape")}
-    CurveStore(storage).write(folder.name, curves, info)
+    store = CurveStore(storage)
+    store.discard(folder.name)
+    store.write(folder.name, curves, info)

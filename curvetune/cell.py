@@ -20,6 +20,7 @@ from curvetune.config import (
     HalfConfig,
     MetaSetConfig,
     NoiseRateConfig,
+    TrainingConfig,
     WeightNetConfig,
 )
 from curvetune.data.resident import ResidentSet
@@ -35,6 +36,7 @@ from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.store.files import folder_of, load_arrays, read_json, save_arrays, write_json
+from curvetune.store.lease import Lease, leased
 from curvetune.train.checkpoint import Checkpoint, load_state, save_state
 from curvetune.train.engine import best_engine, prepare
 from curvetune.train.fit import Loop, Samples, fit, never
@@ -78,8 +80,10 @@ def run_cell(
         info: goes into the result as it is, such as how many cells shared the device.
 
     Raises:
+        BusyError: another process works on this cell, or on its probe.
         DataError: the data cannot give the split.
         DivergedError: a loss is not finite.
+        LostLeaseError: another process took the cell or its probe over, since this one stood still.
         StoppedError: `stop` said so; the same call goes on bit for bit.
         StorageError: the storage cannot be written.
     """
@@ -89,15 +93,21 @@ def run_cell(
         return done
     prepare(device)
     folder = store.folder(cell_id)
-    write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
-    run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
-    curves, manifest = run.curves(read_curves or CurveStore(storage).read)
-    loop, model = run.allocate(folder, curves)
-    final = evaluate(model, run.test, dataset.num_classes)
-    save_state(folder / "model.safetensors", {"model": model.state_dict()})
-    samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
-    save_arrays(folder / "samples.safetensors", samples)
-    return store.publish(cell_id, run.result(loop, final, manifest) | dict(info or {}))
+    with leased(folder) as lease:
+        if (done := store.result(cell_id)) is not None:  # of another process, just now
+            return done
+        store.discard(cell_id)
+        write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
+        run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
+        curves, manifest = run.curves(read_curves or CurveStore(storage).read)
+        loop, model = run.allocate(lease, curves)
+        final = evaluate(model, run.test, dataset.num_classes)
+        lease.check()
+        save_state(folder / "model.safetensors", {"model": model.state_dict()})
+        samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
+        save_arrays(folder / "samples.safetensors", samples)
+        result = run.result(loop, final, manifest) | dict(info or {})
+        return store.publish(cell_id, result, lease=lease)
 
 
 def prepare_splits(
@@ -119,7 +129,10 @@ def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
     path = folder_of(storage, "splits", split_id).with_suffix(".safetensors")
     if path.exists():
         try:
-            return Split.from_arrays(load_arrays(path)[0])
+            arrays, tree = load_arrays(path)
+            if tree.get("identity") != cell.split_identity(digest):
+                raise CorruptError(f"{path}: it is the split of something else")
+            return Split.from_arrays(arrays)
         except CorruptError as error:
             logger.warning("%s; the split is made again", error)
     split = make_split(
@@ -162,30 +175,44 @@ class _Run:
         probe_id, recipe = self.cell.probe_id(self.digest), self.cell.probe_recipe
         if probe_id is None or recipe is None:
             return None, {}
+        store = CurveStore(self.storage)
         curves = self._stored(probe_id, read)
         if curves is None:
-            curves = run_probe(
-                recipe,
-                self._new_model("probe.model"),
-                self.train,
-                torch_stream(self.cell.seed, "probe.train", self.device),
-                storage=self.storage,
-                probe_id=probe_id,
-                info={
-                    "identity": self.cell.probe_identity(self.digest),
-                    "cell_id": self.cell.cell_id(self.digest),  # the one whose time it was
-                    **provenance(self.device),
-                },
-                checkpoint_every=self.checkpoint_every,
-                on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
-                stop=self.stop,
-                subset=self._half() if isinstance(recipe, HalfConfig) else None,
-            )
+            with leased(store.folder(probe_id)) as lease:
+                if store.has(probe_id):  # another process ended it just now
+                    curves = store.read(probe_id)
+                else:
+                    store.discard(probe_id)
+                    curves = self._probe(probe_id, recipe, lease)
         self.on_event({"stage": "stored", "probe_id": probe_id})
-        return curves, read_json(CurveStore(self.storage).folder(probe_id) / "manifest.json")
+        return curves, read_json(store.folder(probe_id) / "manifest.json")
 
-    def allocate(self, folder: Path, curves: Curves | None) -> tuple[Loop, nn.Module]:
-        """Run the final training; return its loop, with history and values, and the classifier."""
+    def _probe(self, probe_id: str, recipe: TrainingConfig, lease: Lease) -> Curves:
+        return run_probe(
+            recipe,
+            self._new_model("probe.model"),
+            self.train,
+            torch_stream(self.cell.seed, "probe.train", self.device),
+            storage=self.storage,
+            probe_id=probe_id,
+            info={
+                "identity": self.cell.probe_identity(self.digest),
+                "cell_id": self.cell.cell_id(self.digest),  # the one whose time it was
+                **provenance(self.device),
+            },
+            checkpoint_every=self.checkpoint_every,
+            on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
+            stop=self.stop,
+            subset=self._half() if isinstance(recipe, HalfConfig) else None,
+            lease=lease,
+        )
+
+    def allocate(self, lease: Lease, curves: Curves | None) -> tuple[Loop, nn.Module]:
+        """Run the final training; return its loop, with history and values, and the classifier.
+
+        Args:
+            lease: of the cell's folder.
+        """
         cell, device = self.cell, self.device
         on_device = None if curves is None else torch.tensor(curves, device=device)
         meta = self._meta_set(on_device)
@@ -209,13 +236,14 @@ class _Run:
             recipe=cell.allocate,
             train=self.train,
             streams={name: torch_stream(cell.seed, name, device) for name in ("train", "meta")},
-            checkpoint=Checkpoint(folder / "checkpoint.safetensors", self.checkpoint_every),
-            history=folder / "history.jsonl",
+            checkpoint=Checkpoint(lease.folder / "checkpoint.safetensors", self.checkpoint_every),
+            history=lease.folder / "history.jsonl",
             meta=meta,
             describe=self._describe,
             evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
             on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
             stop=self.stop,
+            guard=lease.check,
             engine=best_engine(device),
         )
         if isinstance(cell.method, MetaSetConfig):

@@ -101,7 +101,7 @@ SPLIT_VERSION = 1
 PROBE_VERSION = 1
 CELL_VERSION = 1
 
-DataName = Literal["digits", "cifar10", "cifar100"]
+DataName = Literal["digits", "cifar10", "cifar100", "folder"]
 NoiseKind = Literal["symmetric", "uniform", "uniform_prop", "flip", "flip2", "real"]
 
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
@@ -110,6 +110,8 @@ META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 
 class DataConfig(Section):
     """Which images, and how many of them."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"image_size"})
 
     name: DataName = "digits"
     meta_per_class: Annotated[
@@ -122,6 +124,9 @@ class DataConfig(Section):
         int | None, Field(ge=1, description="Training samples in all, after the bias.")
     ] = None
     test_limit: Annotated[int | None, Field(ge=1, description="Test samples in all.")] = None
+    image_size: Annotated[
+        int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
+    ] = 32
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +135,20 @@ class DataConfig(Section):
             size = META_PER_CLASS.get(str(values.get("name", "digits")))
             return values if size is None else {**values, "meta_per_class": size}
         return values
+
+    @model_validator(mode="after")
+    def _only_a_folder_is_resized(self) -> Self:
+        if self.name != "folder" and self.image_size != 32:
+            raise ValueError(
+                f"image_size={self.image_size}: the images of {self.name} stay as they are; "
+                f"leave it out (it is for data.name=folder)"
+            )
+        return self
+
+    @property
+    def is_biased_already(self) -> bool:
+        """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
+        return self.name == "folder"
 
 
 class BiasConfig(Section):
@@ -216,7 +235,7 @@ class CellConfig(Section):
     probe: ProbeConfig = ProbeConfig()
     allocate: AllocateConfig = AllocateConfig()
     method: AnyMethod = CrossEntropyConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="after")
     def _the_curve_is_not_empty(self) -> Self:
@@ -264,7 +283,7 @@ class CellConfig(Section):
         """Return what decides the split: the data's content `digest`, the bias and the seed."""
         return {
             "version": SPLIT_VERSION,
-            "data": self.data.model_dump() | {"digest": digest},
+            "data": self.data.identity() | {"digest": digest},
             "bias": self.bias.identity(),
             "seed": self.seed,
         }

@@ -4,10 +4,14 @@
     ├── ConfigError           2   a key, value, name or path that the user gave is wrong
     │   └── DataError         2   the data cannot give what the config asks of it
     ├── StorageError          5   the storage cannot be read or written
-    │   └── CorruptError      5   a stored file is not what its checksum says
+    │   ├── CorruptError      5   a stored file is not what its checksum says
+    │   └── StorageFullError  5   there is no space left
     ├── BackendError          5   Ray or MLflow cannot be reached
     ├── DivergedError         3   a loss is no longer a finite number
-    └── StoppedError          4   asked to stop, and did so between two epochs
+    ├── HangError             3   a cell made no progress, and its process was ended
+    ├── StoppedError          4   asked to stop, and did so between two epochs
+    ├── BusyError             4   another process works on it
+    └── LostLeaseError        4   another process took over, and what came too late is refused
 
 Every message says what was wrong with which value, what is allowed, and what to do.
 """
@@ -43,6 +47,10 @@ class CorruptError(StorageError):
     """A stored file is missing, short or not what its checksum says; it must be recomputed."""
 
 
+class StorageFullError(StorageError):
+    """There is no space left in the storage; nothing that is done is lost."""
+
+
 class BackendError(CurvetuneError):
     """Ray or MLflow cannot be reached."""
 
@@ -55,8 +63,34 @@ class DivergedError(CurvetuneError):
     exit_code = 3
 
 
+class HangError(CurvetuneError):
+    """A cell made no progress for longer than it may, and its process was ended."""
+
+    exit_code = 3
+
+
 class StoppedError(CurvetuneError):
     """Training was asked to stop, and did so between two epochs; its checkpoint goes on there."""
+
+    exit_code = 4
+
+
+class BusyError(CurvetuneError):
+    """Another process that is alive works on it.
+
+    Args:
+        folder: whose lease it holds.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, folder: str) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
+class LostLeaseError(CurvetuneError):
+    """This process stood still and another took its work over; what it would write is refused."""
 
     exit_code = 4
 
@@ -65,3 +99,12 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the closest allowed name, or nothing if none is close."""
     close = difflib.get_close_matches(name, list(allowed), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def printable(value: object, longest: int = 200) -> str:
+    """Return a text that others gave on one line, at most so long, without control characters.
+
+    A file name can hold a line end, or the codes that move a terminal's cursor.
+    """
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)[: longest + 1])
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+# What a grid can be called, since a file is named after it.
+GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 
 def canonical(identity: Mapping[str, Any]) -> str:

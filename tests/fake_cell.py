@@ -2,7 +2,8 @@
 
 What a cell does beyond that is in `<storage>/behave.json`, as {cell_id: word}:
 `fail` before its curves are stored, `die` (its process, once) and then `meet`, `meet` (wait until
-four cells do so at once), `sleep` for long.
+four cells do so at once), `sleep` for long but hear when asked to stop, `hang` and hear nothing,
+`die-with-node` (say where it runs and wait for the end of that, once).
 """
 
 import json
@@ -17,7 +18,9 @@ import numpy as np
 import ray
 
 from curvetune.config import CellConfig
+from curvetune.errors import StoppedError
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.lease import leased
 
 PROBE_S, ALLOCATE_S = 0.5, 0.3
 
@@ -32,6 +35,24 @@ def run_cell(
     checkpoint_every: int,
     on_event: Callable[[dict[str, Any]], None],
     read_curves: Callable[[str], Any],
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    store, cell_id = CellStore(storage), cell.cell_id(digest)
+    with leased(store.folder(cell_id)):
+        if (done := store.result(cell_id)) is not None:
+            return done
+        return _run_cell(cell, digest, dataset, storage, device, on_event, read_curves, stop)
+
+
+def _run_cell(
+    cell: CellConfig,
+    digest: str,
+    dataset: Any,
+    storage: Path,
+    device: Any,
+    on_event: Callable[[dict[str, Any]], None],
+    read_curves: Callable[[str], Any],
+    stop: Callable[[], bool],
 ) -> dict[str, Any]:
     cell_id, probe_id = cell.cell_id(digest), cell.probe_id(digest)
     row: dict[str, Any] = {
@@ -44,7 +65,7 @@ def run_cell(
         "dataset": float(np.sum(dataset)),
         "stored_at_start": probe_id is not None and CurveStore(storage).has(probe_id),
     }
-    behave(storage, cell_id)
+    behave(storage, cell_id, stop)
     if probe_id is not None:
         if not CurveStore(storage).has(probe_id):
             time.sleep(PROBE_S)
@@ -58,12 +79,22 @@ def run_cell(
     return finish(storage, cell, cell_id, row)
 
 
-def behave(storage: Path, cell_id: str) -> None:
+def behave(storage: Path, cell_id: str, stop: Callable[[], bool]) -> None:  # noqa: C901
     path = storage / "behave.json"
     word = json.loads(path.read_text()).get(cell_id) if path.exists() else None
     if word == "fail":
         raise RuntimeError("no luck\nin two lines")
     if word == "sleep":
+        (storage / f"asleep-{cell_id}").touch()
+        while not stop():
+            time.sleep(0.05)
+        raise StoppedError("stopped, as asked")
+    if word == "die-with-node":
+        mark = storage / f"node-of-{cell_id}"
+        if not mark.exists():
+            mark.write_text(ray.get_runtime_context().get_node_id())
+            time.sleep(600)
+    if word == "hang":
         (storage / f"asleep-{cell_id}").touch()
         time.sleep(600)
     if word == "die" and not (storage / f"died-{cell_id}").exists():

@@ -72,7 +72,7 @@ def write_grid(root: Path, cells: Sequence[CellConfig], name: str = "small") -> 
 def begin(root: Path, cell: CellConfig) -> Path:
     """Write what a cell writes first; return its folder."""
     folder = CellStore(root).folder(cell.cell_id(DIGEST))
-    write_json(folder / "config.json", cell.model_dump(mode="json"))
+    write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": DIGEST})
     return folder
 
 

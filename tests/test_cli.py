@@ -152,12 +152,37 @@ def test_plan_json_names_cells_and_probes(space: str, tmp_path: Path) -> None:
     assert {cell["probe_id"] for cell in plan["cells"]} == {p["probe_id"] for p in plan["probes"]}
 
 
+def test_plan_says_the_price_without_pytorch_and_what_nobody_knows_as_null(
+    space: str, tmp_path: Path
+) -> None:
+    code, out, _, loaded = curvetune_command("plan", space, "--json", cwd=tmp_path)
+    assert (code, loaded) == (0, "")
+    price = json.loads(out)["price"]
+    assert (price["hours"], price["unknown_runs"]) == (None, 20)
+    assert price["probe_sharing"]["probe_runs_saved"] == 12
+    assert price["disk"]["fits"] is True
+    code, out, _, _ = curvetune_command("plan", space, cwd=tmp_path)
+    assert "16 cells share 4 probes, which saves 12 probe runs" in out
+    assert "--calibrate" in out
+
+
+def test_calibrating_another_device_than_this_machines_is_refused(
+    space: str, tmp_path: Path
+) -> None:
+    arguments = ["plan", space, "--calibrate", "--device", "another"]
+    code, _, said, _ = curvetune_command(*arguments, cwd=tmp_path)
+    assert code == 2
+    assert "--calibrate measures the device of this machine, not --device another" in said
+
+
 def test_no_path_changes_a_cell(space: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     here = plan_json(space, cwd=tmp_path)
     there = plan_json(
         *[space, "--storage", "other", "--data-dir", "nowhere"], cwd=tmp_path / "elsewhere"
     )
+    for plan in (here, there):
+        del plan["price"]  # has the bytes that are free
     assert here == there
 
 
@@ -187,7 +212,8 @@ def test_shares_are_parts_of_a_device_or_whole_devices() -> None:
     for value in (-1.0, 1.5):
         with pytest.raises(ConfigError, match="allowed are 0 to 1"):
             check_share("--gpus-per-trial", value, least=0.0)
-    assert parse_launch("auto", 0.5, None, 3, 5) == LaunchOptions("auto", 0.5, None, 3, 5)
+    options = ("auto", 0.5, None, 3, 5, 60.0)
+    assert parse_launch(*options) == LaunchOptions(*options)
 
 
 def test_an_address_where_nobody_listens_is_a_backend_error() -> None:

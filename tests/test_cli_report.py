@@ -93,13 +93,13 @@ def test_status_of_a_grid_shows_each_cell_and_why_one_failed(storage: Path) -> N
 def test_status_as_json(storage: Path) -> None:
     found = as_json("status", "small", "--storage", storage)
     assert found["schema_version"] == 1
-    assert found["counts"] == {"done": 2, "running": 1, "failed": 1, "waiting": 0}
+    assert found["counts"] == {"done": 2, "running": 1, "failed": 1, "stale": 0, "waiting": 0}
     assert found["cells"][2]["error"] == "RuntimeError: no luck"
 
 
 def test_status_without_a_grid_lists_all_grids(storage: Path) -> None:
     assert "small" in run("status", "--storage", storage).stdout
-    counts = {"done": 2, "running": 1, "failed": 1, "waiting": 0}
+    counts = {"done": 2, "running": 1, "failed": 1, "stale": 0, "waiting": 0}
     assert as_json("status", "--storage", storage)["grids"] == [{"grid": "small", **counts}]
 
 

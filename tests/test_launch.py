@@ -22,6 +22,7 @@ from curvetune.config import AllocateConfig, CellConfig, DataConfig, ModelConfig
 from curvetune.errors import CorruptError
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
+from curvetune.store.lease import leased
 from curvetune.tune.curves import CurveCache, CurveReader, start_cache
 from curvetune.tune.launch import LostTrials, launch
 from curvetune.tune.order import Order
@@ -29,6 +30,7 @@ from curvetune.tune.plan import Plan, build_plan
 from curvetune.tune.resources import LaunchOptions
 from curvetune.tune.searcher import OrderSearcher
 from curvetune.tune.space import Space
+from curvetune.tune.stopping import GRACE_S, Stopping
 
 pytestmark = pytest.mark.ray
 cloudpickle.register_pickle_by_value(fake_cell)  # type: ignore[no-untyped-call]
@@ -190,25 +192,76 @@ def model_arrays(root: Path, cell: CellConfig) -> dict[str, Any]:
     return load_arrays(folder / "model.safetensors")[0]
 
 
-def test_sigterm_ends_a_run_in_order(cluster: None, tmp_path: Path) -> None:
-    cells = FREE[:1]
-    (tmp_path / "behave.json").write_text(json.dumps(dict.fromkeys(ids(cells), "sleep")))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_in_order(
+    cluster: None, tmp_path: Path, number: signal.Signals
+) -> None:
+    cells = [*FREE[:1], *A]  # with four GPUs and followers that wait, A[1:] never start
+    (tmp_path / "behave.json").write_text(json.dumps(dict.fromkeys(ids(cells[:2]), "sleep")))
     handlers = [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)]
+    signalled = []
 
-    def preempt() -> None:
-        while not list(tmp_path.glob("asleep-*")):
+    def send() -> None:
+        while len(list(tmp_path.glob("asleep-*"))) < 2:
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signalled.append(time.monotonic())
+        os.kill(os.getpid(), number)
 
-    threading.Thread(target=preempt, daemon=True).start()
-    assert not run(tmp_path, cells)
-    assert CellStore(tmp_path).failure(cells[0].cell_id(DIGEST)) is None
+    threading.Thread(target=send, daemon=True).start()
+    stopping = Stopping()
+    with stopping.handled():
+        plan = plan_for(tmp_path, cells)
+        assert not launch(plan, DATASET, tmp_path, stopping=stopping, run_cell=fake_cell.run_cell)
+    assert stopping.preempted == (number is signal.SIGTERM)
+    assert time.monotonic() - signalled[0] < GRACE_S
+    assert all(CellStore(tmp_path).failure(cell_id) is None for cell_id in ids(cells))
+    assert fake_cell.rows(tmp_path) == []
+    assert not list((tmp_path / ".tune").glob("*"))
     assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_cell_that_hangs_is_ended_named_and_not_tried_again(
+    cluster: None, tmp_path: Path
+) -> None:
+    hangs, *others = FREE
+    (tmp_path / "behave.json").write_text(json.dumps({hangs.cell_id(DIGEST): "hang"}))
+    plan = plan_for(tmp_path, FREE)
+    options = LaunchOptions(hang_after_s=3.0)
+    assert launch(plan, DATASET, tmp_path, options, run_cell=fake_cell.run_cell)
+    failure = CellStore(tmp_path).failure(hangs.cell_id(DIGEST))
+    assert failure is not None
+    assert failure["kind"] == "hang"
+    assert "no epoch ended within 3 s" in failure["error"]
+    assert "in behave" in failure["log"]  # the stack says where
+    assert [row["cell_id"] for row in fake_cell.rows(tmp_path)] == ids(others)
+
+
+def test_cells_of_another_command_are_waited_for_and_not_run_twice(
+    cluster: None, tmp_path: Path
+) -> None:
+    """The other one publishes the first of them, and leaves the second without a result."""
+    store = CellStore(tmp_path)
+    mine, theirs, left = (CellConfig(seed=seed) for seed in range(3))
+    ready = threading.Event()
+
+    def other_command() -> None:
+        folders = (store.folder(cell.cell_id(DIGEST)) for cell in (theirs, left))
+        with leased(next(folders)), leased(next(folders)):
+            ready.set()
+            while not fake_cell.rows(tmp_path):
+                time.sleep(0.05)
+            fake_cell.finish(tmp_path, theirs, theirs.cell_id(DIGEST), {"cell_id": "theirs"})
+
+    threading.Thread(target=other_command, daemon=True).start()
+    ready.wait()
+    assert run(tmp_path, [mine, theirs, left])
+    done = [row["cell_id"] for row in fake_cell.rows(tmp_path)]
+    assert done == [*ids([mine]), "theirs", *ids([left])]
 
 
 def test_a_trial_that_tune_gives_up_is_recorded_once_and_its_group_goes_on(tmp_path: Path) -> None:
     first, second = ids(group(0, 2))
-    searcher = OrderSearcher(Order({first: "P", second: "P"}), has_probe=lambda _: False)
+    searcher = OrderSearcher(Order({first: "P", second: "P"}), Nobody())
     assert searcher.suggest("t1") == {"cell_id": first}
     assert searcher.suggest("t2") is None
     (tmp_path / "error.txt").write_text("Failure # 4\nThe actor died unexpectedly\n")
@@ -231,22 +284,36 @@ def test_a_trial_that_tune_gives_up_is_recorded_once_and_its_group_goes_on(tmp_p
 
 def test_waiting_cells_start_when_another_grid_stores_their_probe() -> None:
     there: set[str] = set()
-    searcher = OrderSearcher(
-        Order(dict.fromkeys(("c1", "c2"), "P")), has_probe=there.__contains__, poll_s=0.0
-    )
+    others = Nobody()
+    others.has_probe = there.__contains__  # type: ignore[method-assign]
+    searcher = OrderSearcher(Order(dict.fromkeys(("c1", "c2"), "P")), others, poll_s=0.0)
     searcher.set_max_concurrency(2)
     assert searcher.suggest("t1") == {"cell_id": "c1"}
     assert searcher.suggest("t2") is None
     there.add("P")
     assert searcher.suggest("t2") == {"cell_id": "c2"}
+    assert searcher.suggest("t3") is None  # while cells run, one may come back
+    for trial in ("t1", "t2"):
+        searcher.on_trial_complete(trial)
     assert searcher.suggest("t3") == "FINISHED"
+
+
+class Nobody:
+    """No other command works on the storage."""
+
+    def has_probe(self, probe_id: str) -> bool:
+        return False
+
+    has_result = holds_probe = holds_cell = has_probe
 
 
 PROBE = "0123456789abcdef"
 
 
 def write_curves(storage: Path, value: float, probe_id: str = PROBE) -> None:
-    CurveStore(storage).write(probe_id, np.full((1000, 300), value, np.float32), {})
+    store = CurveStore(storage)
+    store.discard(probe_id)  # what is published is never replaced
+    store.write(probe_id, np.full((1000, 300), value, np.float32), {})
 
 
 def read_in_a_trial(reader: CurveReader) -> tuple[float, bool, bool]:

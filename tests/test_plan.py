@@ -34,6 +34,7 @@ def test_four_values_of_skip_layers_need_one_probe() -> None:
         "cells_total": 4,
         "cells_done": 0,
         "cells_to_run": 4,
+        "cells_cached": 0,
         "probes_total": 1,
         "probes_stored": 0,
         "probes_to_run": 1,

@@ -59,9 +59,9 @@ def only(progress: GridProgress, state: str) -> Progress:
     return found
 
 
-def printed(progress: GridProgress) -> str:
+def printed(progress: GridProgress, root: Path) -> str:
     out = io.StringIO()
-    print_status(progress, Console(file=out, width=120))
+    print_status(progress, Console(file=out, width=120), root)
     return out.getvalue()
 
 
@@ -113,7 +113,7 @@ def test_a_failed_cell_tells_why_until_it_is_begun_again(
 ) -> None:
     fail(root, cells[0], "ValueError: no [luck]")
     assert only(look(root), "failed").cell.error == "ValueError: no [luck]"
-    assert "ValueError: no [luck]" in printed(look(root))
+    assert "ValueError: no [luck]" in printed(look(root), root)
     shift(begin(root, cells[0]) / "config.json", 2)
     assert states(root)[0] == ("running", f"allocate 0/{EPOCHS}")
 
@@ -133,7 +133,7 @@ def test_a_cell_without_news_is_taken_to_have_been_stopped(
     add_epochs(root, cells[0], 2)
     for path in CellStore(root).folder(cells[0].cell_id(DIGEST)).iterdir():
         shift(path, -STALE_S - 1)
-    assert states(root)[0] == ("waiting", f"stopped in allocate 2/{EPOCHS}")
+    assert states(root)[0] == ("stale", f"stopped in allocate 2/{EPOCHS}")
 
 
 def test_a_reader_sees_that_its_grid_was_replaced(root: Path, cells: list[CellConfig]) -> None:
@@ -187,9 +187,9 @@ def test_the_time_left_in_a_probe_includes_the_training_after_it(
 
 def test_status_as_json_says_what_the_table_says(root: Path, cells: list[CellConfig]) -> None:
     add_epochs(root, cells[0], 1)
-    found = progress_json(look(root))
+    found = progress_json(look(root), root)
     assert found["schema_version"] == 1
-    assert found["counts"] == {"done": 0, "running": 1, "failed": 0, "waiting": 2}
+    assert found["counts"] == {"done": 0, "running": 1, "failed": 0, "stale": 0, "waiting": 2}
     assert (
         found["cells"][0] | {"state": "running", "stage": "allocate", "epoch": 1}
         == (found["cells"][0])

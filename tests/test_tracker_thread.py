@@ -1,19 +1,16 @@
 """The thread that keeps MLflow up to date; one real MLflow server for the session."""
 
 import logging
-import signal
 import socket
-import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from storage_fixtures import EPOCHS, START, finish
-from tracking_helpers import points_of, runs_of, small
+from tracking_helpers import free_port, mlflow_server, points_of, runs_of, small
 
 from curvetune.errors import BackendError, ConfigError
 from curvetune.report.sync import TrackerThread
@@ -22,40 +19,8 @@ from curvetune.tracking.base import DATABASE, NullTracker, Point, Run, RunSpec, 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of what `curvetune ui` starts; at the end, Ctrl-C must end it."""
-    root = tmp_path_factory.mktemp("server")
-    (root / DATABASE).touch()  # MLflow makes its tables in an empty file
-    port = free_port()
-    code = "import sys; from pathlib import Path; from curvetune.cli.info import ui\n"
-    code += "ui(Path(sys.argv[1]), int(sys.argv[2]))"
-    command = [sys.executable, "-c", code, str(root), str(port)]
-    with (
-        (root / "log").open("w") as log,
-        subprocess.Popen(command, cwd=root, stdout=log, stderr=log) as process,
-    ):
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.send_signal(signal.SIGINT)
-            ended = process.wait(30)
-    assert ended == 0, (root / "log").read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(url: str) -> None:
-    for _ in range(120):
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.25)
-    raise AssertionError(f"{url} does not answer")
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/tmp/mlruns", "file:///tmp/mlruns"])
@@ -115,7 +80,7 @@ def test_a_server_that_is_down_is_told_once_and_delays_nothing(
     assert len(told) == 2
     assert "cannot be reached" in told[0]
     assert "The grid goes on" in told[0]
-    assert "run the same command again" in told[1]
+    assert "`curvetune sync small`" in told[1]
 
 
 def test_a_server_that_never_answers_delays_the_end_by_no_more_than_its_limit(

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -255,7 +256,7 @@ def test_statuses_and_errors_are_those_of_the_cells(root: Path) -> None:
     cells = small(root, 1)
     fail(root, cells[1], "RuntimeError: no luck")
     add_epochs(root, cells[2], 1)
-    update = GridSync(root, "small", new_tracker(root)).update
+    update = partial(GridSync(root, "small").update, new_tracker(root))
     update()
     runs = runs_of(root)
     assert runs[cell_name(cells[1])].info.status == "FAILED"
@@ -330,7 +331,7 @@ def test_the_default_is_a_database_in_the_storage(
 
 
 def test_a_password_is_not_shown() -> None:
-    assert shown("https://me:secret@host:5000/x") == "https://me:***@host:5000/x"
+    assert shown("https://me:secret@host:5000/x") == "https://***@host:5000/x"
 
 
 def test_the_null_tracker_takes_everything(tmp_path: Path) -> None:

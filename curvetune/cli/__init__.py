@@ -9,11 +9,14 @@ from typing import Annotated
 import typer
 
 import curvetune
-from curvetune.cli import grid, info, report
+from curvetune.cli import doctor, explain, gc, grid, info, report, retry, sync
+from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
+from curvetune.redact import redact
 
 app = typer.Typer(
     name="curvetune",
+    cls=Guarded,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +40,7 @@ def about(
     """Learn under label noise and class imbalance: grids of Ray Tune trials, tracked by MLflow.
 
     Exit codes: 0 done, 2 wrong options or data, 3 some cells failed, 4 interrupted (run the same
-    command again), 5 storage or backend cannot be reached.
+    command again), 5 storage or backend cannot be reached, 75 preempted (run it again elsewhere).
     """
 
 
@@ -46,14 +49,26 @@ app.command()(grid.ablate)
 app.command()(grid.plan)
 app.command()(report.status)
 app.command()(report.report)
+app.command()(explain.why)
+app.command()(retry.retry)
+app.command()(sync.sync)
+app.command()(gc.gc)
+app.command()(doctor.doctor)
 app.command()(info.methods)
 app.command()(info.ui)
 
 
 def main() -> None:
-    """Run a command; an error that is meant for the user is printed without a traceback."""
+    """Run a command; an error that is meant for the user is printed without a traceback.
+
+    Nothing that is printed on the way holds a secret (redact.py).
+    """
+    guard_output()
     try:
         app()
     except CurvetuneError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(redact(f"error: {error}"), err=True)
         raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        print_traceback(error)
+        raise SystemExit(1) from None

@@ -19,13 +19,16 @@ def grid(
     profile: o.Profile = "release",
     fixed: o.Fixed = None,
     data_dir: o.DataDir = None,
+    on_bad: o.OnBad = "fail",
     storage: o.Storage = None,
     tracking_uri: o.TrackingUri = None,
+    notify: o.Notify = None,
     address: o.Address = None,
     gpus_per_trial: o.GpusPerTrial = None,
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
     checkpoint_every: o.CheckpointEvery = 5,
+    hang_after: o.HangAfter = 3600.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Run every cell of SPACE that is not done yet, and show the mean accuracies.
@@ -37,9 +40,11 @@ def grid(
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
     launch = o.parse_launch(
-        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every
+        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
     )
-    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri)
+    places = Places(
+        o.data_dir_or_default(data_dir), o.storage_or_default(storage), tracking_uri, notify, on_bad
+    )
     run_grid(selection, places, launch, as_json=as_json)
 
 
@@ -52,13 +57,16 @@ def ablate(
     profile: o.Profile = "release",
     fixed: o.Fixed = None,
     data_dir: o.DataDir = None,
+    on_bad: o.OnBad = "fail",
     storage: o.Storage = None,
     tracking_uri: o.TrackingUri = None,
+    notify: o.Notify = None,
     address: o.Address = None,
     gpus_per_trial: o.GpusPerTrial = None,
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
     checkpoint_every: o.CheckpointEvery = 5,
+    hang_after: o.HangAfter = 3600.0,
     as_json: o.AsJson = False,
 ) -> None:
     """Run one of the paper's ablations: `grid` on the built-in space ablate-NAME.
@@ -72,13 +80,16 @@ def ablate(
         profile,
         fixed,
         data_dir,
+        on_bad,
         storage,
         tracking_uri,
+        notify,
         address,
         gpus_per_trial,
         cpus_per_trial,
         max_concurrent,
         checkpoint_every,
+        hang_after,
         as_json,
     )
 
@@ -90,23 +101,36 @@ def plan(
     profile: o.Profile = "release",
     fixed: o.Fixed = None,
     data_dir: o.DataDir = None,
+    on_bad: o.OnBad = "fail",
     storage: o.Storage = None,
+    gpus_per_trial: o.GpusPerTrial = None,
+    cpus_per_trial: o.CpusPerTrial = None,
+    max_concurrent: o.MaxConcurrent = None,
+    device: o.Device = None,
+    calibrate: o.Calibrate = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show what `grid SPACE` would run and what it would reuse. Starts and changes nothing."""
+    """Show what `grid SPACE` would run and reuse, and what that costs. Starts nothing.
+
+    Time is estimated from epochs of earlier cells in the storage, on the same kind of device.
+    """
+    from curvetune.cli.pricing import price_plan
     from curvetune.tune.selection import parse_selection
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
-    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage))
+    options = o.parse_launch(None, gpus_per_trial, cpus_per_trial, max_concurrent, 5, 3600.0)
+    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), on_bad=on_bad)
     result = make_plan(selection, places)
+    price = price_plan(result, places, options, device=device, calibrate=calibrate)
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=1))
+        typer.echo(json.dumps({**result.to_json(), "price": price.to_json()}, indent=1))
         return
-    from rich.console import Console
-
     from curvetune.cli.plan_table import print_plan
+    from curvetune.cli.price_table import print_price
+    from curvetune.report.console import plain_console
 
-    print_plan(result, Console())
+    print_plan(result, plain_console())
+    print_price(price, plain_console())
 
 
 def ablation_space(name: str) -> str:

@@ -26,9 +26,10 @@ def methods(as_json: o.AsJson = False) -> None:
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "methods": found}, indent=1))
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from curvetune.report.console import plain_console
 
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for header in ("method", "what it does", "needs", "time"):
@@ -36,7 +37,7 @@ def methods(as_json: o.AsJson = False) -> None:
     for method in found:
         text = Text.assemble(f"{method['description']}\n", (method["source"], "dim"))
         table.add_row(method["name"], text, needs(method), f"{method['cost']}×")
-    Console().print(table)
+    plain_console().print(table)
     typer.echo("\ntime: of the final training, relative to cross entropy; a probe comes on top")
 
 
@@ -51,8 +52,8 @@ def ui(
     if not (folder / DATABASE).exists():
         raise ConfigError(
             f"{folder} has no {DATABASE} yet: run a grid first, for instance `curvetune grid "
-            f"digits`, or give its folder with --storage (grids that were tracked by a server are "
-            f"shown there)"
+            f"digits`, make it anew with `curvetune sync` if it was deleted, or give its folder "
+            f"with --storage (grids that were tracked by a server are shown there)"
         )
     typer.echo(f"MLflow starts at http://{HOST}:{port} (Ctrl-C ends it)", err=True)
     code = serve(server_command(default_uri(folder), str(folder / ARTIFACTS), port))

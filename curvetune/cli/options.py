@@ -65,6 +65,15 @@ DataDir = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
+OnBad = Annotated[
+    str,
+    typer.Option(
+        "--on-bad",
+        metavar="skip|fail",
+        help="Images of a folder that cannot be used: leave them out, or stop and name them.",
+        rich_help_panel=WHERE,
+    ),
+]
 Storage = Annotated[
     Path | None,
     typer.Option(
@@ -89,6 +98,15 @@ Address = Annotated[
         "--address",
         metavar="HOST:PORT",
         help="A running Ray cluster (`auto` finds one here); else Ray starts on this machine.",
+        rich_help_panel=WHERE,
+    ),
+]
+Notify = Annotated[
+    str | None,
+    typer.Option(
+        "--notify",
+        metavar="URL",
+        help="Where to POST a small JSON when the grid ends, fails or is interrupted.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -121,6 +139,34 @@ CheckpointEvery = Annotated[
         "--checkpoint-every", min=1, help="Epochs between checkpoints.", rich_help_panel=HOW
     ),
 ]
+HangAfter = Annotated[
+    float,
+    typer.Option(
+        "--hang-after",
+        metavar="SECONDS",
+        min=1,
+        help="A cell in which no epoch ends for so long is ended.",
+        rich_help_panel=HOW,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="KIND",
+        help="Kind of device to price, as results name it, e.g. 'NVIDIA H200'; else this "
+        "machine's.",
+        rich_help_panel=HOW,
+    ),
+]
+Calibrate = Annotated[
+    bool,
+    typer.Option(
+        "--calibrate",
+        help="Measure here, in short runs, what no earlier cell did; kept in the storage.",
+        rich_help_panel=HOW,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 
@@ -130,6 +176,7 @@ def parse_launch(
     cpus_per_trial: float | None,
     max_concurrent: int | None,
     checkpoint_every: int,
+    hang_after: float,
 ) -> "LaunchOptions":
     """Return how trials run, refusing before Ray starts what Ray would refuse much later.
 
@@ -138,14 +185,25 @@ def parse_launch(
     """
     gpus = parse_gpus(gpus_per_trial)
     check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
+    check_address(address)
+    from curvetune.tune.resources import LaunchOptions
+
+    return LaunchOptions(
+        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+    )
+
+
+def check_address(address: str | None) -> None:
+    """Refuse an address for another client than ours.
+
+    Raises:
+        ConfigError: it is one.
+    """
     if address is not None and "://" in address:
         raise ConfigError(
             f"--address {address}: write host:port of the cluster's head node, or `auto` on one "
             f"of its nodes; Ray Client and dashboard addresses do not work"
         )
-    from curvetune.tune.resources import LaunchOptions
-
-    return LaunchOptions(address, gpus, cpus_per_trial, max_concurrent, checkpoint_every)
 
 
 def parse_gpus(text: str | None) -> float | Literal["auto"] | None:

@@ -57,4 +57,9 @@ def _summary(plan: Plan) -> str:
     if not plan.left:
         return f"all {n['cells_total']} cells are done; nothing would run"
     probes = f"{n['probes_to_run']} probe" + ("s" if n["probes_to_run"] != 1 else "")
-    return f"would train {probes} and {n['cells_to_run']} cells; nothing was started"
+    cached = f", {n['cells_cached']} of them cached (their probe is stored)"
+    return (
+        f"{n['cells_total']} cells: {n['cells_done']} done, {n['cells_to_run']} to run"
+        f"{cached if n['cells_cached'] else ''}\n"
+        f"would train {probes} and {n['cells_to_run']} cells; nothing was started"
+    )

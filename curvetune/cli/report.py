@@ -19,16 +19,31 @@ def status(
     grid: Annotated[
         str | None, typer.Argument(metavar="[GRID]", help="One grid; all of them unless given.")
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Go on showing it until the grid is complete (Ctrl-C).")
+    ] = False,
+    every_s: Annotated[
+        float,
+        typer.Option("--every", metavar="SECONDS", min=0.2, help="Between two looks of --watch."),
+    ] = 2.0,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show which cells of GRID are done, running, failed or waiting, also while it runs.
+    """Show which cells of GRID are done, running, failed, stale or waiting, also while it runs.
 
-    Without GRID, show how far every grid in the storage is.
+    A stale cell was begun and left: its process is gone. Without GRID, show how far every grid in
+    the storage is.
     """
     folder = o.storage_or_default(storage)
     if grid is None:
+        if follow:
+            raise ConfigError("--watch needs a GRID; `curvetune status` lists those there are")
         _status_of_all(folder, as_json=as_json)
+        return
+    if follow:
+        from curvetune.report.watch import watch
+
+        watch(folder, grid, every_s=every_s, given_storage=storage, as_json=as_json)
         return
     from curvetune.report.activity import grid_progress
     from curvetune.report.cells import read_grid
@@ -36,11 +51,11 @@ def status(
 
     progress = grid_progress(read_grid(folder, grid))
     if as_json:
-        typer.echo(json.dumps(progress_json(progress), indent=1))
+        typer.echo(json.dumps(progress_json(progress, folder, storage), indent=1))
         return
-    from rich.console import Console
+    from curvetune.report.console import plain_console
 
-    print_status(progress, Console())
+    print_status(progress, plain_console(), folder, storage)
 
 
 def report(
@@ -82,9 +97,9 @@ def report(
     if form != "table":
         typer.echo(render(folder, grid, form, chosen), nl=False)
         return
-    from rich.console import Console
+    from curvetune.report.console import plain_console
 
-    print_report(folder, grid, Console(), chosen)
+    print_report(folder, grid, plain_console(), chosen)
 
 
 def _status_of_all(storage: Path, *, as_json: bool) -> None:
@@ -101,8 +116,9 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
         typer.echo(f"no grid in {storage} yet; `curvetune grid digits` makes one", err=True)
         return
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from curvetune.report.console import plain_console
 
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     table.add_column("grid")
@@ -110,4 +126,4 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
         table.add_column(header, justify="right")
     for name, states in counts.items():
         table.add_row(name, str(sum(states.values())), *map(str, states.values()))
-    Console().print(table)
+    plain_console().print(table)

@@ -1,13 +1,14 @@
 """What `plan`, `grid` and `ablate` do once their options are read: plan, run, tell how it went."""
 
-import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from curvetune import redact
 from curvetune.errors import CorruptError
 
 if TYPE_CHECKING:
@@ -17,18 +18,23 @@ if TYPE_CHECKING:
     from curvetune.tune.plan import Plan, PlannedCell
     from curvetune.tune.resources import LaunchOptions
     from curvetune.tune.selection import Selection
+    from curvetune.tune.stopping import Stopping
 
 SOME_FAILED = 3
 INTERRUPTED = 4
+PREEMPTED = 75
+PREEMPTED_END_S = 1.0  # for MLflow
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a command finds the images, keeps the results and reports them."""
+    """Where a command finds the images, keeps the results, and tells of them."""
 
     data_dir: Path | None
     storage: Path
     tracking_uri: str | None = None
+    notify: str | None = None
+    on_bad: str = "fail"
 
 
 def make_plan(selection: "Selection", places: Places) -> "Plan":
@@ -37,19 +43,26 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
     Raises:
         ConfigError: the selection, its space or its data are not right.
     """
-    from curvetune import data
+    from curvetune.cli.images import images_of, tell_images
+    from curvetune.data import Folder
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import build_plan
     from curvetune.tune.selection import selected_space
 
     space = selected_space(selection)
+    images = images_of(space.cells[0].data, places)
+    digest = images.digest(places.data_dir)
     results = CellStore(places.storage)
-    return build_plan(
+    plan = build_plan(
         space,
-        data.digest(space.cells[0].data.name, places.data_dir),
+        digest,
         is_done=lambda cell_id: results.result(cell_id) is not None,
         has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
     )
+    if not isinstance(images, Folder):
+        return plan
+    tell_images(report := images.report(places.data_dir))
+    return replace(plan, images=report)
 
 
 def _has_probe(store: "CurveStore", probe_id: str) -> bool:
@@ -67,50 +80,88 @@ def run_grid(
     selection: "Selection", places: Places, options: "LaunchOptions", *, as_json: bool
 ) -> None:
     """Run what is left of a grid, show how it came out, and exit with a code that says so."""
-    from rich.console import Console
+    run_plan(lambda: make_plan(selection, places), places, options, as_json=as_json)
 
-    from curvetune.store import CellStore, open_storage
+
+def run_plan(
+    make: Callable[[], "Plan"], places: Places, options: "LaunchOptions", *, as_json: bool
+) -> None:
+    """Make a plan once the options are known to be right, and run what it has left."""
+    from curvetune.cli.images import write_bad_list
+    from curvetune.report.console import plain_console
+    from curvetune.report.notify import check_hook, notified
+    from curvetune.store import open_storage
     from curvetune.tracking.base import resolve_uri
 
-    people = Console(stderr=True)
+    people = plain_console(stderr=True)
+    check_hook(places.notify)
     resolve_uri(places.storage, places.tracking_uri)  # refuses a bad one before anything is done
-    plan = make_plan(selection, places)
+    plan = make()
     places = replace(places, storage=open_storage(places.storage))
+    write_bad_list(plan.images, plan.digest, places.storage)
     people.print(_what_starts(plan), highlight=False)
-    try:
-        finished = _run_left(plan, places, options, people)
-    except KeyboardInterrupt:
-        finished = False
+    with notified(places.notify, places.storage, plan.name):
+        _run_and_tell(plan, places, options, people, as_json=as_json)
+
+
+def _run_and_tell(
+    plan: "Plan", places: Places, options: "LaunchOptions", people: "Console", *, as_json: bool
+) -> None:
+    from curvetune.store import CellStore
+    from curvetune.tune.stopping import Stopping
+
+    stopping = Stopping()
+    with stopping.handled():
+        try:
+            finished = _run_left(plan, places, options, people, stopping)
+        except KeyboardInterrupt:
+            finished = False
     if finished:
         _print_report(plan.name, places.storage, as_json=as_json)
-    _exit(plan, CellStore(places.storage), finished=finished)
+    code = PREEMPTED if stopping.preempted else INTERRUPTED
+    _exit(plan, CellStore(places.storage), 0 if finished else code)
 
 
-def _run_left(plan: "Plan", places: Places, options: "LaunchOptions", people: "Console") -> bool:
+def _run_left(
+    plan: "Plan",
+    places: Places,
+    options: "LaunchOptions",
+    people: "Console",
+    stopping: "Stopping",
+) -> bool:
     """Run the cells that are left while others watch; False if a signal stopped it."""
+    from curvetune.cli.pricing import keep_estimate
     from curvetune.store import CellStore
 
     dataset = _prepare(plan, places) if plan.left else None
     from curvetune.report.progress import LiveProgress
     from curvetune.report.sync import TrackerThread
 
-    CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
-    with TrackerThread(places.storage, plan.name, places.tracking_uri):
+    if not plan.is_part:
+        CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
+    if dataset is not None:
+        keep_estimate(plan, dataset.train.y, places.storage, options)
+    with TrackerThread(places.storage, plan.name, places.tracking_uri) as tracker:
         if not plan.left:
             return True
         from curvetune.tune.launch import launch
 
-        with LiveProgress(places.storage, plan.name, people):
-            return launch(plan, dataset, places.storage, options)
+        only = {cell.cell_id for cell in plan.cells}
+        try:
+            with LiveProgress(places.storage, plan.name, people, only=only):
+                return launch(plan, dataset, places.storage, options, stopping=stopping)
+        finally:
+            if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
+                tracker.end_s = PREEMPTED_END_S
 
 
 def _prepare(plan: "Plan", places: Places) -> Any:
     """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
-    from curvetune import data
     from curvetune.cell import prepare_splits
+    from curvetune.cli.images import images_of
 
     cells = [cell.config for cell in plan.left]
-    dataset = data.load(cells[0].data.name, places.data_dir)
+    dataset = images_of(cells[0].data, places).load(places.data_dir)
     prepare_splits(cells, plan.digest, dataset, places.storage)
     return dataset
 
@@ -127,12 +178,15 @@ def _grid_file(plan: "Plan") -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """Return the command that runs, as it can be typed again."""
-    return shlex.join(["curvetune", *sys.argv[1:]])
+    """Return the command that runs, as it can be typed again (but for secrets)."""
+    return redact.command(sys.argv[1:])
 
 
 def _what_starts(plan: "Plan") -> str:
     n = plan.counts()
+    if plan.is_part:
+        cells = "1 failed cell" if n["cells_total"] == 1 else f"{n['cells_total']} failed cells"
+        return f"{plan.name}: {cells if plan.left else 'no such failed cell'} to run again"
     if not plan.left:
         return f"{plan.name}: all {n['cells_total']} cells are done; nothing to run"
     return (
@@ -149,23 +203,27 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
 
         typer.echo(json.dumps(report_json(storage, name), indent=1))
         return
-    from rich.console import Console
-
+    from curvetune.report.console import plain_console
     from curvetune.report.tables import print_report
 
-    print_report(storage, name, Console())
+    print_report(storage, name, plain_console())
 
 
-def _exit(plan: "Plan", store: "CellStore", *, finished: bool) -> None:
-    """List what is not done, and exit with the code for it; return if all is done."""
+def _exit(plan: "Plan", store: "CellStore", code: int) -> None:
+    """List what is not done, and exit with the code for it; return if all is done.
+
+    Args:
+        code: INTERRUPTED or PREEMPTED where a signal stopped the grid, else 0.
+    """
     lacking = [cell for cell in plan.cells if store.result(cell.cell_id) is None]
-    if not finished:
+    if code:
+        word = "preempted" if code == PREEMPTED else "interrupted"
         typer.echo(
-            f"interrupted; {len(lacking)} of {len(plan.cells)} cells are not done. To go on, run "
+            f"{word}; {len(lacking)} of {len(plan.cells)} cells are not done. To go on, run "
             f"the same command again:\n  {command_line()}",
             err=True,
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(code)
     if lacking:
         lines = [_failure(cell, store) for cell in lacking]
         typer.echo(f"{len(lines)} of {len(plan.cells)} cells failed:", err=True)

@@ -9,15 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data import cifar, digits
+from curvetune.data.folder import Folder, OnBad, Report
 from curvetune.data.source import Dataset, Images, Source
 from curvetune.errors import ConfigError, nearest
 
-__all__ = ["SOURCES", "Dataset", "Images", "digest", "load", "train_labels"]
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Folder",
+    "Images",
+    "OnBad",
+    "Report",
+    "Source",
+    "digest",
+    "find_source",
+    "load",
+    "train_labels",
+]
 
 SOURCES: dict[str, Source] = {
     "digits": digits,
     "cifar10": cifar.CIFAR10,
     "cifar100": cifar.CIFAR100,
+    "folder": Folder(),
 }
 
 
@@ -27,7 +41,7 @@ def load(name: str, data_dir: Path | None = None) -> Dataset:
     Raises:
         DataError: the files are missing or bad, or the download failed.
     """
-    return _source(name).load(data_dir)
+    return find_source(name).load(data_dir)
 
 
 def train_labels(name: str, data_dir: Path | None = None) -> NDArray[np.int64] | None:
@@ -38,7 +52,7 @@ def train_labels(name: str, data_dir: Path | None = None) -> NDArray[np.int64] |
     Raises:
         DataError: the files are missing or bad.
     """
-    return _source(name).train_labels(data_dir)
+    return find_source(name).train_labels(data_dir)
 
 
 def digest(name: str, data_dir: Path | None = None) -> str:
@@ -47,13 +61,19 @@ def digest(name: str, data_dir: Path | None = None) -> str:
     Raises:
         DataError: the files are missing.
     """
-    return _source(name).digest(data_dir)
+    return find_source(name).digest(data_dir)
 
 
-def _source(name: str) -> Source:
+def find_source(name: str, *, image_size: int = 32, on_bad: OnBad = "fail") -> Source:
+    """Return source `name`; of these options only a folder knows what to do with.
+
+    Raises:
+        ConfigError: there is no such source.
+    """
     if name not in SOURCES:
         raise ConfigError(
             f"data.name: unknown source {name!r}{nearest(name, SOURCES)}; "
             f"allowed are {', '.join(SOURCES)}"
         )
-    return SOURCES[name]
+    # a new one each time: it remembers what it has seen of the folder
+    return Folder(image_size, on_bad) if name == "folder" else SOURCES[name]

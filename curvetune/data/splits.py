@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curvetune.bias import corrupt, long_tail_counts, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
-from curvetune.errors import DataError
+from curvetune.errors import CorruptError, DataError
 from curvetune.seeding import numpy_stream
 
 Indices = NDArray[np.int64]
@@ -45,10 +45,17 @@ class Split:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Return the split that `arrays` were taken from."""
-        return cls(
-            **{field.name: np.asarray(arrays[field.name], np.int64) for field in fields(cls)}
-        )
+        """Return the split that `arrays` were taken from.
+
+        Raises:
+            CorruptError: they are of no split.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(arrays) != set(names) or any(array.ndim != 1 for array in arrays.values()):
+            raise CorruptError(f"no split: it holds {', '.join(arrays) or 'nothing'}")
+        if not len(arrays["train"]) == len(arrays["y"]) == len(arrays["y_true"]):
+            raise CorruptError("no split: not every training image has a label")
+        return cls(**{name: np.asarray(arrays[name], np.int64) for name in names})
 
 
 def make_split(
@@ -69,7 +76,7 @@ def make_split(
     """
     meta, rest = _take_meta(train_y, data.meta_per_class, seed, num_classes)
     pools = _shuffled(rest, numpy_stream(seed, "split.imbalance"))
-    counts = _kept_counts(pools, data.per_class_limit, bias.imbalance)
+    counts = _kept_counts(pools, data, bias.imbalance)
     train = np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, counts, strict=True)]))
 
     y_true = train_y[train]
@@ -86,10 +93,29 @@ def make_split(
     )
 
 
+def train_size(train_y: Indices, data: DataConfig, bias: BiasConfig) -> int:
+    """Return N, the size of the training set that `make_split` makes, without making it.
+
+    Raises:
+        DataError: a class has too few images.
+    """
+    classes = _classes(train_y, data.meta_per_class, int(train_y.max()) + 1)
+    pools = [members[data.meta_per_class :] for members in classes]
+    size = sum(_kept_counts(pools, data, bias.imbalance))
+    return min(size, data.train_limit or size)
+
+
 def _take_meta(
     y: Indices, per_class: int, seed: int, num_classes: int
 ) -> tuple[Indices, list[Indices]]:
     """Return the meta set, and what is left of each class, (K,)."""
+    shuffled = _shuffled(_classes(y, per_class, num_classes), numpy_stream(seed, "split.meta"))
+    meta = np.sort(np.concatenate([members[:per_class] for members in shuffled]))
+    return meta, [np.sort(members[per_class:]) for members in shuffled]
+
+
+def _classes(y: Indices, per_class: int, num_classes: int) -> list[Indices]:
+    """Return the images of each class, (K,), refusing a meta set that leaves none of one."""
     classes = [np.flatnonzero(y == k) for k in range(num_classes)]
     for k, members in enumerate(classes):
         if len(members) <= per_class:
@@ -97,20 +123,22 @@ def _take_meta(
                 f"data.meta_per_class={per_class}: class {k} has {len(members)} training images; "
                 f"allowed is at most {len(members) - 1}, which leaves one to train on"
             )
-    shuffled = _shuffled(classes, numpy_stream(seed, "split.meta"))
-    meta = np.sort(np.concatenate([members[:per_class] for members in shuffled]))
-    return meta, [np.sort(members[per_class:]) for members in shuffled]
+    return classes
 
 
 def _shuffled(classes: Sequence[Indices], stream: np.random.Generator) -> list[Indices]:
     return [stream.permutation(members) for members in classes]
 
 
-def _kept_counts(pools: Sequence[Indices], limit: int | None, imbalance: float) -> list[int]:
+def _kept_counts(pools: Sequence[Indices], data: DataConfig, imbalance: float) -> list[int]:
     """Return how many images each class keeps, (K,); class 0 is the largest.
 
-    The profile starts from the smallest class, so that an imbalance of 1 is exactly balanced.
+    The profile starts from the smallest class, so that an imbalance of 1 is exactly balanced, but
+    for data that has an imbalance of its own: there 1 keeps it.
     """
+    limit = data.per_class_limit
+    if data.is_biased_already and imbalance == 1:
+        return [len(pool) if limit is None else min(len(pool), limit) for pool in pools]
     largest = min(len(pool) for pool in pools)
     if limit is not None:
         largest = min(largest, limit)

@@ -21,9 +21,10 @@ from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.store import CurveStore
 from curvetune.store.curves import MODEL
+from curvetune.store.lease import Lease
 from curvetune.train.checkpoint import Checkpoint, save_state
 from curvetune.train.engine import best_engine
-from curvetune.train.fit import Loop, Row, fit, never
+from curvetune.train.fit import Loop, Row, fit, never, nothing
 
 
 def run_probe(
@@ -39,6 +40,7 @@ def run_probe(
     on_epoch: Callable[[Row], object],
     stop: Callable[[], bool] = never,
     subset: Subset | None = None,
+    lease: Lease | None = None,
 ) -> NDArray[np.float32]:
     """Train `model`, publish it and its curves under `probe_id`, and return the curves, (N, T).
 
@@ -48,9 +50,11 @@ def run_probe(
         info: goes into the manifest.
         stop: asked before every epoch.
         subset: the samples to train on; the curves of all others are NaN.
+        lease: of the probe's folder, which must be held still when anything is written.
 
     Raises:
         DivergedError: a loss is not finite.
+        LostLeaseError: another process took the probe over.
         StoppedError: `stop` said so.
         StorageError: the storage cannot be written.
     """
@@ -66,13 +70,15 @@ def run_probe(
         history=folder / "history.jsonl",
         on_epoch=on_epoch,
         stop=stop,
+        guard=nothing if lease is None else lease.check,
         curves=curves,
         engine=best_engine(curves.device),
     )
     fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
     result: NDArray[np.float32] = curves.cpu().numpy()
+    loop.guard()
     save_state(folder / MODEL, {"model": model.state_dict()})
     seconds = sum(row["seconds"] for row in loop.rows)
-    store.write(probe_id, result, info | {"seconds": seconds, "finished": time.time()})
+    store.write(probe_id, result, info | {"seconds": seconds, "finished": time.time()}, lease)
     loop.checkpoint.remove()
     return result

@@ -69,7 +69,7 @@ def _progress(
     epochs = epochs_of(cell, activity.stage)
     epoch = min(len(activity.rows), epochs)
     words = f"{activity.stage} {epoch}/{epochs}"
-    if cell.state == "waiting":
+    if cell.state in ("stale", "waiting"):
         return Progress(cell, f"stopped in {words}", epoch, epochs)
     accuracy = activity.rows[-1].get("accuracy") if activity.rows else None
     left = _seconds_left(cell, activity, costs, now)
@@ -82,7 +82,7 @@ def _leaders(grid: Grid) -> dict[str, str]:
     for cell in grid.cells:
         if cell.probe_id is None or cell.probe_id in grid.stored_probes:
             continue
-        if cell.state in ("running", "waiting"):
+        if cell.state in ("running", "stale", "waiting"):
             leader = leaders.setdefault(cell.probe_id, cell)
             if cell.state == "running" and leader.state != "running":
                 leaders[cell.probe_id] = cell
@@ -106,7 +106,7 @@ def _seconds_left(cell: Cell, activity: Activity, costs: "_Costs", now: float) -
 def _grid_seconds_left(cells: Sequence[Progress], grid: Grid, costs: "_Costs") -> float | None:
     """Return how long the grid has still to go; None if nobody can tell, or nothing runs."""
     running = [p.seconds_left for p in cells if p.cell.state == "running"]
-    waiting = [p.cell for p in cells if p.cell.state == "waiting"]
+    waiting = [p.cell for p in cells if p.cell.state in ("stale", "waiting")]
     if not running:
         return None
     led = {p.cell.probe_id for p in cells if p.cell.state == "running"} | grid.stored_probes

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curvetune.errors import printable
+
 Config = Mapping[str, Any]  # a cell's config as grids/<name>.json has it
 
 OF_THE_SETTING = frozenset(
@@ -46,10 +48,10 @@ def setting_of(config: Config) -> Setting:
         if data.get(key) is not None
     ]
     return Setting(
-        data=" ".join([data["name"], *limits]),
-        model=config["model"]["name"],
+        data=printable(" ".join([data["name"], *limits])),
+        model=printable(config["model"]["name"]),
         imbalance=float(bias["imbalance"]),
-        noise=bias["noise"] if bias["noise_rate"] > 0 else None,
+        noise=printable(bias["noise"]) if bias["noise_rate"] > 0 else None,
         noise_rate=float(bias["noise_rate"]),
     )
 
@@ -123,9 +125,13 @@ def _varying(flats: Sequence[Config]) -> list[str]:
 
 def _label(flat: Config, varying: Sequence[str]) -> str:
     options = [f"{key.removeprefix('method.')}={_text(flat.get(key))}" for key in varying]
-    return " ".join([flat["method.name"], *options])
+    return " ".join([printable(flat["method.name"]), *options])
 
 
 def _text(value: Any) -> str:
     """Return a value as `--set` takes it: a bare word, a number, true, [80,100]."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return printable(value, 1000) if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -6,6 +6,7 @@ All of it is read from the storage, so `curvetune status` shows the same from an
 import logging
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -16,7 +17,8 @@ from rich.live import Live
 from curvetune.errors import CurvetuneError
 from curvetune.report.activity import GridProgress, grid_progress
 from curvetune.report.cells import GridReader
-from curvetune.report.status import event_line, live_view, summary_line
+from curvetune.report.console import plain_console
+from curvetune.report.status import counts_line, event_line, live_view, summary_line
 
 POLL_S = 1.0  # between two looks at the storage
 LINE_S = 30.0  # between two lines of progress where there is no terminal
@@ -28,8 +30,8 @@ logger = logging.getLogger(__name__)
 class View(Protocol):
     """Something that shows progress."""
 
-    def show(self, progress: GridProgress) -> None:
-        """Show how far the grid is now."""
+    def show(self, progress: GridProgress, note: str = "") -> None:
+        """Show how far the grid is now, and what else there is to say."""
         ...
 
     def close(self) -> None:
@@ -43,9 +45,17 @@ class LiveProgress:
     Cells that neither began nor failed since then count as waiting: the grid is to run them.
     """
 
-    def __init__(self, storage: Path | str, grid: str, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._reader = GridReader(storage, grid, since=time.time())
+    def __init__(
+        self,
+        storage: Path | str,
+        grid: str,
+        console: Console | None = None,
+        *,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Show `grid` of `storage`, or only some of its cells."""
+        self._console = console or plain_console(stderr=True)
+        self._reader = GridReader(storage, grid, since=time.time(), only=only)
         self._told: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -66,7 +76,7 @@ class LiveProgress:
     def _run(self) -> None:
         """Look until it is over, and once more; training goes on whatever happens here."""
         try:
-            view = _view(self._console)
+            view = view_on(self._console)
             stopping = False
             while not stopping:
                 stopping = self._stop.is_set()  # before the last look, not after it
@@ -97,8 +107,8 @@ class Screen:
         )
         self._live.start()
 
-    def show(self, progress: GridProgress) -> None:
-        view = live_view(progress, rows=max(4, self._console.height - 16))
+    def show(self, progress: GridProgress, note: str = "") -> None:
+        view = live_view(progress, rows=max(4, self._console.height - 16), note=note)
         self._live.update(view, refresh=True)
 
     def close(self) -> None:
@@ -112,8 +122,9 @@ class Lines:
         self._console = console
         self._states: dict[str, str] | None = None
         self._line_at = 0.0
+        self._note = ""
 
-    def show(self, progress: GridProgress, now: float | None = None) -> None:
+    def show(self, progress: GridProgress, note: str = "", now: float | None = None) -> None:
         now = time.time() if now is None else now
         if self._states is None:
             self._line_at = now
@@ -131,6 +142,9 @@ class Lines:
         if now - self._line_at >= LINE_S and progress.of("running"):
             self._line_at = now
             self._print(summary_line(progress))
+        if note != self._note:
+            self._note = note
+            self._print(note or counts_line(progress))
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -140,7 +154,7 @@ class Lines:
         self._console.print(f"{clock} {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _view(console: Console) -> View:
+def view_on(console: Console) -> View:
     """Return what suits the console."""
     is_screen = console.is_terminal and not console.is_dumb_terminal
     return Screen(console) if is_screen else Lines(console)

@@ -7,109 +7,134 @@
 
 Every run carries in a tag what was sent to it (`SENT`), so that a new process goes on where the
 last one stopped. Points keep the time stamps of the history, so that a point that is sent again,
-since its tag was lost with the process, is the same point.
+since its tag or the tracker's answer was lost, is the same point.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curvetune.report.cells import Cell, Grid, GridReader, Rows
-from curvetune.report.labels import setting_parts
-from curvetune.report.points import cell_params, history_points, ma_values, result_points
+from curvetune.report.points import history_points, ma_values, result_points
 from curvetune.report.sheet import markdown
+from curvetune.report.specs import cell_spec, grid_spec, method_spec
 from curvetune.report.tables import ma_sheet, report_markdown
 from curvetune.store.history import read_rows
-from curvetune.tracking.base import CELL_TAG, GRID_TAG, METHOD_TAG, Point, Run, RunSpec, Tracker
+from curvetune.tracking.base import NullTracker, Point, Run, RunSpec, Tracker
 
 SENT = "curvetune.sent"
 ERROR = "curvetune.error"
-SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
-SCHEMA_VERSION = "1"
 TABLE = "report.md"
-POINTS_AT_ONCE = 900  # MLflow takes 1,000 in a request, tags included
+POINTS_AT_ONCE = 990  # MLflow takes 1,000 in a request, tags included, and each costs five commits
 NOTE_LENGTH = 7500  # MLflow cuts tags at 8,000 characters
 
 
+News = Iterable[tuple[Sequence[Point], Mapping[str, str]]]  # points, and the tags for thereafter
+
+
+@dataclass
+class Sent:
+    """What a sync came to."""
+
+    runs: int = 0  # that the grid has in the tracker
+    points: int = 0  # that were sent
+
+
 class GridSync:
-    """Keeps a tracker up to date with one grid, reading and sending only what is new."""
+    """Keeps trackers up to date with one grid, reading and sending only what is new."""
 
-    def __init__(self, storage: Path | str, grid: str, tracker: Tracker) -> None:
+    def __init__(self, storage: Path | str, grid: str) -> None:
         self._reader = GridReader(storage, grid)
-        self._tracker = tracker
+        self._tracker: Tracker = NullTracker()
+        self._sent = Sent()
 
-    def update(self, *, running: bool | None = None) -> None:
-        """Send what is new.
+    def update(self, tracker: Tracker, *, running: bool | None = None) -> Sent:
+        """Send what is new to `tracker`.
 
         Args:
-            running: whether somebody runs the grid; unless given, whether a cell has had news.
+            running: whether somebody runs the grid; unless given, its cells tell.
 
         Raises:
             BackendError: the tracker cannot be reached.
             ConfigError: the storage has no such grid.
         """
+        self._tracker, self._sent = tracker, Sent()
         grid = self._reader.read()
         if running is None:
             running = any(cell.state == "running" for cell in grid.cells)
-        top = self._tracker.run(_grid_spec(grid))
+        top = self._run(grid_spec(grid))
         for label, cells in grid.methods().items():
-            method = self._tracker.run(_method_spec(grid, label, cells, top))
+            method = self._run(method_spec(grid, label, cells, top))
             for cell in cells:
                 if cell.state != "waiting" or cell.activity is not None:
                     self._cell(grid, cell, method, running=running)
             self._mean_accuracy(method, cells, grid)
-            self._tracker.set_status(method, *_status_of_many(cells, running=running))
-        self._tracker.set_status(top, *_status_of_many(grid.cells, running=running))
+            tracker.set_status(method, *_status_of_many(cells, running=running))
+        tracker.set_status(top, *_status_of_many(grid.cells, running=running))
         self._tables(top, grid)
+        return self._sent
+
+    def _run(self, spec: RunSpec) -> Run:
+        self._sent.runs += 1
+        return self._tracker.run(spec)
+
+    def _send(self, run: Run, news: News) -> None:
+        """Send `news` in as few requests as take it; a tag never goes before its points."""
+        points: list[Point] = []
+        tags: dict[str, str] = {}
+        for more, receipt in news:
+            if points and len(points) + len(more) > POINTS_AT_ONCE:
+                self._log(run, points, tags)
+                points, tags = [], {}
+            points += more
+            tags |= receipt
+        if points or tags:
+            self._log(run, points, tags)
+
+    def _log(self, run: Run, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        self._tracker.log(run, points, tags)
+        self._sent.points += len(points)
 
     def _cell(self, grid: Grid, cell: Cell, parent: Run, *, running: bool) -> None:
-        spec = _cell_spec(grid, cell, parent)
-        run = self._tracker.run(spec)
+        spec = cell_spec(grid, cell, parent)
+        run = self._run(spec)
         if cell.result is None or _sent(run).get("done") != cell.finished:
-            self._cell_news(spec, run, cell)
-            run = self._tracker.run(spec)
+            run = self._cell_news(spec, run, cell)
         if cell.error or run.tags.get(ERROR):
-            self._tracker.log(run, [], {ERROR: (cell.error or "")[:NOTE_LENGTH]})
+            self._log(run, [], {ERROR: (cell.error or "")[:NOTE_LENGTH]})
         self._tracker.set_status(run, *_status(cell, running=running))
 
-    def _cell_news(self, spec: RunSpec, run: Run, cell: Cell) -> None:
-        """Send the epochs that are new, and the result."""
-        sent = _sent(run)
-        histories = {"allocate": self._reader.cells.history(cell.cell_id)}
+    def _cell_news(self, spec: RunSpec, run: Run, cell: Cell) -> Run:
+        """Send the epochs that are new, and the result; return the run that has them."""
+        histories = {"allocate": _rows(self._reader.cells.folder(cell.cell_id))}
         if cell.probe_id is not None:
-            probe = self._reader.curves.folder(cell.probe_id) / "history.jsonl"
-            histories = {"probe": read_rows(probe), **histories}
-        if _was_run_again(sent, cell, histories):
+            probe = _rows(self._reader.curves.folder(cell.probe_id))
+            histories = {"probe": probe, **histories}
+        if _was_run_again(_sent(run), cell, histories):
             self._tracker.drop(run)
-            run, sent = self._tracker.run(spec), {}
-        for stage, rows in histories.items():
-            for part in _parts([row for row in rows if row["epoch"] > _last(sent, stage)]):
-                sent[stage] = {"epoch": part[-1]["epoch"], "loss": part[-1].get("loss")}
-                self._tracker.log(run, history_points(stage, part), _tag(sent))
-        if cell.result is not None:
-            sent["done"] = cell.finished
-            points = result_points(cell.result, histories["allocate"])
-            self._tracker.log(run, points, {**_provenance(cell.result), **_tag(sent)})
+            run = self._tracker.run(spec)
+        self._send(run, _news(_sent(run), cell, histories))
+        return run
 
     def _mean_accuracy(self, run: Run, cells: Sequence[Cell], grid: Grid) -> None:
         """Send the MA after each cell that was done since; and where the grid itself changed."""
         sent = _sent(run)
         step, shown = sent.get("step", 0), sent.get("values", {})
         done = sorted((c for c in cells if c.finished is not None), key=lambda c: c.finished or 0)
-        points: list[Point] = []
+        news: list[tuple[list[Point], dict[str, str]]] = []
         for k in range(step + 1, len(done) + 1):
             values = ma_values(done[:k], grid.settings)
-            points += _changes(values, shown, k, done[k - 1])
+            points = _changes(values, shown, k, done[k - 1])
             step, shown = k, values
+            news.append((points, _tag({"step": step, "values": shown})))
         if done and (values := ma_values(done, grid.settings)) != shown:
-            step += 1
-            points += _changes(values, shown, step, done[-1])
-            shown = values
-        if points:
-            self._tracker.log(run, points, _tag({"step": step, "values": shown}))
+            points = _changes(values, shown, step + 1, done[-1])
+            news.append((points, _tag({"step": step + 1, "values": values})))
+        self._send(run, news)
 
     def _tables(self, top: Run, grid: Grid) -> None:
         """Keep the tables, as text that the tracker shows, if they have changed."""
@@ -118,52 +143,22 @@ class GridSync:
         if _sent(top) != sent:
             note = f"{markdown(ma_sheet(grid))}\n\n`{grid.command}`\n\nAll tables: {TABLE}"
             self._tracker.write_text(top, TABLE, text)
-            self._tracker.log(top, [], {"mlflow.note.content": note[:NOTE_LENGTH], **_tag(sent)})
+            self._log(top, [], {"mlflow.note.content": note[:NOTE_LENGTH], **_tag(sent)})
 
 
-def _grid_spec(grid: Grid) -> RunSpec:
-    return RunSpec(
-        experiment=grid.name,
-        key=(GRID_TAG, grid.name),
-        name=grid.name,
-        parent=None,
-        tags={
-            **SOURCE,
-            "curvetune.command": grid.command,
-            "curvetune.data_digest": grid.digest,
-            "curvetune.schema_version": SCHEMA_VERSION,
-        },
-        began=_began(grid.cells),
-    )
-
-
-def _method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
-    return RunSpec(
-        experiment=grid.name,
-        key=(METHOD_TAG, label),
-        name=label,
-        parent=parent.run_id,
-        tags=SOURCE,
-        began=_began(cells),
-    )
-
-
-def _cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
-    where = setting_parts(cell.setting, grid.settings)
-    return RunSpec(
-        experiment=grid.name,
-        key=(CELL_TAG, cell.cell_id),
-        name=", ".join([cell.label, *where, f"seed {cell.seed}"]),
-        parent=parent.run_id,
-        tags={
-            **SOURCE,
-            "curvetune.label": cell.label,
-            "curvetune.probe_id": cell.probe_id or "",
-            "curvetune.data_digest": grid.digest,
-        },
-        params=cell_params(cell.config),
-        began=_began([cell]),
-    )
+def _news(sent: dict[str, Any], cell: Cell, histories: Mapping[str, Rows]) -> News:
+    """Yield the points of each epoch that was not sent, and of the result; add them to `sent`."""
+    for stage, rows in histories.items():
+        last = int(sent[stage]["epoch"]) if stage in sent else -1
+        for row in rows:
+            if row["epoch"] > last:
+                sent[stage] = {"epoch": row["epoch"], "loss": row.get("loss")}
+                yield history_points(stage, [row]), _tag(sent)
+    if cell.result is not None:
+        points = result_points(cell.result, histories["allocate"])
+        for start in range(0, len(points), POINTS_AT_ONCE):  # one accuracy of each class
+            yield points[start : start + POINTS_AT_ONCE], {}
+        yield [], {**_provenance(cell.result), **_tag({**sent, "done": cell.finished})}
 
 
 def _provenance(result: Mapping[str, Any]) -> dict[str, str]:
@@ -213,18 +208,6 @@ def _status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float
     return ("FAILED" if "failed" in states else "KILLED"), None
 
 
-def _began(cells: Sequence[Cell]) -> float:
-    """Return when the first of `cells` began, in Unix seconds; 0 if none has."""
-    times = [
-        (cell.finished or 0.0) - (cell.seconds or 0.0)
-        if cell.activity is None
-        else cell.activity.began
-        for cell in cells
-        if cell.result is not None or cell.activity is not None
-    ]
-    return min(times, default=0.0)
-
-
 def _changes(
     values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, cell: Cell
 ) -> list[Point]:
@@ -246,12 +229,9 @@ def _tag(sent: Mapping[str, Any]) -> dict[str, str]:
     return {SENT: json.dumps(sent)}
 
 
-def _last(sent: Mapping[str, Any], stage: str) -> int:
-    return int(sent[stage]["epoch"]) if stage in sent else -1
-
-
-def _parts(rows: Rows) -> Iterator[Rows]:
-    """Yield `rows` in parts whose points fit into one request."""
-    size = POINTS_AT_ONCE // max((len(row) for row in rows), default=1)
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _rows(folder: Path) -> Rows:
+    """Return the history in `folder`; none of a damaged one, which the next run replaces."""
+    try:
+        return read_rows(folder / "history.jsonl")
+    except ValueError:
+        return []

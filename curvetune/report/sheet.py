@@ -17,6 +17,8 @@ LATEX = str.maketrans(
         "–": "--",
     }
 )
+# Markdown takes HTML for HTML, and MLflow's pages show Markdown.
+MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": r"\|", "`": r"\`"})
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ def rich_tables(sheet: Sheet, width: int) -> list["Table"]:
 
 def markdown(sheet: Sheet) -> str:
     """Return `sheet` as a Markdown table under its title."""
-    header = [", ".join(lines) for lines in sheet.header]
+    header = [", ".join(map(_for_markdown, lines)) for lines in sheet.header]
     marks = [":--", *["--:"] * (len(header) - 1)]
     body = [
-        [f"**{text}**" if (k, c) in sheet.best else text for c, text in enumerate(row)]
+        [f"**{t}**" if (k, c) in sheet.best else t for c, t in enumerate(map(_for_markdown, row))]
         for k, row in enumerate(sheet.rows)
     ]
     lines = [f"| {' | '.join(cells)} |" for cells in ([*header], marks, *body)]
-    return "\n".join([f"**{sheet.title}**", "", *lines])
+    return "\n".join([f"**{_for_markdown(sheet.title)}**", "", *lines])
 
 
 def latex(sheet: Sheet) -> str:
@@ -108,3 +110,7 @@ def _stacked(lines: Sequence[str]) -> str:
 
 def _escape(text: str) -> str:
     return text.translate(LATEX)
+
+
+def _for_markdown(text: str) -> str:
+    return text.replace("](", r"]\(").translate(MARKDOWN)

@@ -1,7 +1,9 @@
 """What is said about the progress of a grid: tables, single lines, JSON."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -11,24 +13,45 @@ from rich.text import Text
 from curvetune.report.activity import GridProgress, Progress
 from curvetune.report.cells import Cell, Grid
 from curvetune.report.collect import method_rows
+from curvetune.report.failures import (
+    MAX_DETAILED,
+    details,
+    failure_json,
+    kind_of,
+    retry_command,
+    retry_lines,
+)
 from curvetune.report.labels import setting_parts, setting_words
 
 SCHEMA_VERSION = 1
-STYLES = {"done": "green", "failed": "red", "running": "cyan", "waiting": "dim"}
+STYLES = {"done": "green", "failed": "red", "running": "cyan", "stale": "yellow", "waiting": "dim"}
 MAX_NAMED = 3  # cells named in one line
+SHORT_ID = 6  # digits of an id that tell cells apart
 
 
-def print_status(progress: GridProgress, console: Console) -> None:
-    """Print every cell and its state, then why cells failed, and how many are in which state."""
-    console.print(cells_table(progress, progress.cells))
-    for p in progress.of("failed"):
-        console.print(Text(failure_line(p.cell, progress.grid), "red"), soft_wrap=True)
+def print_status(
+    progress: GridProgress, console: Console, storage: Path, given_storage: Path | None = None
+) -> None:
+    """Print every cell and its state, then why cells failed, and how many are in which state.
+
+    Args:
+        given_storage: what --storage was given, if it was: for the commands that are shown.
+    """
+    console.print(cells_table(progress, progress.cells, ids=True))
+    for line, style in _failure_lines(progress, storage):
+        console.print(Text(line, style), soft_wrap=True)
     console.print()
     console.print(counts_line(progress), style="bold", highlight=False, soft_wrap=True)
+    for line in retry_lines(progress.grid, given_storage):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def live_view(progress: GridProgress, rows: int) -> RenderableType:
-    """Return what a terminal shows while a grid runs: at most `rows` cells, counts, MA so far."""
+def live_view(progress: GridProgress, rows: int, note: str = "") -> RenderableType:
+    """Return what a terminal shows while a grid runs: at most `rows` cells, counts, MA so far.
+
+    Args:
+        note: what else there is to say.
+    """
     running = progress.of("running")
     parts: list[RenderableType] = [cells_table(progress, running[:rows])] if running else []
     if len(running) > rows:
@@ -36,20 +59,25 @@ def live_view(progress: GridProgress, rows: int) -> RenderableType:
     failed = progress.of("failed")
     parts += [Text(failure_line(p.cell, progress.grid), "red") for p in failed[-MAX_NAMED:]]
     parts += [Text(), _ma_so_far(progress), Text(), Text(counts_line(progress), "bold")]
+    parts += [Text(note, "yellow")] if note else []
     return Group(*parts)
 
 
-def cells_table(progress: GridProgress, cells: Sequence[Progress]) -> Table:
-    """Return a table with a row for each of `cells`."""
+def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool = False) -> Table:
+    """Return a table with a row for each of `cells`; `ids` begins it with how they are called."""
     settings = progress.grid.settings
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.add_column("method")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    if ids:
+        table.add_column("cell", no_wrap=True)
+    table.add_column("method", overflow="fold")
     for key in setting_words(settings[0], settings):
         table.add_column(key, justify="right")
     for header in ("seed", "state", "accuracy", "time"):
-        table.add_column(header, justify="left" if header == "state" else "right")
+        justify: Literal["left", "right"] = "left" if header == "state" else "right"
+        table.add_column(header, justify=justify, no_wrap=True)
     for p in cells:
         table.add_row(
+            *([p.cell.cell_id[:SHORT_ID]] if ids else []),
             p.cell.label,
             *setting_words(p.cell.setting, settings).values(),
             str(p.cell.seed),
@@ -71,7 +99,7 @@ def event_line(progress: Progress, grid: Grid, done: int) -> str:
         return failure_line(cell, grid)
     if cell.state == "running":
         return f"started: {name}"
-    return f"no news: {name}: {progress.words}"
+    return f"{cell.state}: {name}: {progress.words}"
 
 
 def summary_line(progress: GridProgress) -> str:
@@ -97,7 +125,7 @@ def counts_line(progress: GridProgress) -> str:
 
 def failure_line(cell: Cell, grid: Grid) -> str:
     """Return which cell failed, and why."""
-    return f"failed: {cell_name(cell, grid)} (cell {cell.cell_id}): {cell.error}"
+    return f"failed: {cell_name(cell, grid)} (cell {cell.cell_id}, {kind_of(cell)}): {cell.error}"
 
 
 def cell_name(cell: Cell, grid: Grid) -> str:
@@ -120,12 +148,16 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} %"
 
 
-def progress_json(progress: GridProgress) -> dict[str, Any]:
+def progress_json(
+    progress: GridProgress, storage: Path, given_storage: Path | None = None
+) -> dict[str, Any]:
     """Return what `status GRID --json` prints."""
+    retry = retry_command(progress.grid.name, progress.grid.command, given_storage)
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": progress.grid.name,
         "command": progress.grid.command,
+        "retry": retry if progress.of("failed") else None,
         "counts": progress.grid.counts(),
         "seconds_left": progress.seconds_left,
         "cells": [
@@ -144,10 +176,22 @@ def progress_json(progress: GridProgress) -> dict[str, Any]:
                 "seconds": p.cell.seconds,
                 "seconds_left": p.seconds_left,
                 "error": p.cell.error,
+                "failure": failure_json(p.cell, storage, progress.grid.name),
+                "holder": None if p.cell.holder is None else asdict(p.cell.holder),
             }
             for p in progress.cells
         ],
     }
+
+
+def _failure_lines(progress: GridProgress, storage: Path) -> Iterator[tuple[str, str]]:
+    """Yield a line for each failed cell, and more about the first ones, each with its style."""
+    for k, p in enumerate(progress.of("failed")):
+        yield failure_line(p.cell, progress.grid), "red"
+        if k < MAX_DETAILED:
+            yield from ((f"  {line}", "") for line in details(p.cell, storage, progress.grid.name))
+    if len(progress.of("failed")) > MAX_DETAILED:
+        yield "`curvetune why CELL` says as much of the others", "dim"
 
 
 def _time(progress: Progress) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from curvetune.errors import BackendError
-from curvetune.report.projection import GridSync
+from curvetune.errors import BackendError, BusyError
+from curvetune.redact import redact
+from curvetune.report.projection import GridSync, Sent
+from curvetune.report.turns import Turns
 from curvetune.tracking.base import Tracker, is_remote, resolve_uri, shown
 
 EVERY_S = 5.0  # between two syncs
@@ -20,18 +22,23 @@ LONGEST_S = 60.0  # between two tries while MLflow is down
 # may have a whole grid to take in (2,000 to 10,000 points per second); the next command goes on.
 REMOTE_END_S = 10.0
 LOCAL_END_S = 60.0
+LAST_TURN_S = 5.0  # how long it waits for another driver of the grid, which may go on with it
+COMMAND_TURN_S = 90.0  # how long a command does: longer than a dead driver's lease lasts
 
 logger = logging.getLogger(__name__)
 
 
-def sync(storage: Path | str, grid: str, tracker: Tracker) -> None:
+def sync(storage: Path | str, grid: str, tracker: Tracker) -> Sent:
     """Bring `tracker` up to date with a grid; doing it again adds nothing.
 
     Raises:
         BackendError: the tracker cannot be reached.
+        BusyError: another process does the same, and takes long.
         ConfigError: the storage has no such grid.
     """
-    GridSync(storage, grid, tracker).update()
+    work = GridSync(storage, grid)
+    with Turns(storage, grid).turn(wait_s=COMMAND_TURN_S):
+        return work.update(tracker)
 
 
 class TrackerThread:
@@ -60,9 +67,11 @@ class TrackerThread:
         self._grid = grid
         self._uri = resolve_uri(storage, tracking_uri)
         self._every_s = every_s
-        self._end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
+        self.end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
         self._connect = connect or self._mlflow
-        self._sync: GridSync | None = None
+        self._sync = GridSync(storage, grid)
+        self._turns = Turns(storage, grid)
+        self._tracker: Tracker | None = None
         self._problem: str | None = "not tried yet"
         self._told: set[str] = set()
         self._stop = threading.Event()
@@ -79,16 +88,17 @@ class TrackerThread:
         traceback: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join(self._end_s)
+        self._thread.join(self.end_s)
         problem = self._problem
         if self._thread.is_alive():
-            problem = f"MLflow at {shown(self._uri)}: not up to date after {self._end_s:g} s"
+            problem = f"MLflow at {shown(self._uri)}: not up to date after {self.end_s:g} s"
         if problem is not None:
             logger.warning(
-                "%s. All results are in %s, but not in MLflow: run the same command again to bring "
-                "it up to date (what is done is not run again)",
+                "%s. All results are in %s, but not in MLflow: `curvetune sync %s` (with the same "
+                "--storage and --tracking-uri) brings it up to date",
                 problem,
                 self._storage,
+                self._grid,
             )
 
     def _run(self) -> None:
@@ -104,9 +114,11 @@ class TrackerThread:
     def _try(self, *, running: bool) -> None:
         """Sync; tell once what is wrong, and start afresh next time."""
         try:
-            if self._sync is None:
-                self._sync = GridSync(self._storage, self._grid, self._connect())
-            self._sync.update(running=running)
+            wait_s = 0.0 if running else min(LAST_TURN_S, self.end_s / 2)
+            with self._turns.turn(wait_s=wait_s) as alone:
+                self._sync.update(self._connected(alone=alone and running), running=running)
+        except BusyError as error:
+            self._problem = f"MLflow is left to another process: {error}"
         except BackendError as error:
             self._failed(str(error))
         except Exception as error:
@@ -117,14 +129,24 @@ class TrackerThread:
                 logger.warning("MLflow at %s is up to date again", shown(self._uri))
             self._problem = None
 
+    def _connected(self, *, alone: bool) -> Tracker:
+        """Return a tracker that knows what is there: a new one if others wrote meanwhile.
+
+        The last sync is by a new one too: what a stalled server was asked long ago, and has done
+        since, is found then.
+        """
+        if self._tracker is None or not alone:
+            self._tracker = self._connect()
+        return self._tracker
+
     def _mlflow(self) -> Tracker:
         from curvetune.tracking.mlflow import MlflowTracker
 
         return MlflowTracker(self._uri, self._storage)
 
     def _failed(self, problem: str) -> None:
-        self._sync = None
-        self._problem = problem
+        self._tracker = None
+        self._problem = problem = redact(problem)
         if problem not in self._told and not self._stop.is_set():
             self._told.add(problem)
             logger.warning("%s. The grid goes on, and MLflow is tried again.", problem)

@@ -6,6 +6,7 @@
                     model.safetensors    the final classifier
                     samples.safetensors  per training sample: last loss, last weight
                     FAILED.json          why the last try failed, until one succeeds
+                    lease-<token>.json   who works on it (lease.py)
                     DONE.json            last: the result, and the SHA-256 of every file
     splits/<split_id>.safetensors        meta set, kept images and their labels
     grids/<name>.json                    the cells of the newest command for that grid
@@ -14,19 +15,31 @@ A result exists when DONE.json does and every file that it lists has the checksu
 """
 
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.store.files import folder_of, read_json, sha256, write_json
+from curvetune.fingerprint import GRID_NAME
+from curvetune.redact import redact
+from curvetune.store.files import (
+    check_files,
+    check_owner,
+    folder_of,
+    publish_json,
+    read_json,
+    read_published,
+    sha256,
+    write_json,
+)
 from curvetune.store.history import read_rows
+from curvetune.store.lease import Lease
+from curvetune.store.plain import check_inside
+from curvetune.store.records import checked_grid
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
-GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +55,21 @@ class CellStore:
         return folder_of(self.root, "cells", cell_id)
 
     def publish(
-        self, cell_id: str, result: Mapping[str, Any], files: Sequence[str] = RESULT_FILES
+        self,
+        cell_id: str,
+        result: Mapping[str, Any],
+        files: Sequence[str] = RESULT_FILES,
+        lease: Lease | None = None,
     ) -> dict[str, Any]:
-        """Make the result of a cell visible, and return what was written to DONE.json.
+        """Make the result of a cell visible, once; return what was written to DONE.json.
 
         Args:
             files: what the result consists of; fewer where it came from another machine.
+            lease: of the cell's folder, which must be held still.
 
         Raises:
             CorruptError: one of the result's files is missing.
+            LostLeaseError: another process took the cell over, or published it first.
             StorageError: it cannot be written.
         """
         folder = self.folder(cell_id)
@@ -60,7 +79,9 @@ class CellStore:
             **result,
             "files": {name: sha256(folder / name) for name in files},
         }
-        write_json(folder / "DONE.json", done)
+        if lease is not None:
+            lease.check()
+        done = publish_json(folder / "DONE.json", done)
         (folder / "FAILED.json").unlink(missing_ok=True)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
         return done
@@ -71,30 +92,40 @@ class CellStore:
         if not (folder / "DONE.json").exists():
             return None
         try:
-            done = read_json(folder / "DONE.json")
-            for name, checksum in done["files"].items():
-                if sha256(folder / name) != checksum:
-                    raise CorruptError(f"{folder / name}: not what its checksum says")
-        except (CorruptError, KeyError) as error:
+            done = read_published(folder / "DONE.json")
+            check_owner(folder, done, "cell_id")
+            check_files(folder, done)
+        except CorruptError as error:
             logger.warning("cell %s is not used and will be recomputed: %s", cell_id, error)
             return None
         return done
 
+    def discard(self, cell_id: str) -> None:
+        """Remove a result that `result` refuses, so that another can be published."""
+        (self.folder(cell_id) / "DONE.json").unlink(missing_ok=True)
+
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
-        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py."""
+        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py.
+
+        Secrets that are in them are not written.
+        """
         content = {
             "schema_version": SCHEMA_VERSION,
             "kind": kind,
-            "error": error,
-            "log": log,
+            "error": redact(error),
+            "log": redact(log),
             "time": time.time(),
         }
         write_json(self.folder(cell_id) / "FAILED.json", content)
 
     def failure(self, cell_id: str) -> dict[str, Any] | None:
-        """Return why a cell failed, or None."""
+        """Return why a cell failed, or None; without secrets that this process knows."""
         path = self.folder(cell_id) / "FAILED.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        texts = ("error", "log")  # a worker on another machine may not know a secret of this one
+        content = read_json(path)
+        return content | {key: redact(str(content[key])) for key in texts if key in content}
 
     def history(self, cell_id: str) -> list[dict[str, Any]]:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
@@ -108,6 +139,7 @@ class CellStore:
         """
         if not GRID_NAME.fullmatch(name):
             raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
+        check_inside(self.root, self.root / "grids")
         write_json(
             self.root / "grids" / f"{name}.json",
             {"schema_version": SCHEMA_VERSION, "name": name, **grid},
@@ -115,7 +147,8 @@ class CellStore:
 
     def grids(self) -> list[str]:
         """Return the names of all grids in the storage."""
-        return sorted(path.stem for path in (self.root / "grids").glob("*.json"))
+        names = (path.stem for path in (self.root / "grids").glob("*.json"))
+        return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
     def read_grid(self, name: str) -> dict[str, Any]:
         """Return what `write_grid` recorded.
@@ -130,4 +163,6 @@ class CellStore:
                 f"unknown grid {name!r}{nearest(name, names)}; "
                 f"in the storage {self.root} are: {known}"
             )
-        return read_json(self.root / "grids" / f"{name}.json")
+        path = self.root / "grids" / f"{name}.json"
+        check_inside(self.root, path.parent)
+        return checked_grid(path, read_json(path))

@@ -19,9 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError
-from curvetune.store.files import folder_of, read_json, sha256, write_atomic, write_json
+from curvetune.store.files import (
+    check_files,
+    check_owner,
+    folder_of,
+    publish_json,
+    read_json,
+    read_published,
+    sha256,
+    write_atomic,
+)
+from curvetune.store.lease import Lease
+from curvetune.store.plain import load_matrix
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no seal
 MODEL = "model.safetensors"
 ROUNDED = "rounded.json"
 
@@ -36,10 +47,20 @@ class CurveStore:
         """Return the folder of a probe, whether or not it exists."""
         return folder_of(self.root, "probes", probe_id)
 
-    def write(self, probe_id: str, curves: NDArray[np.float32], info: Mapping[str, Any]) -> None:
-        """Publish the curves, (N, T), of a probe with what is worth knowing about it.
+    def write(
+        self,
+        probe_id: str,
+        curves: NDArray[np.float32],
+        info: Mapping[str, Any],
+        lease: Lease | None = None,
+    ) -> None:
+        """Publish the curves, (N, T), of a probe with what is worth knowing about it, once.
+
+        Args:
+            lease: of the probe's folder, which must be held still.
 
         Raises:
+            LostLeaseError: another process took the probe over, or published it first.
             StorageError: they cannot be written.
         """
         folder = self.folder(probe_id)
@@ -58,12 +79,18 @@ class CurveStore:
         }
         if (folder / ROUNDED).exists():  # whoever reads the manifest must be told
             manifest["rounded"] = read_json(folder / ROUNDED)
-        write_json(folder / "manifest.json", manifest)
+        if lease is not None:
+            lease.check()
+        publish_json(folder / "manifest.json", manifest)
+
+    def discard(self, probe_id: str) -> None:
+        """Remove a probe that cannot be read, so that another can be published."""
+        (self.folder(probe_id) / "manifest.json").unlink(missing_ok=True)
 
     def has(self, probe_id: str) -> bool:
         """Say whether the probe is there, whole and unchanged."""
         try:
-            self.manifest(probe_id)
+            self.read(probe_id)
         except CorruptError:
             return False
         return True
@@ -75,10 +102,9 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         folder = self.folder(probe_id)
-        manifest = read_json(folder / "manifest.json")
-        for name, checksum in manifest["files"].items():
-            if sha256(folder / name) != checksum:
-                raise CorruptError(f"{folder / name}: its content is not what its checksum says")
+        manifest = read_published(folder / "manifest.json")
+        check_owner(folder, manifest, "probe_id")
+        check_files(folder, manifest)
         return manifest
 
     def read(self, probe_id: str) -> NDArray[np.float32]:
@@ -88,7 +114,4 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         self.manifest(probe_id)
-        curves: NDArray[np.float32] = np.load(
-            self.folder(probe_id) / "curves.npy", mmap_mode="r", allow_pickle=False
-        )
-        return curves
+        return load_matrix(self.folder(probe_id) / "curves.npy")

@@ -4,22 +4,29 @@ Every file is written under a temporary name in its own folder, flushed to the d
 Arrays are kept as safetensors or npy; nothing here reads or writes a pickle.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
-from curvetune.errors import CorruptError, StorageError
+from curvetune.errors import CorruptError, LostLeaseError, StorageError, StorageFullError
+from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
 
+SEAL = "sha256"  # of all that a published file says beside it
 ID = re.compile(r"[0-9a-f]{16}")
+# What a file that is no safetensors file of ours can raise.
+UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def open_storage(root: Path | str) -> Path:
@@ -29,7 +36,7 @@ def open_storage(root: Path | str) -> Path:
         StorageError: it cannot be made or written.
     """
     path = Path(root).expanduser().absolute()
-    if "://" in str(root):
+    if re.match(r"[a-z][a-z0-9+.-]*:/", str(root)):  # Path makes one slash of two
         raise StorageError(
             f"--storage {root}: only folders are supported; mount it and give a path"
         )
@@ -46,20 +53,27 @@ def open_storage(root: Path | str) -> Path:
 
 
 def folder_of(root: Path, kind: str, name: str) -> Path:
-    """Return `root/kind/name` for a hexadecimal id, refusing anything that could leave the root."""
+    """Return `root/kind/name` for a hexadecimal id, refusing anything that could leave the root.
+
+    Raises:
+        StorageError: it is a link out of the root.
+    """
     if not ID.fullmatch(name):
         raise ValueError(f"an id is 16 hexadecimal digits, got {name!r}")
+    check_inside(root, root / kind / name)
     return root / kind / name
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, durable: bool = True, once: bool = False) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, nothing else.
 
     Args:
         durable: wait until the disk has the content; False is for progress that a power cut may
             lose. A reader sees old or new content in both cases.
+        once: refuse to replace a file.
 
     Raises:
+        LostLeaseError: `once`, and the file is there.
         StorageError: it cannot be written.
     """
     try:
@@ -72,12 +86,41 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
                     file.flush()
                     os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            fail_at("written", path)
+            if once:
+                _rename_once(temporary, path)
+            else:
+                os.replace(temporary, path)
+            fail_at("renamed", path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+        raise cannot_write(path, error, len(content)) from error
+
+
+def cannot_write(path: Path, error: OSError, size: int) -> StorageError:
+    """Return what to raise where `size` bytes could not be written to `path`."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"{path}: cannot be written ({error.strerror})")
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
+    except OSError:
+        free = "how much is free is unknown"
+    return StorageFullError(
+        f"{path}: no space left for {size / 1e6:.1f} MB ({free}); nothing that is done is lost: "
+        f"free some space (`curvetune gc`, `curvetune plan` says what a grid needs) and run the "
+        f"same command again"
+    )
+
+
+def fail_at(step: str, path: Path) -> None:
+    """Kill this process if CURVETUNE_FAILPOINT says "step:name"; for tests of what a kill leaves.
+
+    Steps are `written` (under its temporary name) and `renamed`; the name is the file's.
+    """
+    if os.environ.get("CURVETUNE_FAILPOINT") == f"{step}:{path.name}":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -86,8 +129,45 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     What publishes a result is JSON: its folder is synced, so that this rename, and that of every
     file which was written there before, survives a power cut.
     """
-    write_atomic(path, json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")
+    write_atomic(path, encode(content))
     _sync_folder(path.parent)
+
+
+def publish_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `content` to `path` once and for ever, sealed; return it with its seal.
+
+    Raises:
+        LostLeaseError: it is there already; another process was first.
+        StorageError: it cannot be written.
+    """
+    published = sealed(content)
+    write_atomic(path, encode(published), once=True)
+    _sync_folder(path.parent)
+    return published
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with the seal that `read_published` looks for."""
+    body = {key: value for key, value in content.items() if key != SEAL}
+    return {**body, SEAL: _seal(body)}
+
+
+def read_published(path: Path) -> dict[str, Any]:
+    """Return what `publish_json` wrote to `path`, to the last byte, or a file of before the seal.
+
+    Raises:
+        CorruptError: it is missing, or not what was written.
+    """
+    content = read_json(path)
+    if SEAL not in content and content.get("schema_version") == 1:
+        return content
+    try:
+        is_whole = content == sealed(content) and read_plain(path) == encode(content)
+    except (OSError, ValueError, RecursionError):  # what JSON can hold, but we never write
+        is_whole = False
+    if not is_whole:
+        raise CorruptError(f"{path}: its content is not what its seal says")
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -97,8 +177,8 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptError: it is missing or not a JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_plain(path, MAX_JSON_BYTES).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
     if not isinstance(content, dict):
         raise CorruptError(f"{path}: not a JSON object")
@@ -112,10 +192,36 @@ def sha256(path: Path) -> str:
         CorruptError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_plain(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CorruptError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_owner(folder: Path, published: Mapping[str, Any], key: str) -> None:
+    """Check that what a folder holds was published there, and not copied from another one.
+
+    Raises:
+        CorruptError: its `key` is another folder's name.
+    """
+    if published.get(key) != folder.name:
+        raise CorruptError(f"{folder}: holds what was published as {published.get(key)!r}")
+
+
+def check_files(folder: Path, published: Mapping[str, Any]) -> None:
+    """Check every file that a published JSON lists: {"files": {name: SHA-256}}.
+
+    Raises:
+        CorruptError: one is missing or not what its checksum says, or the list is none.
+    """
+    files = published.get("files")
+    if not isinstance(files, dict):
+        raise CorruptError(f"{folder}: its list of files is {files!r}")
+    for name, checksum in files.items():
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise CorruptError(f"{folder}: lists {name!r}, which is no plain file name")
+        if sha256(folder / name) != checksum:
+            raise CorruptError(f"{folder / name}: its content is not what its checksum says")
 
 
 def save_arrays(
@@ -127,10 +233,7 @@ def save_arrays(
 ) -> None:
     """Write named arrays and a JSON `tree` to one safetensors file, atomically, with a checksum."""
     content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    text = json.dumps(tree or {})
-    # One entry: safetensors writes several in random order, and equal states are to be equal files.
-    header = json.dumps({"tree": text, "sha256": _checksum(content, text)})
-    write_atomic(path, save(content, metadata={"curvetune": header}), durable=durable)
+    write_atomic(path, _pack(content, json.dumps(tree or {})), durable=durable)
 
 
 def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -140,16 +243,48 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, 
         CorruptError: the file is missing, short or not what its checksum says.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("curvetune", "{}"))
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
+        content = read_plain(path)
+        size = int.from_bytes(content[:8], "little")
+        header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["curvetune"])
+        arrays, text = load(content), header["tree"]
+        whole = _pack(arrays, text)
+    except (*UNREADABLE, RecursionError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
-    text = header.get("tree", "")
-    if header.get("sha256") != _checksum(arrays, text):
+    if whole != content:  # the checksum is in there, and so is everything else
         raise CorruptError(f"{path}: its content is not what its checksum says")
     tree: dict[str, Any] = json.loads(text)
     return arrays, tree
+
+
+def encode(content: Mapping[str, Any]) -> bytes:
+    """Return `content` as the bytes of our JSON files."""
+    return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _seal(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(encode(content)).hexdigest()
+
+
+def _rename_once(temporary: str, path: Path) -> None:
+    """Rename a file to `path` unless that exists: of two processes, one succeeds."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise LostLeaseError(f"{path}: another process published it first") from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        os.replace(temporary, path)  # no hard links here: the lease alone keeps others away
+        return
+    os.unlink(temporary)
+
+
+def _pack(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> bytes:
+    """Return the bytes of a safetensors file; the same for the same content."""
+    # One entry: safetensors writes several in random order, and equal states are to be equal files.
+    header = json.dumps({"tree": text, "sha256": _checksum(arrays, text)})
+    packed: bytes = save(dict(arrays), metadata={"curvetune": header})
+    return packed
 
 
 def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> str:

@@ -11,19 +11,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from curvetune.errors import StorageError
-from curvetune.store.files import write_atomic
+from curvetune.store.files import cannot_write, write_atomic
+from curvetune.store.plain import read_plain
 
 Row = dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a history file; none if it is not there."""
+    """Return the rows of a history file; none if it is not there.
+
+    Raises:
+        ValueError: it is damaged, or something else than a file.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in read_plain(path).split(b"\n")[:-1]]
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.split("\n")[:-1]]
+    except (OSError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path}: a line is no JSON object")
+    return rows
 
 
 def write_rows(path: Path, rows: list[Row], *, durable: bool = False) -> None:
@@ -65,7 +73,7 @@ class History:
             while line:  # a disk that fills up takes a part and then refuses the rest
                 line = line[self._file.write(line) :]
         except OSError as error:
-            raise StorageError(f"{self._path}: cannot be written ({error.strerror})") from error
+            raise cannot_write(self._path, error, len(line)) from error
 
     def __exit__(
         self,

@@ -4,19 +4,21 @@ Nothing here imports MLflow, which takes two seconds.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from curvetune.errors import ConfigError
+from curvetune.mounts import is_network, kind_of
+from curvetune.redact import shown as shown  # for messages
 
 # The tag that a run is found by: of the run of a grid, of a method, of a cell.
 GRID_TAG = "curvetune.grid"
 METHOD_TAG = "curvetune.method"
 CELL_TAG = "curvetune.cell_id"
-KEY_TAGS = (GRID_TAG, METHOD_TAG, CELL_TAG)
+KEY_TAGS = frozenset({GRID_TAG, METHOD_TAG, CELL_TAG})
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -103,13 +105,17 @@ def resolve_uri(storage: Path | str, uri: str | None) -> str:
     """Return where MLflow keeps its runs: `uri`, else $MLFLOW_TRACKING_URI, else the storage.
 
     Raises:
-        ConfigError: it is a folder, which MLflow no longer supports.
+        ConfigError: it is a folder, which MLflow no longer supports, or an SQLite database on a
+            network file system.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(storage)
-    if uri != "databricks" and urlsplit(uri).scheme in ("", "file"):
+    if (database := database_file(uri)) is not None:
+        _refuse_on_network(database)
+    scheme = re.match(r"([a-zA-Z][\w+.-]*):", uri)
+    if uri != "databricks" and (scheme is None or scheme[1] == "file"):
         raise ConfigError(
-            f"--tracking-uri {uri}: MLflow's file store is not supported; give a server "
-            f"(http://host:5000) or a database (sqlite:///{Path(uri).absolute()}.db), or leave it "
+            f"--tracking-uri {shown(uri)}: MLflow's file store is not supported; give a server "
+            f"(http://host:5000) or a database (sqlite:////path/of/{DATABASE}), or leave it "
             f"out (and unset MLFLOW_TRACKING_URI) for {DATABASE} in the storage"
         )
     return uri
@@ -125,9 +131,19 @@ def is_remote(uri: str) -> bool:
     return not uri.startswith("sqlite:")
 
 
-def shown(uri: str) -> str:
-    """Return `uri` without a password, for messages."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(parts.netloc, f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}")
+def database_file(uri: str) -> Path | None:
+    """Return the file of an SQLite database; None for anything else, and for one in memory."""
+    scheme, _, rest = uri.partition("://")
+    path = rest.partition("?")[0].removeprefix("/")
+    return Path(path) if scheme.partition("+")[0] == "sqlite" and path else None
+
+
+def _refuse_on_network(database: Path) -> None:
+    kind = kind_of(database)
+    if is_network(kind):
+        raise ConfigError(
+            f"{database}: SQLite's locks do not hold on a network file system ({kind}), so this "
+            f"database of MLflow would be damaged sooner or later; give a server (--tracking-uri "
+            f"http://host:5000) or a database on a local disk (--tracking-uri "
+            f"sqlite:////local/path/{DATABASE}), or keep all results on a local disk (--storage)"
+        )

@@ -29,6 +29,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
 from curvetune.errors import BackendError  # noqa: E402
+from curvetune.redact import redact  # noqa: E402
 from curvetune.tracking.base import (  # noqa: E402
     ARTIFACTS,
     DATABASE,
@@ -39,9 +40,15 @@ from curvetune.tracking.base import (  # noqa: E402
     is_remote,
     shown,
 )
+from curvetune.tracking.database import Database  # noqa: E402
 
 PARENT_TAG = "mlflow.parentRunId"
 PAGE = 1000  # runs per answer
+UNREACHABLE = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,  # cut in the middle of an answer
+)
 
 for _logger in ("mlflow", "alembic"):  # "Creating initial MLflow database tables..."
     logging.getLogger(_logger).setLevel(logging.ERROR)
@@ -60,8 +67,10 @@ class MlflowTracker:
         self._artifacts = None if is_remote(uri) else Path(storage).absolute() / ARTIFACTS
         self._experiments: dict[str, str] = {}
         self._runs: dict[tuple[str, tuple[str, str]], Run] = {}
-        with self._errors():
-            self._client = MlflowClient(uri)
+        self._database = Database(uri)
+        with self._handled():
+            self._client = MlflowClient(self._database.uri)
+        self._database.opened()
 
     def run(self, spec: RunSpec) -> Run:
         """Find the run of `spec`, or make it; set the tags and params that it lacks."""
@@ -128,7 +137,18 @@ class MlflowTracker:
         return self._client.get_experiment(self._client.create_experiment(name, location))
 
     def _learn(self, experiment: str, experiment_id: str) -> None:
-        """Remember the runs of an experiment: one question instead of one for each run."""
+        """Remember the runs of an experiment: one question instead of one for each run.
+
+        Of runs with the same key all but the first are forgotten. There are such if a server
+        made a run long after it was asked to, when the one who asked had given up and asked anew.
+        """
+        for found in list(self._all_runs(experiment_id)):
+            for key in KEY_TAGS & found.data.tags.keys():
+                kept = self._runs.setdefault((experiment, (key, found.data.tags[key])), _run(found))
+                if kept.run_id != found.info.run_id:
+                    self._client.delete_run(found.info.run_id)
+
+    def _all_runs(self, experiment_id: str) -> Iterator[MlflowRun]:
         token = None
         while True:
             page = self._client.search_runs(
@@ -137,12 +157,7 @@ class MlflowTracker:
                 order_by=["attributes.start_time ASC"],
                 page_token=token,
             )
-            for found in page:
-                for key in KEY_TAGS:
-                    if key in found.data.tags:  # the first of its kind, if there are two
-                        self._runs.setdefault(
-                            (experiment, (key, found.data.tags[key])), _run(found)
-                        )
+            yield from page
             token = page.token
             if not token:
                 return
@@ -179,6 +194,13 @@ class MlflowTracker:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
+        """Turn what MLflow raises into one line; refuse a database that nobody else sees."""
+        self._database.check()
+        with self._handled():
+            yield
+
+    @contextlib.contextmanager
+    def _handled(self) -> Iterator[None]:
         """Turn what MLflow raises into one line that says where, and what to do."""
         try:
             yield
@@ -188,9 +210,11 @@ class MlflowTracker:
     def _reason(self, error: Exception) -> str:
         if _is_unreachable(error):
             return "cannot be reached (is it running, and is the address right?)"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = (redact(str(error)).strip().splitlines() or [type(error).__name__])[0][:300]
         if is_remote(self._uri):
             return reason
+        if "database is locked" in reason:
+            return f"{reason} (another process writes to it)"
         return f"{reason} ({DATABASE} holds copies only: delete it, and it is made anew)"
 
 
@@ -198,7 +222,7 @@ def _is_unreachable(error: BaseException) -> bool:
     """Say whether no server answered: MLflow tells in the text only, or as what it handled."""
     chain: BaseException | None = error
     while chain is not None:
-        if isinstance(chain, requests.ConnectionError | requests.Timeout):
+        if isinstance(chain, UNREACHABLE):
             return True
         chain = chain.__cause__ or chain.__context__
     return False

@@ -1,6 +1,7 @@
 """Checkpoints: a nest of dicts, lists, numbers and tensors in one safetensors file."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+LONGEST_S = 60.0  # between two checkpoints, where an epoch does not take longer
+
+
 class Checkpoint:
-    """The state of one run on disk, written every so many epochs.
+    """The state of one run on disk, written every so many epochs, and every minute at least.
 
     Args:
         path: of the file.
@@ -26,10 +30,12 @@ class Checkpoint:
     def __init__(self, path: Path, every: int) -> None:
         self._path = path
         self._every = every
+        self._saved = time.monotonic()
 
     def due(self, finished: int) -> bool:
         """Say whether the state after `finished` epochs is to be written."""
-        return finished % self._every == 0
+        waited = time.monotonic() - self._saved
+        return finished % self._every == 0 or waited >= LONGEST_S
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace what was written before, without waiting for the disk.
@@ -38,6 +44,7 @@ class Checkpoint:
         starts over where the file system lost both.
         """
         save_state(self._path, state, durable=False)
+        self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """Return the last state, on the CPU; None if there is none or it is damaged (logged)."""
@@ -72,7 +79,10 @@ def load_state(path: Path) -> dict[str, Any]:
         CorruptError: the file is missing or damaged.
     """
     arrays, tree = load_arrays(path)
-    state: dict[str, Any] = _decode(tree["state"], arrays)
+    try:
+        state: dict[str, Any] = _decode(tree["state"], arrays)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptError(f"{path}: not a state ({type(error).__name__}: {error})") from None
     return state
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 import torch
 
-from curvetune.errors import DataError, DivergedError, StorageError
+from curvetune.errors import DataError, DivergedError, HangError, StorageError, StorageFullError
 
-OOM, LOST, OTHER = "oom", "lost", "other"
+OOM, LOST, HANG, FULL, OTHER = "oom", "lost", "hang", "disk-full", "other"
 KINDS: dict[type[BaseException], str] = {
     DivergedError: "diverged",
     DataError: "bad-data",
+    HangError: HANG,
+    StorageFullError: FULL,
     StorageError: "storage",
     OSError: "storage",
     torch.AcceleratorError: LOST,
@@ -19,7 +21,7 @@ OOM_TEXTS = ("out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def failure_kind(error: BaseException) -> str:
-    """Return oom, diverged, bad-data, storage, lost (its process or its GPU) or other."""
+    """Return one of the kinds: oom, diverged, bad-data, disk-full, storage, hang, lost, other."""
     if is_out_of_memory(error):
         return OOM
     return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), OTHER)

@@ -34,12 +34,17 @@ def never() -> bool:
     return False
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class Loop:
     """What a run needs beside its method.
 
     `streams` holds the generators `train` and `meta`; `describe` adds numbers to an epoch's row
-    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch.
+    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch;
+    `guard` is called before anything is written, and raises if that is no longer ours to do.
     """
 
     recipe: Recipe
@@ -55,6 +60,7 @@ class Loop:
     evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
     on_epoch: Callable[[Row], object] = _nothing
     stop: Callable[[], bool] = never
+    guard: Callable[[], None] = nothing
     curves: Tensor | None = None  # (N, T): if given, receives the loss of each visited sample
     samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
     rows: list[Row] = field(default_factory=list)
@@ -66,6 +72,7 @@ def fit(method: Method, loop: Loop) -> None:
     Raises:
         DivergedError: a loss is not finite.
         StoppedError: `loop.stop` said so; the checkpoint has all epochs that were run.
+        LostLeaseError: raised by `loop.guard`.
     """
     first = _resume(method, loop)
     with History(loop.history, loop.rows) as history:
@@ -74,9 +81,11 @@ def fit(method: Method, loop: Loop) -> None:
 
 def _train(method: Method, loop: Loop, first: int, history: History) -> None:
     """Run the epochs from `first` on."""
+    saved = first
     for epoch in range(first, loop.recipe.epochs):
         if loop.stop():
-            if epoch > first and not loop.checkpoint.due(epoch):  # else it is written already
+            loop.guard()
+            if epoch > saved:
                 loop.checkpoint.save(_state(method, loop))
             raise StoppedError(
                 f"stopped after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept: "
@@ -84,26 +93,42 @@ def _train(method: Method, loop: Loop, first: int, history: History) -> None:
             )
         started = time.time()
         order = method.start_epoch(epoch)
-        totals = _run_epoch(method, loop, epoch, order)
+        visited: list[Tensor] = []
+        totals = _run_epoch(method, loop, epoch, order, visited)
         losses = loop.samples["loss"] if order is None else loop.samples["loss"][order]
         if loop.curves is not None:
             loop.curves[slice(None) if order is None else order, epoch] = losses
         row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
         if not math.isfinite(row["loss"]):
             raise DivergedError(
-                f"the mean loss of epoch {epoch} is {row['loss']}; lower the learning rate "
+                f"the mean loss of epoch {epoch} is {row['loss']}, first not finite in batch "
+                f"{_first_not_finite(loop, visited)} of {len(visited)}; lower the learning rate "
                 f"(now {row['lr']:g}), for instance --set allocate.lr=0.05"
             )
         row |= totals | loop.describe(loop.samples) | loop.evaluate(method.model)
         row |= {"time": time.time(), "seconds": time.time() - started}
+        loop.guard()
         history.append(row)
         if loop.checkpoint.due(epoch + 1):
             loop.checkpoint.save(_state(method, loop))
+            saved = epoch + 1
         loop.on_epoch(row)
 
 
-def _run_epoch(method: Method, loop: Loop, epoch: int, order: Tensor | None) -> dict[str, float]:
-    """Give the method the samples of an epoch; return the mean over steps of its 0-d metrics."""
+def _first_not_finite(loop: Loop, visited: list[Tensor]) -> int:
+    """Return which of the batches, given by their indices, first has a loss that is not finite."""
+    finite = loop.samples["loss"].isfinite()
+    return next(k for k, index in enumerate(visited) if not finite[index].all())
+
+
+def _run_epoch(
+    method: Method, loop: Loop, epoch: int, order: Tensor | None, visited: list[Tensor]
+) -> dict[str, float]:
+    """Give the method the samples of an epoch; return the mean over steps of its 0-d metrics.
+
+    Args:
+        visited: receives the indices of each batch.
+    """
     size = loop.recipe.batch_size_at(epoch)
     batches = loop.train.batches(size, loop.streams["train"], order=order)
     meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
@@ -114,6 +139,7 @@ def _run_epoch(method: Method, loop: Loop, epoch: int, order: Tensor | None) -> 
     sums: dict[str, Tensor] = {}
     steps: dict[str, int] = {}
     for batch, metrics in loop.engine.run(method, pairs):
+        visited.append(batch.index)
         for name, value in metrics.items():
             if value.dim() == 0:
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value

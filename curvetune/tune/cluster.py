@@ -55,6 +55,33 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def without_keys() -> Iterator[None]:
+    """Let Ray Tune copy no AWS keys into what it tells of its workers while the block runs.
+
+    It would (ENV_VARS_TO_PROPAGATE), and the runtime environment of a worker is written, key by
+    key, to Ray's logs (runtime_env_agent.log; ray #28276). Our trials need none: the storage is a
+    folder. Workers on this machine inherit the environment all the same.
+    """
+    names = _copied_names()
+    keys = {name for name in names if name.startswith("AWS_")}
+    names.difference_update(keys)
+    try:
+        yield
+    finally:
+        names.update(keys)
+
+
+def _copied_names() -> set[str]:
+    """Return Ray Tune's own set of the variables that it copies to its workers."""
+    try:
+        from ray.tune.execution import class_cache
+    except ImportError:  # another Ray, which has it elsewhere or not at all
+        return set()
+    names = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", None)
+    return names if isinstance(names, set) else set()
+
+
 def _protect_token() -> None:
     """Let nobody else read the token of this user's clusters: Ray 2.60 makes it world-readable."""
     token = Path.home() / ".ray" / "auth_token"

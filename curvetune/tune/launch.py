@@ -8,29 +8,27 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import sys
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import ray
 from ray import tune
 
-from curvetune.errors import BackendError, CurvetuneError
-from curvetune.store import CellStore, CurveStore
+from curvetune.errors import BackendError, CurvetuneError, StorageFullError
+from curvetune.store import CellStore
 from curvetune.train.failures import LOST, OOM
 from curvetune.tune.calibrate import Measure, measured_options
-from curvetune.tune.cluster import connected, nodes
+from curvetune.tune.cluster import connected, nodes, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.order import Order
 from curvetune.tune.plan import Plan, PlannedCell
 from curvetune.tune.resources import LaunchOptions, Slots, fit_slots
-from curvetune.tune.searcher import OrderSearcher
+from curvetune.tune.searcher import InStorage, OrderSearcher
+from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work, train_cell
 
 MAX_FAILURES = 3  # how often a trial is tried again whose process died
@@ -39,7 +37,7 @@ QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 silences only the old output
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no TensorBoard, CSV and JSON files
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # FAILED.json has them
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # _signals_stop_tune has its own
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # stopping.py has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # nobody restores Tune's state
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the trial's folder will be gone before the worker
 }
@@ -53,15 +51,18 @@ def launch(
     storage: Path,
     options: LaunchOptions | None = None,
     *,
+    stopping: Stopping | None = None,
     run_cell: RunCell | None = None,
     measure: Measure | None = None,
 ) -> bool:
     """Run every cell that `plan` has left; what came of each is in the storage.
 
-    A cell that shared a GPU and ran out of its memory is tried once more, alone, at the end.
+    Cells that shared a GPU and ran out of its memory are tried once more at the end, with twice the
+    share, and with a GPU alone at last.
 
     Args:
         dataset: goes into the object store once.
+        stopping: hears the signals; without one, they do what they always do.
         run_cell: a stand-in for `curvetune.cell.run_cell`.
         measure: a stand-in for what `--gpus-per-trial auto` measures.
 
@@ -69,14 +70,25 @@ def launch(
         Whether every cell was run to its end, good or bad; False if a signal stopped it.
 
     Raises:
+        KeyboardInterrupt: a second signal, or the end of a SIGTERM's grace, stopped it at once.
         BackendError: Ray cannot be reached or started, or stopped working.
         ConfigError: no node of the cluster has room for one trial.
+        StorageFullError: there is no space left; what is done is kept.
     """
     options = options or LaunchOptions()
+    stopping = stopping or Stopping()
     with connected(options.address):
         options = measured_options(options, plan, dataset, nodes(), measure)
         slots = fit_slots(nodes(), options)
-        work = Work(plan.digest, storage, options.checkpoint_every, slots.cpus, run_cell)
+        work = Work(
+            plan.digest,
+            storage,
+            options.checkpoint_every,
+            slots.cpus,
+            launch_id=f"{plan.name}-{uuid.uuid4().hex[:8]}",
+            hang_after_s=options.hang_after_s,
+            run_cell=run_cell,
+        )
         cache = start_cache(storage)
         trainable = tune.with_parameters(
             train_cell,
@@ -85,24 +97,45 @@ def launch(
             dataset=dataset,
             curves=CurveReader(storage, cache),
         )
+        launched = _Launched(trainable, plan, work, stopping)
         try:
-            complete = _run(trainable, plan, plan.left, slots, storage)
-            short = _out_of_memory(plan.left, storage) if complete and 0 < slots.gpus < 1 else []
-            if short:
-                alone = replace(options, gpus_per_trial=1.0, cpus_per_trial=slots.cpus)
-                complete = _run(trainable, plan, short, fit_slots(nodes(), alone), storage)
+            complete, cells = launched.run(plan.left, slots), list(plan.left)
+            while complete and 0 < slots.gpus < 1 and (cells := _out_of_memory(cells, storage)):
+                share = min(1.0, 2 * slots.gpus)
+                more = replace(options, gpus_per_trial=share, cpus_per_trial=slots.cpus)
+                slots = fit_slots(nodes(), more)
+                complete = launched.run(cells, slots)
         finally:
+            work.stop_file.unlink(missing_ok=True)
             ray.kill(cache)
         return complete
 
 
-def _run(
-    trainable: Any, plan: Plan, cells: Sequence[PlannedCell], slots: Slots, storage: Path
-) -> bool:
-    """Run some cells of `plan`; return whether each was run to its end, good or bad."""
-    order = Order({cell.cell_id: cell.probe_id for cell in cells}, plan.stored)
-    _fit(trainable, OrderSearcher(order, CurveStore(storage).has), slots, storage, plan.name)
-    return order.complete()
+@dataclass(frozen=True)
+class _Launched:
+    """A trainable with all that its trials have in common."""
+
+    trainable: Any
+    plan: Plan
+    work: Work
+    stopping: Stopping
+
+    def run(self, cells: Sequence[PlannedCell], slots: Slots) -> bool:
+        """Run some cells of the plan; return whether each was run to its end, good or bad."""
+        storage = self.work.storage
+        order = Order({cell.cell_id: cell.probe_id for cell in cells}, self.plan.stored)
+        searcher = OrderSearcher(order, InStorage(storage))
+
+        def tell() -> None:
+            order.stop()
+            self.work.stop_file.parent.mkdir(parents=True, exist_ok=True)
+            self.work.stop_file.touch()
+
+        with self.stopping.telling(tell):
+            _fit(self.trainable, searcher, slots, storage, self.work.launch_id)
+        if searcher.storage_full is not None:
+            raise StorageFullError(searcher.storage_full)
+        return order.complete()
 
 
 def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedCell]:
@@ -112,7 +145,7 @@ def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedC
     if short:
         logger.warning(
             "%d of %d cells ran out of memory on a GPU that they shared; each is tried once more "
-            "with a GPU alone",
+            "with twice the share",
             len(short),
             len(cells),
         )
@@ -121,7 +154,7 @@ def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedC
 
 def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, name: str) -> None:
     """Let Ray Tune run until the searcher is finished or a signal stops it."""
-    state = storage / ".tune" / f"{name}-{uuid.uuid4().hex[:8]}"
+    state = storage / ".tune" / f"{name}-{uuid.uuid4().hex[:4]}"
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(
@@ -143,7 +176,7 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, n
         with (
             contextlib.redirect_stdout(sys.stderr),  # what Ray prints is for people
             _environment(QUIET_TUNE),
-            _signals_stop_tune(),
+            without_keys(),
         ):
             tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, OSError, EOFError) as error:
@@ -211,31 +244,3 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _signals_stop_tune() -> Iterator[None]:
-    """Make the first SIGINT or SIGTERM (preemption) end the run in order; a second SIGINT at once.
-
-    Tune itself stops on SIGUSR1, and on SIGINT without a word to the user.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not callable(signal.getsignal(signal.SIGUSR1)):  # Tune is not running yet
-            raise KeyboardInterrupt
-        logger.warning("stopping in about 10 seconds; Ctrl-C again to stop at once")
-        signal.raise_signal(signal.SIGUSR1)
-
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {name: signal.getsignal(name) for name in names}
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

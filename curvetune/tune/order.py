@@ -3,6 +3,9 @@
 The cells that read one probe are a group. While its curves are missing, one cell leads the group:
 it runs the probe on its way. The others wait until the leader has *said* that the curves are
 stored, which is long before it ends; if it fails before that, the next of the group takes over.
+
+Another command on the same storage may hold a cell or a probe (store/lease.py). Such a cell is set
+aside, and such a probe waited for, until the other one has ended with it, in whichever way.
 """
 
 from collections import deque
@@ -33,14 +36,19 @@ class Order:
         self._ready = set(stored)
         self._leaders: dict[str, str] = {}  # probe -> the running cell that makes it
         self._running: set[str] = set()
+        self._elsewhere: dict[str, None] = {}  # cells that another command runs, in order
+        self._led_elsewhere: set[str] = set()  # probes that another command makes
         self._groups: dict[str, deque[str]] = {}
         self._free: deque[str] = deque()
+        self.stopped = False
         for cell, probe in cells.items():
             queue = self._free if probe is None else self._groups.setdefault(probe, deque())
             queue.append(cell)
 
     def next(self) -> str | None:
         """Return a cell that may start now and count it as running; None if all left must wait."""
+        if self.stopped:
+            return None
         turns = [self._next_leader, self._next_follower]
         if self._followers_first:
             turns.reverse()
@@ -55,6 +63,45 @@ class Order:
         """Take note that the curves of `probe` are stored: those who wait for it may start."""
         self._ready.add(probe)
         self._leaders.pop(probe, None)
+        self._led_elsewhere.discard(probe)
+
+    def busy(self, cell: str, *, with_probe: bool) -> None:
+        """Take note that a running cell gave up: another command has it, or makes its probe."""
+        self._running.remove(cell)
+        probe = self._probe_of[cell]
+        if probe is not None and self._leaders.get(probe) == cell:
+            del self._leaders[probe]
+        if with_probe and probe is not None:
+            self._led_elsewhere.add(probe)
+            self._groups.setdefault(probe, deque()).appendleft(cell)
+        else:
+            self._elsewhere[cell] = None
+
+    def elsewhere(self) -> list[str]:
+        """Return the cells that another command runs, as far as is known."""
+        return list(self._elsewhere)
+
+    def led_elsewhere(self) -> list[str]:
+        """Return the probes that another command makes, as far as is known."""
+        return list(self._led_elsewhere)
+
+    def done_elsewhere(self, cell: str) -> None:
+        """Take note that another command has the result of a cell."""
+        del self._elsewhere[cell]
+
+    def free_again(self, *, cell: str | None = None, probe: str | None = None) -> None:
+        """Take note that another command left a cell, or a probe, without a result."""
+        if probe is not None:
+            self._led_elsewhere.discard(probe)
+        if cell is not None:
+            del self._elsewhere[cell]
+            reads = self._probe_of[cell]
+            queue = self._free if reads is None else self._groups.setdefault(reads, deque())
+            queue.append(cell)
+
+    def stop(self) -> None:
+        """Hand out no more cells."""
+        self.stopped = True
 
     def settled(self, cell: str, *, failed: bool) -> None:
         """Take note that a running cell has ended; a failed leader's group gets a new one."""
@@ -69,20 +116,21 @@ class Order:
             self._ready.add(probe)
 
     def waits_for(self) -> list[str]:
-        """Return the probes that cells wait for while another cell makes them."""
-        return [probe for probe in self._leaders if probe in self._groups]
+        """Return the probes that cells wait for while another makes them, here or elsewhere."""
+        making = [*self._leaders, *self._led_elsewhere]
+        return [probe for probe in making if probe in self._groups]
 
     def finished(self) -> bool:
         """Say whether `next` will never again return a cell."""
-        return not self._groups and not self._free
+        return self.stopped or not (self._groups or self._free or self._elsewhere)
 
     def complete(self) -> bool:
         """Say whether every cell has been run and has ended."""
-        return self.finished() and not self._running
+        return self.finished() and not self._running and not self.stopped
 
     def _next_leader(self) -> str | None:
         for probe in self._groups:
-            if probe not in self._ready and probe not in self._leaders:
+            if probe not in {*self._ready, *self._leaders, *self._led_elsewhere}:
                 self._leaders[probe] = cell = self._take(probe)
                 return cell
         return None

@@ -19,6 +19,7 @@ class LaunchOptions:
         cpus_per_trial: None is 1, or less where there are more GPU slots than cores.
         max_concurrent: None is as many as the cluster has room for.
         checkpoint_every: epochs between two checkpoints.
+        hang_after_s: how long a cell may go without the end of an epoch.
     """
 
     address: str | None = None
@@ -26,6 +27,7 @@ class LaunchOptions:
     cpus_per_trial: float | None = None
     max_concurrent: int | None = None
     checkpoint_every: int = 5
+    hang_after_s: float = 3600.0
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curvetune.errors import ConfigError
-from curvetune.tune.space import Space, load_space
+from curvetune.errors import ConfigError, printable
+from curvetune.tune.space import MAX_CELLS, Space, load_space
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: dict[int, None] = {}
     for part in parse_names(text):
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise _bad_seeds(text, f"{part!r} is not a seed")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise _bad_seeds(text, f"{printable(part)!r} is not a seed")
         if dash and int(last) < int(first):
             raise _bad_seeds(text, f"{part!r} counts down")
-        seeds |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        found = range(int(first), int(last or first) + 1)
+        if len(seeds) + len(found) > MAX_CELLS:
+            raise _bad_seeds(text, f"these are more than {MAX_CELLS:,}")
+        seeds |= dict.fromkeys(found)
     return tuple(seeds)
 
 
@@ -62,11 +65,15 @@ def parse_set(texts: Sequence[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         key = key.strip()
         if not key or not equals:
-            raise ConfigError(f"--set {text!r}: write KEY=VALUE, e.g. --set imbalance=20")
+            raise ConfigError(
+                f"--set {printable(text)!r}: write KEY=VALUE, e.g. --set imbalance=20"
+            )
         if key in fixed:
             raise ConfigError(
-                f"--set {key}: given twice ({fixed[key]} and {value}); a list is an axis: "
-                f"--set {key}=[{fixed[key]},{value}]"
+                printable(
+                    f"--set {key}: given twice ({fixed[key]} and {value}); a list is an axis: "
+                    f"--set {key}=[{fixed[key]},{value}]"
+                )
             )
         fixed[key] = value
     return fixed
@@ -91,8 +98,18 @@ def selected_space(selection: Selection) -> Space:
             f"{selection.space}: a grid is about one source of data, got {', '.join(names)}; "
             f"choose one with --set data.name={names[0]}"
         )
+    sizes = sorted({cell.data.image_size for cell in space.cells})
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"{selection.space}: a grid is about images of one size, got "
+            f"{', '.join(map(str, sizes))}; choose one with --set image_size={sizes[0]}"
+        )
     return space
 
 
+def _is_seed(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19  # below 2^63, which CellConfig allows
+
+
 def _bad_seeds(text: str, reason: str) -> ConfigError:
-    return ConfigError(f"--seeds {text!r}: {reason}; write 0,1,2 or 0-4 or 0-2,7")
+    return ConfigError(f"--seeds {printable(text)!r}: {reason}; write 0,1,2 or 0-4 or 0-2,7")

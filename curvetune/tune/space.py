@@ -16,18 +16,21 @@ Precedence: config defaults < space < profile < `--set`.
 
 import importlib.resources
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section
-from curvetune.errors import ConfigError, nearest
-from curvetune.load import full_key, read_yaml, validate
+from curvetune.errors import ConfigError, nearest, printable
+from curvetune.fingerprint import GRID_NAME
+from curvetune.load import full_key, parse_yaml, read_yaml, validate
 from curvetune.profiles import apply_profile, native_recipe
+
+MAX_CELLS = 100_000  # a guard against a slip of the hand: to plan so many takes a minute
 
 
 class SpaceFile(Section):
@@ -58,16 +61,21 @@ def find_space(name_or_path: str) -> Path:
     Raises:
         ConfigError: there is neither such a space nor such a file.
     """
-    path = Path(name_or_path)
+    path, shown = Path(name_or_path), repr(printable(name_or_path))
     if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise ConfigError(f"search space {name_or_path!r}: there is no such file")
+        if not _is_file(path):
+            raise ConfigError(f"search space {shown}: there is no such file; give a .yaml file")
+        if not GRID_NAME.fullmatch(path.stem):
+            raise ConfigError(
+                f"search space {shown}: a grid is named like its file; allowed are letters from a "
+                f"to z, digits, '.', '_' and '-', at most 128: rename the file"
+            )
+        return path
     builtin = {file.stem: file for file in spaces_folder().glob("*.yaml")}
     if name_or_path in builtin:
         return builtin[name_or_path]
     raise ConfigError(
-        f"unknown search space {name_or_path!r}{nearest(name_or_path, builtin)}; "
+        f"unknown search space {shown}{nearest(name_or_path, builtin)}; "
         f"allowed are {', '.join(sorted(builtin))}, or the path of a .yaml file"
     )
 
@@ -92,22 +100,24 @@ def load_space(
         ConfigError: a wrong key, value, name or path; or nothing is left to run.
     """
     path = find_space(name_or_path)
-    file = validate(read_yaml(path), SpaceFile, str(path))
-    grid = {full_key(key, f"{path}: grid"): values for key, values in file.grid.items()}
+    origin = printable(path)
+    file = validate(read_yaml(path), SpaceFile, origin)
+    grid = _full_keys(file.grid, f"{origin}: grid")
     grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
     if seeds:
         grid["seed"] = list(seeds)
     settings = _parse_set(fixed or {})
+    _check_size(grid, settings, origin)
     cells: dict[str, CellConfig] = {}
-    for point in _points(grid, str(path)):
+    for point in _points(grid, origin):
         raw = _merged(file.base, point)
         for override in _points(settings, "--set"):
-            cell = apply_profile(native_recipe(validate(raw, CellConfig, str(path))), profile)
+            cell = apply_profile(native_recipe(validate(raw, CellConfig, origin)), profile)
             cell = _override(cell, override)
             cells[cell.model_dump_json()] = cell
     _check_used(settings, list(cells.values()))
     if not cells:
-        raise ConfigError(f"{path}: the grid is empty; each axis needs at least one value")
+        raise ConfigError(f"{origin}: the grid is empty; each axis needs at least one value")
     return Space(path.stem, tuple(cells.values()))
 
 
@@ -121,7 +131,7 @@ def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:
     for name in names:
         if name not in METHOD_SECTIONS:
             raise ConfigError(
-                f"--methods: unknown method {name!r}{nearest(name, METHOD_SECTIONS)}; "
+                f"--methods: unknown method {printable(name)!r}{nearest(name, METHOD_SECTIONS)}; "
                 f"allowed are all, {', '.join(METHOD_SECTIONS)}"
             )
         own = [e for e in entries if isinstance(e, dict) and e.get("name") == name]
@@ -133,12 +143,49 @@ def _parse_set(fixed: Mapping[str, str]) -> dict[str, list[Any]]:
     """Return `--set` as axes: each full key with its values."""
     axes: dict[str, list[Any]] = {}
     for key, text in fixed.items():
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from None
-        axes[full_key(key, "--set")] = value if isinstance(value, list) else [value]
-    return axes
+        value = parse_yaml(text, f"--set {printable(key)}: {printable(text)!r} is not a YAML value")
+        axes[key] = value if isinstance(value, list) else [value]
+    return _full_keys(axes, "--set")
+
+
+def _full_keys(axes: Mapping[str, list[Any]], origin: str) -> dict[str, list[Any]]:
+    """Return the axes by their full keys, refusing one that is there twice by two names."""
+    found: dict[str, list[Any]] = {}
+    for key, values in axes.items():
+        full = full_key(key, origin)
+        if full in found:
+            raise ConfigError(
+                f"{origin}: {key!r} is given twice, since it is {full}; leave one out"
+            )
+        found[full] = values
+    return found
+
+
+def _check_size(grid: Mapping[str, Any], settings: Mapping[str, Any], origin: str) -> None:
+    """Refuse more cells than anybody means, before the first is made."""
+    axes = [*grid.items(), *settings.items()]
+    sizes = {key: sum(_num_entries(value) for value in values) for key, values in axes}
+    total = math.prod(sizes.values())
+    if total > MAX_CELLS:
+        words = ", ".join(
+            f"{key} has {min(size, 10**9):,}" for key, size in sizes.items() if size > 1
+        )
+        raise ConfigError(
+            f"{origin}: more than {MAX_CELLS:,} cells, which are allowed: {words}; shorten an axis"
+        )
+
+
+def _num_entries(value: Any) -> int:
+    if not isinstance(value, dict):
+        return 1
+    return math.prod(len(item) for item in value.values() if isinstance(item, list))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _points(axes: Mapping[str, list[Any]], origin: str) -> Iterator[dict[str, Any]]:
@@ -167,9 +214,10 @@ def _merged(base: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]
     }
     for key, value in sorted(point.items()):  # `method` comes before `method.option`
         section, _, option = key.partition(".")
-        if option:
-            raw[section] = {**raw.get(section, {}), option: value}
-        else:
+        before = raw.get(section, {})
+        if option and isinstance(before, dict):
+            raw[section] = {**before, option: value}
+        elif not option:  # else what is no section stays, and is refused as such
             raw[section] = value
     return raw
 

@@ -4,11 +4,13 @@ A worker is used for one trial after another, so nothing may stay behind in modu
 training core draws from generators that it makes itself, and threads are set for every trial.
 """
 
+import contextlib
+import faulthandler
 import gc
 import logging
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import ray.tune
 import torch
 
 from curvetune.config import CellConfig
+from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
+from curvetune.redact import redact
 from curvetune.store import CellStore
 from curvetune.train.failures import failure_kind, is_out_of_memory
 from curvetune.tune.curves import CurveReader
@@ -33,13 +37,29 @@ RunCell = Callable[..., dict[str, Any]]  # curvetune.cell.run_cell, or a stand-i
 
 @dataclass(frozen=True)
 class Work:
-    """What all trials of a launch have in common, the data apart."""
+    """What all trials of a launch have in common, the data apart.
+
+    Args:
+        launch_id: tells a launch from all others.
+        hang_after_s: how long a cell may go without the end of an epoch.
+    """
 
     digest: str
     storage: Path
     checkpoint_every: int
     cpus: float
+    launch_id: str
+    hang_after_s: float
     run_cell: RunCell | None = None
+
+    @property
+    def stop_file(self) -> Path:
+        """What is there once the trials are to stop."""
+        return self.storage / ".tune" / f"{self.launch_id}.stop"
+
+    def hang_log(self, cell_id: str) -> Path:
+        """Where the last words of a cell go that hung in this launch."""
+        return CellStore(self.storage).folder(cell_id) / f"hang-{self.launch_id}.log"
 
 
 def train_cell(
@@ -52,38 +72,98 @@ def train_cell(
 ) -> None:
     """Run the cell that `config["cell_id"]` names, and tell Tune how it went.
 
-    Tune hears two things: {"stage": "stored", "probe_id"} as soon as curves are on the disk, and
-    at last {"stage": "done"} or {"failed": one line}. Epochs are not reported: the history files
-    have them, and each report would hold up the training until the driver has read it.
+    Tune hears {"stage": "stored", "probe_id"} as soon as curves are on the disk, and at last how it
+    ended: `done`, `stopped`, `busy` (another command has the cell, or makes its probe) or `failed`.
+    Epochs are not reported: the history files have them, and each report would hold up the training
+    until the driver has read it.
 
     A failure ends the trial normally, so that Tune retries only where the process was lost.
     """
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_TIMEOUT_S
     torch.set_num_threads(max(1, int(work.cpus)))
     cell_id = config["cell_id"]
+    ending: dict[str, Any] = {"stage": "done"}
     try:
-        _runner(work)(
-            cells[cell_id],
-            work.digest,
-            dataset,
-            work.storage,
-            device=pick_device(),
-            checkpoint_every=work.checkpoint_every,
-            on_event=_Listener(cell_id, curves),
-            read_curves=curves,
-            **_sharing(),
-        )
+        with watched(work.hang_log(cell_id), work.hang_after_s) as alive:
+            _run(cells[cell_id], cell_id, work, dataset, curves, alive)
+    except StoppedError:
+        ending = {"stage": "stopped"}
+    except BusyError as error:
+        ending = {"stage": "busy", "with_probe": "probes" in Path(error.folder).parts[-2:]}
+    except LostLeaseError as error:
+        logger.warning("%s", error)
+        ending = {"stage": "busy", "with_probe": False}
     except Exception as error:
         if _process_is_lost(error):
             raise
-        message = one_line(error)
-        log, kind = traceback.format_exc(), failure_kind(error)
-        CellStore(work.storage).fail(cell_id, message, log, kind=kind)
-        ray.tune.report({"stage": "failed", "cell_id": cell_id, "failed": message})
-    else:
-        ray.tune.report({"stage": "done", "cell_id": cell_id})
+        ending = {"stage": "failed", "failed": one_line(error), "kind": failure_kind(error)}
+        with contextlib.suppress(StorageError):  # a full disk takes no FAILED.json either
+            CellStore(work.storage).fail(
+                cell_id, ending["failed"], traceback.format_exc(), kind=ending["kind"]
+            )
     finally:
         _free_memory()
+    ray.tune.report({**ending, "cell_id": cell_id})
+
+
+def _run(
+    cell: CellConfig,
+    cell_id: str,
+    work: Work,
+    dataset: Any,
+    curves: CurveReader,
+    alive: Callable[[], None],
+) -> None:
+    listener = _Listener(cell_id, curves)
+
+    def on_event(event: dict[str, Any]) -> None:
+        alive()
+        listener(event)
+
+    _runner(work)(
+        cell,
+        work.digest,
+        dataset,
+        work.storage,
+        device=pick_device(),
+        checkpoint_every=work.checkpoint_every,
+        on_event=on_event,
+        read_curves=curves,
+        stop=work.stop_file.exists,
+        **_sharing(),
+    )
+
+
+@contextlib.contextmanager
+def watched(log: Path, limit_s: float) -> Iterator[Callable[[], None]]:
+    """End this process if the block does not call what it is given for `limit_s` seconds.
+
+    The threads' stacks go to `log` then. The watch is faulthandler's, written in C: it works where
+    a library holds Python's lock for ever. Tune starts the trial again in a new process, which
+    finds the log and fails.
+
+    Raises:
+        HangError: `log` is there.
+    """
+    if log.exists() and log.stat().st_size:
+        stacks = log.read_text(encoding="utf-8", errors="replace")
+        log.unlink()
+        raise HangError(
+            f"no epoch ended within {limit_s:g} s, so its process was ended; if that is how long "
+            f"one takes, give more time with --hang-after\n{stacks}"
+        )
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+
+        def alive() -> None:
+            faulthandler.dump_traceback_later(limit_s, exit=True, file=file)
+
+        alive()
+        try:
+            yield alive
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            log.unlink(missing_ok=True)
 
 
 def pick_device() -> torch.device:
@@ -103,8 +183,8 @@ def _sharing() -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the type and the first line of an error's message."""
-    lines = str(error).strip().splitlines()
+    """Return the type and the first line of an error's message, without secrets."""
+    lines = redact(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -1,0 +1,35 @@
+"""`curvetune doctor`: whether a grid can run here."""
+
+import json
+
+import typer
+
+from curvetune.cli import options as o
+
+UNFIT = 5  # as where storage or backend cannot be reached
+
+
+def doctor(
+    storage: o.Storage = None,
+    data_dir: o.DataDir = None,
+    tracking_uri: o.TrackingUri = None,
+    address: o.Address = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Check whether a grid can run here, and say what to do where it cannot.
+
+    It takes seconds, starts no cluster, and changes nothing. Exit code 5 if a check failed.
+    """
+    o.check_address(address)
+    folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
+    from curvetune.report.doctor import Subject, examine, findings_json, print_findings
+
+    findings = examine(Subject(folder, images, tracking_uri, address))
+    if as_json:
+        typer.echo(json.dumps(findings_json(findings), indent=1))
+    else:
+        from curvetune.report.console import plain_console
+
+        print_findings(findings, plain_console())
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(UNFIT)

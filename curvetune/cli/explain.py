@@ -1,0 +1,37 @@
+"""`curvetune why`: what decides a cell, and what it has come to."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from curvetune.cli import options as o
+
+
+def why(
+    cell: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL",
+            help="Its id, as `curvetune status GRID` lists it, or the first digits of it.",
+        ),
+    ],
+    storage: o.Storage = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Explain CELL: what decides it, its state, and in what it differs from the nearest result.
+
+    A cell is done, running, failed, stale (begun and left), cached (not begun, but its probe is
+    stored) or waiting. Changes nothing.
+    """
+    from curvetune.report.why import explain, why_json
+
+    folder = o.storage_or_default(storage)
+    found = explain(folder, cell)
+    if as_json:
+        typer.echo(json.dumps(why_json(found), indent=1))
+        return
+    from curvetune.report.console import plain_console
+    from curvetune.report.why_text import print_why
+
+    print_why(found, plain_console(), folder, storage)

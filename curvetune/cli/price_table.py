@@ -1,0 +1,151 @@
+"""What `curvetune plan` prints below its table: time, what sharing saves, disk, past estimates."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from curvetune.config import METHOD_SECTIONS
+from curvetune.tune.disk import Disk
+from curvetune.tune.estimates import Past
+from curvetune.tune.price import Kind, Price
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+LARGEST = ("curves", "models", "samples", "histories", "splits")
+
+
+def print_price(price: Price, console: Console) -> None:
+    """Print what a plan costs; where nobody knows, how to find out."""
+    if price.kinds:
+        console.print(_kinds(price))
+    for line in _lines(price):
+        console.print(line, highlight=False)
+
+
+def _kinds(price: Price) -> Table:
+    table = Table(title=f"on {price.machine.device}", title_justify="left")
+    table.add_column("to run", no_wrap=True)
+    table.add_column("runs", justify="right")
+    table.add_column("each", justify="right", no_wrap=True)
+    table.add_column("known from")
+    for kind in price.kinds:
+        each = "unknown" if kind.least is None else _span(kind.least, kind.most or kind.least)
+        table.add_row(kind.name, str(kind.runs), each, known_from(kind))
+    return table
+
+
+def known_from(kind: Kind) -> str:
+    """Return in words what an estimate rests on."""
+    found = {
+        "same": f"{kind.measured} earlier",
+        "calibrated": "a short run of it",
+        "method": f"{kind.measured} earlier, with other options",
+        "cross-entropy": f"{kind.measured} of cross entropy, times {_cost(kind)}",
+        None: "",
+    }[kind.basis]
+    if not kind.unknown:
+        return found
+    few = f"{kind.unknown} of {kind.runs} unknown" if found else "nothing like it was measured"
+    return "; ".join(text for text in (found, few) if text)
+
+
+def _cost(kind: Kind) -> str:
+    section = METHOD_SECTIONS.get(kind.name)
+    return "1" if section is None else section.cost
+
+
+def _lines(price: Price) -> Iterator[str]:
+    if price.kinds:
+        yield _time(price)
+    if price.unknown:
+        yield _how_to_know(price)
+    if price.sharing.saved > 0:
+        yield _sharing(price)
+    if price.disk is not None and price.kinds:
+        yield disk_line(price.disk)
+    if price.past is not None and price.past.ratios:
+        yield past_line(price.past)
+
+
+def _time(price: Price) -> str:
+    unit = "GPU-hours" if price.machine.is_gpu else "CPU-hours"
+    runs = sum(kind.runs for kind in price.kinds)
+    if price.unknown == runs:
+        return f"time: unknown on {price.machine.device}"
+    some = f", and {price.unknown} of {runs} runs unknown" if price.unknown else ""
+    line = f"time: {price.hours(price.seconds):.3g} {unit}{some}"
+    if price.wall is None or price.machine.slots is None:
+        return line
+    slots = price.machine.slots
+    at_once = "1 cell" if slots == 1 else f"{slots} cells"
+    return f"{line}; {duration(price.wall)} with {at_once} at once, without Ray's start-up"
+
+
+def _how_to_know(price: Price) -> str:
+    others = [device for device in price.devices if device != price.machine.device]
+    line = "`--calibrate` measures here, in short runs, what is unknown"
+    if not others:
+        return line
+    return f"{line}; `--device {others[0]!r}` asks for a device that was measured"
+
+
+def _sharing(price: Price) -> str:
+    shared = price.sharing
+    probes = "1 probe" if shared.probes == 1 else f"{shared.probes} probes"
+    unit = "GPU-hours" if price.machine.is_gpu else "CPU-hours"
+    line = f"probes: {shared.cells} cells share {probes}, which saves {shared.saved} probe runs"
+    if shared.seconds is None:
+        return line
+    return f"{line}, {price.hours(shared.seconds):.3g} {unit}"
+
+
+def disk_line(disk: Disk) -> str:
+    """Return what a grid writes, and whether there is room for it."""
+    sizes = sorted(((getattr(disk, name), name) for name in LARGEST), reverse=True)
+    most = ", ".join(f"{name} {size_text(size)}" for size, name in sizes[:2])
+    line = (
+        f"disk: {size_text(disk.stays)} ({most}), and at most {size_text(disk.checkpoints)} more "
+        f"while cells run"
+    )
+    if disk.free is None:
+        return line
+    if disk.fits:
+        return f"{line}; {size_text(disk.free)} free"
+    short = size_text(disk.needed - disk.free)
+    return (
+        f"{line}; only {size_text(disk.free)} free: {short} too few. Free some space "
+        f"(`curvetune gc`), or give another folder with --storage"
+    )
+
+
+def past_line(past: Past) -> str:
+    """Return how good the estimates of earlier grids were."""
+    low, high, n = min(past.ratios), max(past.ratios), len(past.ratios)
+    grids = "1 grid" if n == 1 else f"{n} grids, from {low:.2f} to {high:.2f}"
+    return f"estimates so far: median ratio actual/estimated {past.median:.2f} (n = {grids})"
+
+
+def size_text(size: float) -> str:
+    """Return bytes for people: 54 MB."""
+    unit = 0
+    while size >= 1000 and unit < len(UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.3g} {UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: 45 s, 12 min, 3 h 20 min, 4 d 2 h."""
+    if seconds < 90:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    hours = round(minutes / 60)
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _span(least: float, most: float) -> str:
+    low, high = duration(least), duration(most)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,217 @@
+"""What `plan` says of a grid's price, and what the start of a grid keeps of it."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from curvetune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from curvetune.cli.run import Places
+    from curvetune.config import CellConfig
+    from curvetune.tune.plan import Plan
+    from curvetune.tune.price import Machine, Price
+    from curvetune.tune.resources import LaunchOptions
+
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, with a line "Model: ..."
+
+
+class Sizes:
+    """How many samples cells train on, from the labels of their data, (N,)."""
+
+    def __init__(self, labels: Any) -> None:
+        self.labels = labels
+        self.classes = int(labels.max()) + 1
+        self._known: dict[Any, int] = {}
+
+    def __call__(self, cell: "CellConfig") -> int:
+        """Return the size of a cell's training set.
+
+        Raises:
+            DataError: the data cannot give it.
+        """
+        from curvetune.data.splits import train_size
+
+        key = (cell.data, cell.bias.imbalance)
+        if key not in self._known:
+            self._known[key] = train_size(self.labels, cell.data, cell.bias)
+        return self._known[key]
+
+
+def price_plan(
+    plan: "Plan",
+    places: "Places",
+    options: "LaunchOptions",
+    *,
+    device: str | None = None,
+    calibrate: bool = False,
+) -> "Price":
+    """Return what a plan costs on this machine, or on another kind of device.
+
+    Args:
+        calibrate: measure first, here, what was not measured yet; it is kept in the storage.
+
+    Raises:
+        ConfigError: trials that this machine has no room for, or a device that is not here.
+        DataError: the data cannot give a cell its training set.
+    """
+    machine = machine_for(options, device)
+    if not calibrate or not plan.left:
+        return _price(plan, places, machine, _sizes(plan, places))
+    if machine.device != machine_for(options, None).device:
+        raise ConfigError(
+            f"--calibrate measures the device of this machine, not --device {device}; leave one of "
+            f"them out"
+        )
+    from curvetune.cli.images import images_of
+
+    dataset = images_of(plan.cells[0].config.data, places).load(places.data_dir)
+    sizes = Sizes(dataset.train.y)
+    found = _price(plan, places, machine, sizes)
+    _calibrate(plan, found, dataset, sizes, places.storage)
+    return _price(plan, places, machine, sizes)
+
+
+def keep_estimate(plan: "Plan", labels: Any, storage: Path, options: "LaunchOptions") -> None:
+    """Write down what the cells that now begin are expected to take, for `plan` to check later.
+
+    Which kind of device they get is not known yet, so it is done for each that was measured.
+
+    Args:
+        labels: of all training images, (N,).
+    """
+    from curvetune.tune.estimates import write_estimate
+    from curvetune.tune.measured import read_measured
+    from curvetune.tune.price import Machine, price
+
+    evidence, sizes = read_measured(storage).evidence, Sizes(labels)
+    devices = {}
+    for device in evidence.devices():
+        found = price(plan, Machine(device, None, 1.0, *_sharing(options)), evidence, sizes)
+        cells, probes = (
+            {key: e.seconds for key, e in runs.items() if e.seconds is not None}
+            for runs in (found.cells, found.probes)
+        )
+        devices[device] = cells, probes
+    write_estimate(storage, plan.name, devices)
+
+
+def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
+    """Return what trials get on this machine; of another one only what the options say.
+
+    Raises:
+        ConfigError: it has no room for a trial.
+    """
+    from curvetune.tune.price import Machine
+    from curvetune.tune.resources import fit_slots
+
+    gpus = gpu_names() if options.gpus_per_trial != 0 else []
+    here = gpus[0] if gpus else f"cpu ({platform.machine()})"
+    if device is not None and device != here:
+        cpus = options.cpus_per_trial or 1.0
+        return Machine(device, options.max_concurrent, cpus, *_sharing(options))
+    slots = fit_slots([{"CPU": float(ray_cpus()), "GPU": float(len(gpus))}], options)
+    return Machine(here, slots.count, slots.cpus, *_sharing(options))
+
+
+def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the kind of each GPU that may be used here, as PyTorch calls it, without PyTorch."""
+    files = sorted(driver.glob("*/information"))
+    names = [_model_of(file) for file in files] or [row["name"] for row in _driver_says()]
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return names
+    chosen = [part for part in visible.split(",") if part.strip() not in ("", "-1")]
+    return names[: len(chosen)]
+
+
+def ray_cpus() -> int:
+    """Return how many CPUs Ray will count on this machine."""
+    from curvetune.report.doctor.machine import CGROUPS, quotas
+
+    there = os.cpu_count() or 1
+    return min(there, int(quotas([CGROUPS]) or there) or 1)
+
+
+def _model_of(information: Path) -> str:
+    """Return what the driver calls a GPU."""
+    lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
+    return next(models, "unknown GPU")
+
+
+def _driver_says() -> "Sequence[Mapping[str, str]]":
+    """Ask nvidia-smi, where there is no folder to look into (some containers)."""
+    from curvetune.report.doctor.machine import nvidia_smi
+
+    return nvidia_smi()
+
+
+def _sharing(options: "LaunchOptions") -> tuple[int, int]:
+    """Return the GPUs of each cell, and the cells that share one (`auto` is decided later)."""
+    share = options.gpus_per_trial
+    if not isinstance(share, float) or share in (0.0, 1.0):
+        return 1, 1
+    return (int(share), 1) if share > 1 else (1, int(1 / share + 1e-6))
+
+
+def _sizes(plan: "Plan", places: "Places") -> Sizes | None:
+    """Return the sizes of training sets; None before the download of the data."""
+    from curvetune.cli.images import images_of
+
+    if not plan.left:
+        return None
+    labels = images_of(plan.cells[0].config.data, places).train_labels(places.data_dir)
+    return None if labels is None else Sizes(labels)
+
+
+def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | None) -> "Price":
+    from curvetune.tune.disk import disk_of, free_bytes
+    from curvetune.tune.estimates import read_past
+    from curvetune.tune.evidence import TEST_IMAGES
+    from curvetune.tune.measured import read_measured
+    from curvetune.tune.price import price
+
+    measured = read_measured(places.storage)
+    disk = None
+    if sizes is not None:
+        data = plan.cells[0].config.data
+        disk = disk_of(
+            plan,
+            sizes,
+            classes=sizes.classes,
+            images=TEST_IMAGES.get(data.name, 0) + data.meta_per_class * sizes.classes,
+            slots=machine.slots or len(plan.left),
+            free=free_bytes(places.storage),
+        )
+    past = read_past(places.storage, measured)
+    return price(plan, machine, measured.evidence, sizes, disk=disk, past=past)
+
+
+def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage: Path) -> None:
+    """Measure what is not known yet, and keep it."""
+    import torch
+
+    from curvetune.store import open_storage
+    from curvetune.tune.measured import add_calibrated
+    from curvetune.tune.short_runs import ShortRun, calibrate, cells_to_measure
+
+    cells = cells_to_measure(plan, found)
+    if not cells:
+        typer.echo("nothing to calibrate: every kind of cell was measured before", err=True)
+        return
+    if found.machine.is_gpu and not torch.cuda.is_available():
+        raise ConfigError(
+            f"--calibrate: PyTorch cannot use the {found.machine.device} of this machine "
+            f"(`curvetune doctor` says why); --gpus-per-trial 0 measures the CPU"
+        )
+    device = torch.device("cuda" if found.machine.is_gpu else "cpu")
+    short_run = ShortRun(plan.digest, dataset, device, sizes, found.machine.cpus)
+    typer.echo(f"measuring {len(cells)} kinds of cells on {found.machine.device}:", err=True)
+    samples = calibrate(cells, short_run, lambda text: typer.echo(f"  {text}", err=True))
+    if samples:
+        add_calibrated(open_storage(storage), samples)

@@ -1,0 +1,117 @@
+"""One image file of anybody's making, as RGB pixels of one size, or the reason why it is none.
+
+What Pillow reads in another colour space, with more than 8 bits or of another size is converted.
+Only these formats are tried: some others that Pillow knows start programs or have no end of pixels.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES: dict[str, str] = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MB of RGB; a small file can claim far more
+
+# What is said of an image that is not plain RGB, by Pillow's mode.
+CHANGES = {
+    "1": "black and white",
+    "L": "grey",
+    "P": "palette",
+    "CMYK": "CMYK",
+    "YCbCr": "YCbCr",
+    **dict.fromkeys(("LA", "La", "PA", "RGBA", "RGBa"), "transparent"),
+    **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N", "I"), "16-bit"),
+}
+
+
+class BadImageError(Exception):
+    """An image cannot be used; the text says why, in a few words and without its name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image, and what had to be converted."""
+
+    pixels: NDArray[np.uint8]  # (3, H, W)
+    changes: tuple[str, ...]
+
+
+def decode(content: bytes, suffix: str, size: int) -> Decoded:
+    """Return an encoded image as RGB, `size` pixels high and wide; its proportions are not kept.
+
+    Args:
+        suffix: of the file's name, in lower case; another format than it says counts as a change.
+
+    Raises:
+        BadImageError: it is no image, not whole, too large, or not a single picture.
+    """
+    if not content:
+        raise BadImageError("empty file")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check(image)
+            changes = _changes(image, suffix)
+            rgb = _rgb(image).resize((size, size), Image.Resampling.BILINEAR)
+            return Decoded(np.asarray(rgb).transpose(2, 0, 1), changes)
+    except BadImageError:
+        raise
+    except UnidentifiedImageError:  # its own text is the address of a buffer
+        raise BadImageError(f"no image; allowed are {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        raise BadImageError(f"too large; allowed are {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # Pillow's decoders raise whatever they stumble on
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise BadImageError(f"cannot be decoded ({reason})") from None
+
+
+def _check(image: Image.Image) -> None:
+    """Refuse, by its header alone, what would not end well."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise BadImageError(f"{width}×{height} pixels; allowed are {MAX_PIXELS:,} in all")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview behind it
+        raise BadImageError(f"{frames} frames; allowed is a single picture")
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise BadImageError("32 bits per pixel and colour; allowed are 8 and 16")
+
+
+def _changes(image: Image.Image, suffix: str) -> tuple[str, ...]:
+    found = [CHANGES.get(image.mode, image.mode)] if image.mode != "RGB" else []
+    if "16" in _raw_mode(image) and "16-bit" not in found:
+        found.append("16-bit")
+    if image.size == (1, 1):
+        found.append("1×1")
+    if SUFFIXES.get(suffix, "") != image.format and image.format != "MPO":
+        found.append("wrong extension")
+    return tuple(found)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Return how the file stores a pixel, RGB;16B for instance."""
+    tiles: Any = getattr(image, "tile", None)
+    return str(tiles[0][3]) if tiles else ""
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return the image as 8-bit RGB; of 16 bits the upper 8, and transparency is left out."""
+    if CHANGES.get(image.mode) == "16-bit":  # `convert` would cut at 255
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if "transparency" in image.info and image.mode == "P":
+        image = image.convert("RGBA")
+    return image.convert("RGB")

@@ -1,0 +1,13 @@
+"""The terminal as we use it: text is text, whatever it says."""
+
+from typing import Any
+
+from rich.console import Console
+
+
+def plain_console(**options: Any) -> Console:
+    """Return rich's console, which takes no `[red]` for a colour and no `:x:` for a picture.
+
+    What it prints can be anybody's: names of grids, options and errors come out of files.
+    """
+    return Console(markup=False, emoji=False, **options)

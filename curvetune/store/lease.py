@@ -1,0 +1,205 @@
+"""Who works on a cell or a probe, so that two commands on one storage do not do the same work.
+
+    cells/<cell_id>/lease-<token>.json     its time stamp is the holder's heartbeat
+    probes/<probe_id>/lease-<token>.json
+
+A lease is taken by making the file with the next token, which a file system lets one process do.
+While its holder lives, a thread renews the time stamp; a lease whose heart has stopped is taken
+over with a higher token. A holder that was only frozen meanwhile finds that token before it writes,
+and what it publishes late is refused (`Lease.check`, and `publish_json` in files.py).
+
+Nothing here needs clocks that agree: an age is the difference of two time stamps of the same file
+system. On the holder's own machine a dead process is known at once.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from curvetune.errors import BusyError, LostLeaseError, printable
+from curvetune.store.files import cannot_write
+from curvetune.store.plain import read_plain
+
+LEASE_S = 60.0  # how long a heart may stand still; CURVETUNE_LEASE_S sets another time
+BEATS = 6  # heartbeats in that time
+LONGEST_BYTES = 10_000  # of a lease; ours have 300
+NAME = re.compile(r"lease-(\d{6,})\.json")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, or held it last."""
+
+    host: str
+    pid: int
+    since: float  # Unix seconds
+    token: int
+    alive: bool
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"process {self.pid} on {self.host}, since {since}"
+
+
+class Lease:
+    """The right to write to one folder, for as long as no one has a higher token."""
+
+    def __init__(self, folder: Path, token: int) -> None:
+        self.folder = folder
+        self.token = token
+
+    def check(self) -> None:
+        """Do nothing while the lease is held.
+
+        Raises:
+            LostLeaseError: another process took it over, since this one stood still.
+        """
+        newest = _newest(self.folder)
+        if newest != self.token:
+            raise LostLeaseError(
+                f"{self.folder}: another process took over (token {newest}, ours is {self.token}), "
+                f"since this one stood still for too long; it writes nothing more there"
+            )
+
+    def _beat(self, stop: threading.Event, every_s: float) -> None:
+        while not stop.wait(every_s):
+            with contextlib.suppress(OSError):  # a folder that is gone; `check` will say so
+                os.utime(_path(self.folder, self.token))
+
+
+@contextlib.contextmanager
+def leased(folder: Path) -> Iterator[Lease]:
+    """Hold the lease of `folder` while the block runs.
+
+    Raises:
+        BusyError: a process that is alive holds it.
+        StorageError: it cannot be written.
+    """
+    lease_s = float(os.environ.get("CURVETUNE_LEASE_S", LEASE_S))
+    lease = _take(folder, lease_s)
+    stop = threading.Event()
+    beat = threading.Thread(target=lease._beat, args=(stop, lease_s / BEATS), daemon=True)
+    beat.start()
+    try:
+        yield lease
+    finally:
+        stop.set()
+        beat.join()
+        with contextlib.suppress(OSError):
+            os.utime(_path(folder, lease.token), (0, 0))  # released: free at once
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Return who holds the lease of a folder, or held it last; None if nobody ever did."""
+    token = _newest(folder)
+    if token is None:
+        return None
+    path = _path(folder, token)
+    try:
+        beat = path.stat(follow_symlinks=False).st_mtime
+        content = json.loads(read_plain(path, LONGEST_BYTES) or b"{}")
+        return Holder(
+            host=printable(content.get("host", "unknown")),
+            pid=int(content.get("pid", 0)),
+            since=float(content.get("since", beat)),
+            token=token,
+            alive=beat > 0 and _is_alive(content, folder, beat),
+        )
+    except FileNotFoundError:  # removed at this moment, by whoever took it over
+        return Holder("unknown", 0, time.time(), token, alive=True)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # nobody wrote this
+        return Holder("unknown", 0, time.time(), token, alive=False)
+
+
+def _take(folder: Path, lease_s: float) -> Lease:
+    holder = read_holder(folder)
+    if holder is not None and holder.alive:
+        raise BusyError(f"{folder}: {holder} is working on it", str(folder))
+    token = 1 if holder is None else holder.token + 1
+    me = {"host": socket.gethostname(), **_process(os.getpid())}
+    text = json.dumps(me | {"since": time.time(), "lease_s": lease_s})
+    path = _path(folder, token)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+        path.write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise BusyError(f"{folder}: another process just took it", str(folder)) from None
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # an empty file, on a full disk: it would look held
+        raise cannot_write(path, error, len(text)) from error
+    for old in _tokens(folder):
+        if old < token:
+            _path(folder, old).unlink(missing_ok=True)
+    return Lease(folder, token)
+
+
+def _is_alive(content: dict[str, object], folder: Path, beat: float) -> bool:
+    """Say whether a holder that has not released its lease still works."""
+    here = _process(int(str(content.get("pid", 0))))
+    on_this_machine = all(content.get(key) == here[key] for key in ("boot", "space"))
+    if on_this_machine and content.get("started") != here["started"]:
+        return False  # and gone
+    return _now(folder) - beat <= float(str(content.get("lease_s", LEASE_S)))
+
+
+def _now(folder: Path) -> float:
+    """Return the time by the clock of the file system that `folder` is on."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock.") as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:  # read-only, or full
+        return time.time()
+
+
+def _process(pid: int) -> dict[str, object]:
+    """Return what tells a process apart from all others, of this machine and of earlier boots.
+
+    All empty where there is no /proc: then only the heartbeat tells.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()  # proc(5), from its field 3 on
+    return {
+        "pid": pid,
+        "boot": _read("/proc/sys/kernel/random/boot_id"),
+        "space": _link("/proc/self/ns/pid"),
+        "started": fields[19] if fields and fields[0] not in "ZX" else "",  # a zombie is dead
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _tokens(folder: Path) -> list[int]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [int(match[1]) for name in names if (match := NAME.fullmatch(name))]
+
+
+def _newest(folder: Path) -> int | None:
+    return max(_tokens(folder), default=None)
+
+
+def _path(folder: Path, token: int) -> Path:
+    return folder / f"lease-{token:06d}.json"

@@ -1,0 +1,54 @@
+"""A Ray cluster that outlives the commands which use it, and a clean run to compare with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grids
+import pytest
+
+Figure = Callable[[str], None]
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Print a line at the end of a run of the suite, of whichever process the test is in."""
+    return lambda text: record_property("figure", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    found = [value for report in passed for name, value in report.user_properties]
+    for line in sorted(text for text in found if isinstance(text, str)):
+        terminalreporter.write_line(line)
+    kills = [number for number in found if isinstance(number, int)]
+    if kills:
+        terminalreporter.write_line(f"F1: {len(kills)} rounds, {sum(kills)} kills")
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The address of a cluster with four CPUs, on two real ones, and no GPU."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 4, "include_dashboard": False},
+    )
+    yield str(cluster.address)
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="session")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return grids.write_space(tmp_path_factory.mktemp("space"))
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory, space: Path, address: str) -> Path:
+    """The storage of a run that nothing disturbed."""
+    storage = tmp_path_factory.mktemp("clean")
+    code, output = grids.run(space, storage, "--address", address)
+    assert code == 0, output
+    assert len(grids.results(storage)) == grids.CELLS
+    assert grids.starts(storage) == grids.CELLS
+    return storage
