@@ -290,6 +290,7 @@ class Training:
         self._process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 @pytest.mark.alone
 def test_f8_training_steps_are_as_fast_with_a_tracker_in_trouble(
     tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
