@@ -32,7 +32,7 @@ from curvetune.errors import ConfigError
 from curvetune.load import validate
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.curves import ROUNDED
-from curvetune.store.files import folder_of, sha256, write_atomic
+from curvetune.store.files import encode, folder_of, sealed, sha256, write_atomic
 from curvetune.store.history import read_rows
 from curvetune.train.checkpoint import load_state, save_state
 
@@ -193,7 +193,7 @@ def _contents(storage: Path, item: Item) -> dict[str, bytes]:
     if "DONE.json" in contents:
         done = json.loads(contents["DONE.json"])
         done["files"] = {name: sha256(folder / name) for name in KEPT if name in contents}
-        contents["DONE.json"] = json.dumps(done, indent=1).encode() + b"\n"
+        contents["DONE.json"] = encode(sealed(done))
     if item.rounded:
         name = CURVES if CURVES in contents else CHECKPOINT
         half, epochs = _half_curves(folder / name)

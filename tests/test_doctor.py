@@ -78,7 +78,7 @@ def test_a_library_that_crashes_hangs_or_is_broken_ends_only_the_question(
     fake.write_text("import os\nos.kill(os.getpid(), 11)")
     assert "the process ended with code -11" in ask("torch_gpus")["error"]
     fake.write_text("import time\ntime.sleep(60)")
-    assert ask("torch_gpus", timeout_s=1.0) == {"error": "no answer within 1 s"}
+    assert ask("torch_gpus", timeout_s=1.0)["error"].startswith("no answer within 1 s: ")
     fake.write_text("raise ImportError('libcudart.so.12: no such file')")
     answer = ask("torch_gpus")
     assert answer == {"error": "ImportError: libcudart.so.12: no such file"}

@@ -311,7 +311,9 @@ PROBE = "0123456789abcdef"
 
 
 def write_curves(storage: Path, value: float, probe_id: str = PROBE) -> None:
-    CurveStore(storage).write(probe_id, np.full((1000, 300), value, np.float32), {})
+    store = CurveStore(storage)
+    store.discard(probe_id)  # what is published is never replaced
+    store.write(probe_id, np.full((1000, 300), value, np.float32), {})
 
 
 def read_in_a_trial(reader: CurveReader) -> tuple[float, bool, bool]:

@@ -268,8 +268,8 @@ def test_a_packed_cell_that_runs_out_of_memory_is_run_again_alone(
     assert (failure["error"], failure["kind"]) == ("RuntimeError: no luck", "other")
     assert [record.message.partition(":")[0] for record in caplog.records] == [
         "--gpus-per-trial auto",
-        "1 of 4 cells ran out of memory on a GPU that they shared; each is tried once more with a "
-        "GPU alone",
+        "1 of 4 cells ran out of memory on a GPU that they shared; each is tried once more with "
+        "twice the share",
     ]
 
 

@@ -6,9 +6,12 @@ a cell whose process is gone is stale, not running.
 
 import json
 import logging
-import time
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import typer
 from rich.console import Console
@@ -31,7 +34,7 @@ def watch(
     given_storage: Path | None = None,
     as_json: bool = False,
     console: Console | None = None,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] | None = None,
 ) -> None:
     """Show how `grid` comes along, until every cell is done or has failed, or until Ctrl-C.
 
@@ -39,6 +42,7 @@ def watch(
         every_s: seconds between two looks at the storage.
         given_storage: what --storage was given, if it was.
         as_json: print a line of JSON for each look.
+        wait: sleeps between two looks; KeyboardInterrupt there ends it.
 
     Raises:
         ConfigError: the storage has no such grid.
@@ -50,21 +54,46 @@ def watch(
     complete = False
     if not (as_json or console.is_terminal):  # where only changes are told from here on
         console.print(counts_line(progress), highlight=False, soft_wrap=True)
-    try:
-        while not complete:
-            view.show(progress, idle_note(progress))
-            complete = is_complete(progress)
-            if not complete:
-                wait(every_s)
-                progress = _look(reader) or progress
-    except KeyboardInterrupt:
-        pass
-    finally:
-        view.close()
+    with _interrupted_between_looks() as sleep:
+        try:
+            while not complete:
+                view.show(progress, idle_note(progress))
+                complete = is_complete(progress)
+                if not complete:
+                    (wait or sleep)(every_s)
+                    progress = _look(reader) or progress
+        except KeyboardInterrupt:
+            pass
+        finally:
+            view.close()
     if complete and not as_json:
         print_status(progress, console, storage, given_storage)
     elif not as_json:
         console.print(counts_line(progress), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _interrupted_between_looks() -> Iterator[Callable[[float], None]]:
+    """Yield a sleep that Ctrl-C ends; amid a line, it would have that printed twice.
+
+    A second Ctrl-C ends a look as well, at a storage that does not answer.
+    """
+    pressed = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+
+    def press(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, previous)
+
+    def sleep(seconds: float) -> None:
+        if pressed.wait(seconds):
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield sleep
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def is_complete(progress: GridProgress) -> bool:

@@ -129,7 +129,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     What publishes a result is JSON: its folder is synced, so that this rename, and that of every
     file which was written there before, survives a power cut.
     """
-    write_atomic(path, _encode(content))
+    write_atomic(path, encode(content))
     _sync_folder(path.parent)
 
 
@@ -140,11 +140,16 @@ def publish_json(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         LostLeaseError: it is there already; another process was first.
         StorageError: it cannot be written.
     """
-    body = {key: value for key, value in content.items() if key != SEAL}
-    sealed = {**body, SEAL: _seal(body)}
-    write_atomic(path, _encode(sealed), once=True)
+    published = sealed(content)
+    write_atomic(path, encode(published), once=True)
     _sync_folder(path.parent)
-    return sealed
+    return published
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with the seal that `read_published` looks for."""
+    body = {key: value for key, value in content.items() if key != SEAL}
+    return {**body, SEAL: _seal(body)}
 
 
 def read_published(path: Path) -> dict[str, Any]:
@@ -156,9 +161,8 @@ def read_published(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if SEAL not in content and content.get("schema_version") == 1:
         return content
-    body = {key: value for key, value in content.items() if key != SEAL}
     try:
-        is_whole = content.get(SEAL) == _seal(body) and read_plain(path) == _encode(content)
+        is_whole = content == sealed(content) and read_plain(path) == encode(content)
     except (OSError, ValueError, RecursionError):  # what JSON can hold, but we never write
         is_whole = False
     if not is_whole:
@@ -252,12 +256,13 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, 
     return arrays, tree
 
 
-def _encode(content: Mapping[str, Any]) -> bytes:
+def encode(content: Mapping[str, Any]) -> bytes:
+    """Return `content` as the bytes of our JSON files."""
     return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_encode(content)).hexdigest()
+    return hashlib.sha256(encode(content)).hexdigest()
 
 
 def _rename_once(temporary: str, path: Path) -> None:

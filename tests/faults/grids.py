@@ -10,11 +10,11 @@ from typing import Any
 
 SPACE = """
 base:
-  data: {name: digits, train_limit: 150, test_limit: 100}
+  data: {name: digits, train_limit: 120, test_limit: 100}
   bias: {noise: symmetric}
   model: {name: resnet8}
-  probe: {epochs: 6, cyclic_start: 3, half_period: 1, batch_size: 32, cyclic_batch_size: 32}
-  allocate: {epochs: 6, batch_size: 32, milestones: [3], warmup: 1}
+  probe: {epochs: 4, cyclic_start: 2, half_period: 1, batch_size: 32, cyclic_batch_size: 32}
+  allocate: {epochs: 4, batch_size: 32, milestones: [2], warmup: 1}
 grid:
   noise_rate: [0.0, 0.4]
   seed: [0, 1, 2]
@@ -25,7 +25,7 @@ grid:
 CELLS, PROBES = 12, 6
 OPTIONS = ("--max-concurrent", "2")
 TIMES = ("time", "seconds")
-FIGURES: list[str] = []  # printed at the end of a run of the suite
+EPOCHS = 4  # of the probe and of the final training
 
 
 def write_space(folder: Path, text: str = SPACE) -> Path:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grids
@@ -189,7 +189,7 @@ def detected(storage: Path, path: Path, caplog: pytest.LogCaptureFixture) -> boo
 
 
 def test_f11_every_flipped_byte_and_every_cut_is_detected(
-    straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, figure: Callable[[str], None]
 ) -> None:
     draw, storage = random.Random(1), tmp_path / "storage"
     shutil.copytree(straight, storage)
@@ -218,7 +218,7 @@ def test_f11_every_flipped_byte_and_every_cut_is_detected(
         if not detected(storage, path, caplog):
             missed.append((path.name, k))
         path.write_bytes(whole)
-    grids.FIGURES.append(f"F11: 200 files damaged, {200 - len(missed)} detected")
+    figure(f"F11: 200 files damaged, {200 - len(missed)} detected")
     assert missed == []
     checkpoint.unlink()
     assert CellStore(storage).result(CELL.cell_id(data.digest("digits"))) is not None

@@ -116,7 +116,7 @@ def test_f8_a_server_that_is_down_at_the_start_gets_all_when_it_comes(
 
 
 def test_f8_a_server_that_flaps_has_every_point_once(
-    tmp_path: Path, proxy: Proxy, grid: str
+    tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
 ) -> None:
     draw, stop = random.Random(0), threading.Event()
 
@@ -146,7 +146,7 @@ def test_f8_a_server_that_flaps_has_every_point_once(
     sync(tmp_path, grid, new_tracker(tmp_path, proxy.uri))
     check(proxy, tmp_path, grid)
     assert sync(tmp_path, grid, new_tracker(tmp_path, proxy.uri)).points == 0
-    grids.FIGURES.append(f"F8: flapping server, {sum(proxy.spoiled.values())} requests spoiled")
+    figure(f"F8: flapping server, {sum(proxy.spoiled.values())} requests spoiled")
 
 
 @contextmanager
@@ -166,8 +166,9 @@ def driver(root: Path, grid: str, uri: str) -> Iterator["subprocess.Popen[str]"]
         yield process
 
 
+@pytest.mark.slow
 def test_f8_stalls_of_30_s_hold_the_end_of_a_grid_for_10_s_and_sync_heals_it(
-    tmp_path: Path, proxy: Proxy, grid: str
+    tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
 ) -> None:
     proxy.set("stall", stall_s=30)
     with driver(tmp_path, grid, proxy.uri) as process:
@@ -196,7 +197,7 @@ def test_f8_stalls_of_30_s_hold_the_end_of_a_grid_for_10_s_and_sync_heals_it(
     proxy.settle()  # what was stalled reaches the server only now
     synced(tmp_path, grid, proxy.uri)
     check(proxy, tmp_path, grid)
-    grids.FIGURES.append(f"F8: server stalled for 30 s, the driver exits after {left:.1f} s")
+    figure(f"F8: server stalled for 30 s, the driver exits after {left:.1f} s")
 
 
 def test_f8_runs_that_are_made_long_after_they_were_asked_for_stay_single(
@@ -240,6 +241,7 @@ def test_f9_a_server_that_commits_and_does_not_say_so_has_no_duplicates(
         for _ in one_by_one(tmp_path, pause_s=0.05):
             pass
     assert proxy.spoiled[name] >= 1
+    proxy.set("pass")  # on a slow machine, some answers are not lost yet
     sync(tmp_path, grid, new_tracker(tmp_path, proxy.uri))
     check(proxy, tmp_path, grid)
 
@@ -248,7 +250,9 @@ def only(proxy: Proxy, name: str, *, times: int) -> Callable[[str], bool]:
     return lambda found: found == name and proxy.spoiled[name] < times
 
 
-def test_f9_answers_lost_at_random_double_nothing(tmp_path: Path, proxy: Proxy, grid: str) -> None:
+def test_f9_answers_lost_at_random_double_nothing(
+    tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
+) -> None:
     draw = random.Random(1)
     proxy.set("lose", lambda _: draw.random() < 0.15)
     epochs = one_by_one(tmp_path, pause_s=0.1)
@@ -261,7 +265,7 @@ def test_f9_answers_lost_at_random_double_nothing(tmp_path: Path, proxy: Proxy, 
     sync(tmp_path, grid, new_tracker(tmp_path, proxy.uri))
     assert sum(proxy.spoiled.values()) > 5
     check(proxy, tmp_path, grid)
-    grids.FIGURES.append(f"F9: {sum(proxy.spoiled.values())} answers lost at random, 0 duplicates")
+    figure(f"F9: {sum(proxy.spoiled.values())} answers lost at random, 0 duplicates")
 
 
 class Training:
@@ -286,8 +290,10 @@ class Training:
         self._process.communicate(timeout=30)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
 def test_f8_training_steps_are_as_fast_with_a_tracker_in_trouble(
-    tmp_path: Path, proxy: Proxy, grid: str
+    tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
 ) -> None:
     """CPU time is asserted, since wall time on a shared machine tells of others; both are told."""
     for _ in one_by_one(tmp_path, pause_s=0):
@@ -308,7 +314,7 @@ def test_f8_training_steps_are_as_fast_with_a_tracker_in_trouble(
     training.end()
     found = {key: statistics.median(values) for key, values in ratios.items()}
     text = ", ".join(f"{key.removesuffix('_s')} ×{value:.3f}" for key, value in found.items())
-    grids.FIGURES.append(f"F8: step time with the tracker in trouble, {PAIRS} pairs: {text}")
+    figure(f"F8: step time with the tracker in trouble, {PAIRS} pairs: {text}")
     assert sum(proxy.spoiled.values()) >= PAIRS // 3
     assert found["cpu_median_s"] < TOLERANCE, text
 
@@ -334,8 +340,14 @@ def trouble(proxy: Proxy, k: int) -> Iterator[None]:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_f8_a_grid_whose_tracker_stalls_all_the_time_has_the_same_results(
-    space: Path, clean: Path, address: str, tmp_path: Path, proxy: Proxy
+    space: Path,
+    clean: Path,
+    address: str,
+    tmp_path: Path,
+    proxy: Proxy,
+    figure: Callable[[str], None],
 ) -> None:
     proxy.set("stall", stall_s=30)
     process = grids.start(
@@ -350,9 +362,7 @@ def test_f8_a_grid_whose_tracker_stalls_all_the_time_has_the_same_results(
     assert proxy.spoiled
     assert grids.contents(tmp_path) == grids.contents(clean)
     last = max(path.stat().st_mtime for path in grids.results(tmp_path))
-    grids.FIGURES.append(
-        f"F8: a grid with a stalled tracker, exit 0, {ended - last:.1f} s after its last cell"
-    )
+    figure(f"F8: a grid with a stalled tracker, exit 0, {ended - last:.1f} s after its last cell")
     assert ended - last < 25
     proxy.set("pass")
     assert synced(tmp_path, "tiny", proxy.uri)["runs"] == 1 + 2 + grids.CELLS

@@ -12,7 +12,7 @@ from curvetune.report.doctor.machine import cpus, gpus, shared_memory
 from curvetune.report.doctor.place import clock, disk, file_system, renames
 from curvetune.report.doctor.software import data, versions
 
-LIMIT_S = 18.0  # for all of them
+LIMIT_S = 60.0  # for all of them
 SLOW = "data"  # reads every image of a folder, where that is all there is
 
 Check = Callable[[Subject], Sequence[Finding]]

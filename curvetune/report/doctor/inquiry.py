@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-ANSWER_S = 15.0  # less than checks.LIMIT_S, so that the process is ended by us
+ANSWER_S = 45.0  # less than checks.LIMIT_S, so that the process is ended by us
 # The same modules as here, wherever they were found; the arguments come by a pipe, since other
 # users see the command lines of processes.
 CODE = (
@@ -38,7 +38,7 @@ def ask(question: str, timeout_s: float = ANSWER_S, **arguments: Any) -> Answer:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {timeout_s:g} s"}
+        return {"error": f"no answer within {timeout_s:g} s: something hangs, or a busy machine"}
     try:
         found: Answer = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError):
