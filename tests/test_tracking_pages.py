@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from chromium import chromium
 from storage_fixtures import DIGEST, finish, make_cells, write_grid
 from tracking_helpers import (
     cell_name,
@@ -18,31 +19,16 @@ from tracking_helpers import (
     runs_of,
     small,
 )
+from trained_grid import GRID, train_grid
 
 from curvetune import data
-from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.report.cells import read_grid
 from curvetune.report.collect import report_json
 from curvetune.report.sync import sync
 from curvetune.report.views import CELLS, METHODS, TAG, cells_name, saved_views, share_key
-from curvetune.store import CellStore
 from curvetune.store.files import load_arrays
 from curvetune.tracking.base import DATABASE, RunSpec, default_uri
-
-GRID = "tiny"
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--window-size=1500,1100",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +48,7 @@ def root(tmp_path: Path, empty_database: Path) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two methods on two noise rates, really trained for three epochs."""
     root = tmp_path_factory.mktemp("trained")
-    digest, dataset = data.digest("digits"), data.load("digits")
-    cells = [
-        CellConfig.model_validate(
-            {
-                "data": {"name": "digits", "per_class_limit": 12, "test_limit": 20},
-                "bias": {"imbalance": 1, "noise": "symmetric", "noise_rate": rate},
-                "model": {"name": "resnet8"},
-                "probe": {"epochs": 4, "cyclic_start": 2, "half_period": 1, "batch_size": 32},
-                "allocate": {"epochs": 3, "warmup": 0, "milestones": [2], "batch_size": 32},
-                "method": method,
-            }
-        )
-        for rate in (0.0, 0.4)
-        for method in ({"name": "curvenet", "removed_losses": 1}, {"name": "cross-entropy"})
-    ]
-    for cell in cells:
-        run_cell(cell, digest, dataset, root, device=torch.device("cpu"))
-    entries = [
-        {
-            "cell_id": cell.cell_id(digest),
-            "probe_id": cell.probe_id(digest),
-            "config": cell.model_dump(mode="json"),
-        }
-        for cell in cells
-    ]
-    grid = {"command": "curvetune grid tiny", "data_digest": digest, "cells": entries}
-    CellStore(root).write_grid(GRID, grid)
+    train_grid(root)
     return root
 
 
@@ -298,20 +258,8 @@ def test_a_damaged_model_is_left_out_and_the_rest_is_there(
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        pytest.skip("Debian's chromium and chromium-driver are not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    try:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def seen(browser: Any, url: str, *texts: str) -> str:

@@ -112,11 +112,23 @@ def report(
             help="Laid out as the paper's Table 1, 2, 3, 6, 7, 8, 9 or 10.",
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="OUT",
+            help="Write one page that needs no network: tables, figures, cells, suspect labels.",
+        ),
+    ] = None,
+    data_dir: o.DataDir = None,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting."""
     chosen = selected(select)
+    if page is not None:
+        _write_page(grid, page, chosen, o.storage_or_default(storage), data_dir)
+        return
     kinds = {"--table": table is not None, "--paper": paper is not None}
     kinds["--published"] = bool(published) and paper is None
     if sum(kinds.values()) > 1:
@@ -145,6 +157,17 @@ def report(
 
         shown = published_document(found, chosen)
     print_form(shown, form)
+
+
+def _write_page(
+    grid: str, out: Path, select: "Select", storage: Path, data_dir: Path | None
+) -> None:
+    """Write the page of a grid, and say how large it is."""
+    from curvetune.report.page import write_html
+
+    size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
+    typer.echo(out)
+    typer.echo(f"{size / 1e6:.1f} MB; it needs no network", err=True)
 
 
 def print_form(shown: "Document", form: str) -> None:

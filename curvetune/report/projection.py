@@ -16,11 +16,13 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from curvetune.errors import CorruptError
 from curvetune.report.cells import Cell, Grid, GridReader, Rows
+from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.report.notes import grid_files, grid_note, method_files, method_note
 from curvetune.report.packaging import WEIGHTS, packaged
 from curvetune.report.points import history_points, ma_values, result_points
@@ -40,6 +42,7 @@ SENT = "curvetune.sent"
 ERROR = "curvetune.error"
 DATA = "curvetune.data"  # the digest of the data that was logged
 TABLES = "curvetune.tables"  # a digest of what a run's files and note were made of
+FIGURES = "curvetune.figures"  # a digest of what a run's figures were drawn from
 MODEL = "curvetune.model"  # the SHA-256 of the model that was logged
 NOTE = "mlflow.note.content"
 KIND = "mlflow.experimentKind"  # else the pages are those for language models
@@ -95,9 +98,13 @@ class GridSync:
                     self._cell(grid, cell, method, running=running)
             self._mean_accuracy(method, cells, grid)
             self._tables(method, method_files(grid, label), method_note(grid, label))
+            if not running:
+                self._figures(method, cells, partial(files_of_method, grid, label))
             tracker.set_status(method, *_status_of_many(cells, running=running))
         tracker.set_status(top, *_status_of_many(grid.cells, running=running))
         self._tables(top, grid_files(grid), grid_note(grid), lambda: self._views(grid))
+        if not running:
+            self._figures(top, grid.cells, partial(files_of_grid, grid))
         return self._sent
 
     def _views(self, grid: Grid) -> None:
@@ -196,6 +203,17 @@ class GridSync:
         self._tracker.write_files(run, {name: text.encode() for name, text in files.items()})
         also()
         self._log(run, [], {NOTE: note[:NOTE_LENGTH], TABLES: digest})
+
+    def _figures(
+        self, run: Run, cells: Sequence[Cell], draw: Callable[[], Mapping[str, bytes]]
+    ) -> None:
+        """Keep the figures of a run, if its results changed; a running grid waits with them."""
+        shown = [(cell.cell_id, cell.accuracy()) for cell in cells if cell.result is not None]
+        digest = hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+        if not shown or run.tags.get(FIGURES) == digest:
+            return
+        self._tracker.write_files(run, draw())
+        self._log(run, [], {FIGURES: digest})
 
 
 def _news(sent: dict[str, Any], cell: Cell, histories: Mapping[str, Rows]) -> News:

@@ -108,8 +108,19 @@ def find_cell(storage: Path, text: str) -> str:
     return found[0].cell_id
 
 
-def find_suspects(storage: Path, cell: str, data_dir: Path | None = None) -> Suspects:
+def find_suspects(
+    storage: Path,
+    cell: str,
+    data_dir: Path | None = None,
+    *,
+    images: Dataset | None = None,
+    ask: bool = True,
+) -> Suspects:
     """Return the suspects of a cell that is done.
+
+    Args:
+        images: those that the cell was trained on, if they are loaded already.
+        ask: its classifiers about the images, which takes a while.
 
     Raises:
         ConfigError: there is no such cell, it is not done, or its values stayed elsewhere.
@@ -120,7 +131,9 @@ def find_suspects(storage: Path, cell: str, data_dir: Path | None = None) -> Sus
     config, digest = Catalog(storage).config(cell_id)
     values = _samples(storage, cell_id)
     notes: list[str] = []
-    dataset, files = images_of(config, digest, data_dir, notes)
+    dataset, files = images, None
+    if dataset is None and ask:
+        dataset, files = images_of(config, digest, data_dir, notes)
     split = _split(storage, config, digest, dataset)
     curves = _curves(storage, config.probe_id(digest), notes)
     loss = scores.mean_loss(curves) if curves is not None else np.full(len(split.y), np.nan)
@@ -140,7 +153,7 @@ def find_suspects(storage: Path, cell: str, data_dir: Path | None = None) -> Sus
         estimate=_estimate(loss, values["loss"], split),
         notes=notes,
     )
-    _add_columns(found, storage, digest, curves, values)
+    _add_columns(found, storage, digest, curves, values, ask=ask)
     return found
 
 
@@ -201,6 +214,8 @@ def _add_columns(
     digest: str,
     curves: Values | None,
     values: Mapping[str, Values],
+    *,
+    ask: bool,
 ) -> None:
     """Fill the scores beside ours; what a sample's curve or image is needed for stays out."""
     columns = found.columns
@@ -217,7 +232,7 @@ def _add_columns(
             "area under the margin and forgetting events are bounds from the losses, since a probe "
             "keeps no logits"
         )
-    if found.dataset is None:
+    if found.dataset is None or not ask:
         return
     folder = CellStore(storage).folder(found.cell_id)
     found.probabilities = _ask(found, folder / "model.safetensors", found.config.method)

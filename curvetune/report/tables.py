@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curvetune.errors import StorageError, printable
 from curvetune.report.cells import Grid, Select, read_grid
 from curvetune.report.collect import MethodRow, grid_json, method_rows
 from curvetune.report.document import check_form, html_page, print_sheets
 from curvetune.report.labels import in_common, setting_parts
 from curvetune.report.numbers import spread
 from curvetune.report.sheet import Sheet, latex, markdown
+from curvetune.report.step_times import read_step_times, step_times_sheet
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +81,13 @@ def print_report(
         ConfigError: the storage has no such grid.
     """
     found = read_grid(storage, grid)
-    sheets = (ma_sheet(found, select), settings_sheet(found, select))
-    print_sheets(sheets, footnotes(found, select), console)
+    sheets, notes = [ma_sheet(found, select), settings_sheet(found, select)], []
+    try:
+        times = read_step_times(Path(storage), grid)
+        sheets += [step_times_sheet(times)] if times is not None else []
+    except StorageError as error:
+        notes.append(f"the times of a step cannot be read: {printable(error)}")
+    print_sheets(sheets, [*footnotes(found, select), *notes], console)
 
 
 def render(storage: Path | str, grid: str, form: str, select: Select = "last") -> str:

@@ -33,6 +33,8 @@ class Images:
         self._grid = grid
         self._data_dir = data_dir
         self.notes: list[str] = []
+        self.confusions: dict[str, NDArray[np.int64]] = {}  # of cells, since cross entropy's is
+        # asked for beside that of every other method
 
     @cached_property
     def dataset(self) -> Dataset | None:
@@ -135,7 +137,10 @@ class CellFiles:
             raise MissingError("; ".join(self._images.notes))
         if not path.exists():
             raise MissingError("its classifier stayed where it was run")
-        return confusion_matrix(self.config, self._images.dataset, self.split, path)
+        known, cell_id = self._images.confusions, self.cell.cell_id
+        if cell_id not in known:
+            known[cell_id] = confusion_matrix(self.config, self._images.dataset, self.split, path)
+        return known[cell_id]
 
     def beside(self, cell: Cell) -> "CellFiles":
         """Return the files of another cell of the same grid."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.report.figures.style import CYCLE, line_style, new_axes, new_grid, styled
+from curvetune.report.figures.style import CYCLE, fit, line_style, new_axes, new_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def heat_maps(methods: Mapping[str, Heat], unit: str, *, signed: bool = False) -
         values = np.array([[_or_nan(heat.get((i, r))) for r in rates] for i in imbalances])
         cmap = "RdBu_r" if signed else "viridis"
         image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
-        axes.set_title(name, fontsize=8)
+        axes.set_title(fit(name, 22), fontsize=8)
         axes.set_xticks(range(len(rates)), [f"{r:g}" for r in rates], fontsize=7)
         axes.set_yticks(range(len(imbalances)), [f"{i:g}" for i in imbalances], fontsize=7)
         for (row, column), value in np.ndenumerate(values):
@@ -85,7 +85,9 @@ def accuracy_against_cost(
     figure, axes = new_axes(6.5, 3.8)
     for k, (name, (ma, std, seconds)) in enumerate(methods.items()):
         marker, color = MARKERS[k % len(MARKERS)], CYCLE[k % len(CYCLE)]
-        axes.errorbar(seconds, ma, yerr=std, fmt=marker, color=color, label=name, capsize=2)
+        axes.errorbar(
+            seconds, ma, yerr=std, fmt=marker, color=color, label=fit(name, 40), capsize=2
+        )
     figure.legend(loc="outside right upper", fontsize=7, frameon=False)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
@@ -113,7 +115,7 @@ def accuracy_over_option(
     spread: NDArray[np.float64] = np.array([std or 0.0 for std in stds])
     axes.errorbar(values, mas, yerr=spread if spread.any() else None, marker="o", capsize=3)
     for k, (name, ma) in enumerate(others.items(), start=1):
-        axes.axhline(ma, label=name, **line_style(k))
+        axes.axhline(ma, label=fit(name, 40), **line_style(k))
     axes.set_xlabel(option)
     axes.set_ylabel("MA, %")
     axes.set_xticks(values)

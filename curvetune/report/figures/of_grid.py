@@ -5,6 +5,7 @@ A figure that cannot be drawn says why and costs nothing else.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from curvetune.report.cells import Cell, Grid, Select
 from curvetune.report.collect import MethodRow, method_rows
 from curvetune.report.figures import grids, samples, training
 from curvetune.report.figures.gather import CellFiles, Images, MissingError
+from curvetune.report.figures.style import file_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,11 +161,11 @@ def draw_all(
     images = Images(grid, data_dir)
     for name, of_grid in OF_GRID.items():
         if not only or name in only:
-            yield _drawn(name, None, lambda draw=of_grid: draw(grid, select))  # type: ignore[misc]
+            yield _drawn(name, None, partial(of_grid, grid, select))
     for cell in first_seeds(grid) if cells is None else cells:
         if cell.result is None:
             continue
-        yield from draw_cell(CellFiles(storage, grid, cell, images), only, _baseline(grid, cell))
+        yield from draw_cell(CellFiles(storage, grid, cell, images), only, baseline_of(grid, cell))
 
 
 def draw_cell(
@@ -173,10 +175,23 @@ def draw_cell(
     cell_id = files.cell.cell_id
     for name, draw in OF_CELL.items():
         if not only or name in only:
-            yield _drawn(name, cell_id, lambda draw=draw: draw(files))  # type: ignore[misc]
+            yield _drawn(name, cell_id, partial(draw, files))
     if not only or CONFUSION in only:
         other = None if baseline is None else files.beside(baseline)
-        yield _drawn(CONFUSION, cell_id, lambda: confusion(files, other))
+        yield _drawn(CONFUSION, cell_id, partial(confusion, files, other))
+
+
+def files_of_grid(grid: Grid, select: Select = "last", form: str = "svg") -> dict[str, bytes]:
+    """Return the figures of a whole grid that can be drawn, as files by name."""
+    drawn = [_drawn(name, None, partial(draw, grid, select)) for name, draw in OF_GRID.items()]
+    return {f"{one.name}.{form}": file_of(one.figure, form) for one in drawn if one.figure}
+
+
+def files_of_method(grid: Grid, label: str, select: Select = "last") -> dict[str, bytes]:
+    """Return the heat map of one method as a file by name."""
+    rows = {row.label: _heat(row) for row in method_rows(grid, select) if row.label == label}
+    drawn = _drawn("heat", None, partial(grids.heat_maps, rows, "%"))
+    return {} if drawn.figure is None else {"heat.svg": file_of(drawn.figure, "svg")}
 
 
 def first_seeds(grid: Grid) -> list[Cell]:
@@ -196,7 +211,7 @@ def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"]) -> Draw
         return Drawn(name, cell_id, None, f"{type(error).__name__}: {printable(error, 300)}")
 
 
-def _baseline(grid: Grid, cell: Cell) -> Cell | None:
+def baseline_of(grid: Grid, cell: Cell) -> Cell | None:
     """Return the cell of cross entropy in the same place, if that is another one and done."""
     for other in grid.cells:
         same = (other.setting, other.seed) == (cell.setting, cell.seed)

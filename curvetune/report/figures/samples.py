@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data.splits import Split
-from curvetune.report.figures.style import CLEAN, NOISY, new_axes, new_grid, styled
+from curvetune.report.figures.style import CLEAN, NOISY, fit, new_axes, new_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def loss_curves(curves: Values, split: Split, title: str = "") -> "Figure":
         axes.legend(frameon=False)
     plots[0].set_ylabel("loss, mean ± sd")
     plots[0].set_ylim(bottom=0)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(fit(title, 90), fontsize=9)
     return figure
 
 
@@ -66,7 +66,7 @@ def class_counts(split: Split, title: str = "") -> "Figure":
     axes.step(place, true, where="mid", color="black", linewidth=1, label="truly of this class")
     _class_axis(axes, classes)
     axes.set_ylabel("training samples")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(fit(title, 60), fontsize=9)
     axes.legend(frameon=False)
     return figure
 
@@ -92,7 +92,7 @@ def weights_by_class(weights: Values, split: Split, title: str = "") -> "Figure"
     _class_axis(axes, classes)
     axes.set_ylabel("final weight, median and quartiles")
     axes.set_ylim(bottom=0)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(fit(title, 60), fontsize=9)
     axes.legend(frameon=False)
     return figure
 

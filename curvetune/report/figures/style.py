@@ -7,6 +7,7 @@ bytes.
 
 import functools
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -66,6 +67,12 @@ def new_grid(
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+
+
+def fit(text: str, width: int, lines: int = 3) -> str:
+    """Return a name in lines of `width` letters, cut after `lines` of them."""
+    found = textwrap.wrap(text, width, max_lines=lines, placeholder=" …")
+    return "\n".join(found)
 
 
 def line_style(k: int) -> dict[str, Any]:

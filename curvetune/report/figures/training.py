@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.report.figures.style import GREEN, line_style, new_axes, new_grid, styled
+from curvetune.report.figures.style import GREEN, fit, line_style, new_axes, new_grid, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def learning_curves(probe: Rows, final: Rows, title: str = "") -> "Figure":
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(fit(title, 90), fontsize=9)
     return figure
 
 
@@ -49,7 +49,7 @@ def weight_over_time(rows: Rows, title: str = "") -> "Figure | None":
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("epoch")
     axes.set_ylabel("mean weight, right − wrong labels")
-    axes.set_title(title, fontsize=9)
+    axes.set_title(fit(title, 60), fontsize=9)
     return figure
 
 
@@ -63,7 +63,9 @@ def confusion(matrices: Mapping[str, NDArray[np.int64]]) -> "Figure":
     for axes, (name, matrix) in zip(plots, matrices.items(), strict=True):
         shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_title(f"{name}: {100 * np.trace(matrix) / max(matrix.sum(), 1):.2f} %", fontsize=9)
+        axes.set_title(
+            f"{fit(name, 30)}: {100 * np.trace(matrix) / max(matrix.sum(), 1):.2f} %", fontsize=9
+        )
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         if len(matrix) <= MOST_NUMBERS:
