@@ -4,29 +4,36 @@
 
     results = Results("curvetune-results")
     results.cells("digits")           # a row per cell
-    results.table("digits", "MA")     # Markdown, as `curvetune report digits` prints it
+    results.table("digits", "MA")     # Markdown, as `curvetune report digits --table MA` prints it
+    results.figure("heat", "digits")  # a figure of matplotlib
 
 Nothing is written, and neither PyTorch nor Ray is imported.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars
 
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.report import detail
 from curvetune.report.catalog import Catalog
 from curvetune.report.cells import read_grid
 from curvetune.report.collect import cells_frame
-from curvetune.report.sheet import Sheet, markdown
-from curvetune.report.tables import ma_sheet, settings_sheet
+from curvetune.report.document import as_markdown
+from curvetune.report.sheet import markdown
+from curvetune.report.tables import settings_sheet
 from curvetune.settings import Settings
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import folder_of, load_arrays
 
-TABLES = {"MA": ma_sheet, "cells": settings_sheet}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SETTINGS = "settings"
+TABLES = (*detail.TABLES, SETTINGS)
 SPLIT = ("train", "y", "y_true")
 
 
@@ -119,7 +126,7 @@ class Results:
         )
 
     def table(self, grid: str, which: str = "MA") -> Table:
-        """Return a table of a grid as Markdown: `MA`, or `cells` for each bias setting.
+        """Return a table of a grid as Markdown, as `report GRID --table` has it, or `settings`.
 
         Raises:
             ConfigError: there is no such table, or no such grid.
@@ -128,8 +135,29 @@ class Results:
             raise ConfigError(
                 f"table {which!r}: allowed are {', '.join(TABLES)}{nearest(which, TABLES)}"
             )
-        sheet: Sheet = TABLES[which](read_grid(self.storage, grid))
-        return Table(markdown(sheet))
+        found = read_grid(self.storage, grid)
+        if which == SETTINGS:
+            return Table(markdown(settings_sheet(found)))
+        return Table(as_markdown(detail.table(self.storage, found, which, "last")))
+
+    def figure(self, name: str, grid: str, cell: str | None = None) -> "Figure":
+        """Return a figure of a grid, or of one of its cells, as `curvetune figures` draws it.
+
+        Args:
+            cell: the first digits of its id.
+
+        Raises:
+            ConfigError: there is no such figure, grid or cell, or nothing to draw.
+        """
+        from curvetune.report.figures import draw_all
+
+        found = read_grid(self.storage, grid)
+        cells = [c for c in found.cells if cell is not None and c.cell_id.startswith(cell)]
+        for drawn in draw_all(self.storage, found, cells=cells[:1], only=[name]):
+            if drawn.figure is not None:
+                return drawn.figure
+            raise ConfigError(f"figure {name!r}: {drawn.problem}")
+        raise ConfigError(f"figure {name!r} is of a cell that is done; give the id of one: cell=…")
 
     def suspects(
         self, cell: str, top: int | None = None, data_dir: Path | str | None = None

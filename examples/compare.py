@@ -20,6 +20,9 @@ print(results)
 # %% The table of the report
 print(results.table(grid, "MA"))
 
+# %% The accuracy over imbalance and noise, as a picture
+figure = results.figure("heat", grid)
+
 # %% The same from the cells: a mean over seeds first, then over bias settings
 cells = results.cells(grid)
 setting = ["imbalance", "noise", "noise_rate"]
