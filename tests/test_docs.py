@@ -65,7 +65,7 @@ def test_a_space_has_as_many_cells_and_probes_as_its_story_says(space: Path) -> 
     cells = load_space(space.stem).cells
     probes = {cell.probe_id("digest") for cell in cells} - {None}
     story = " ".join(space.read_text(encoding="utf-8").replace("#", "").split())
-    assert f"= {len(cells)} cells on {len(probes)} probes" in story
+    assert f"= {len(cells)} cells on {len(probes)} probe" in story
 
 
 def test_no_file_names_a_place_of_a_machine() -> None:
