@@ -23,7 +23,6 @@ grid:
     - {name: curvenet, meta_batch_size: 32, removed_losses: 1}
 """
 CELLS, PROBES = 12, 6
-OPTIONS = ("--max-concurrent", "2")
 TIMES = ("time", "seconds")
 EPOCHS = 4  # of the probe and of the final training
 
@@ -35,7 +34,11 @@ def write_space(folder: Path, text: str = SPACE) -> Path:
 
 
 def start(
-    space: Path, storage: Path, *options: str, env: dict[str, str] | None = None
+    space: Path,
+    storage: Path,
+    *options: str,
+    slots: int = 2,
+    env: dict[str, str] | None = None,
 ) -> "subprocess.Popen[str]":
     """Start `curvetune grid` in a process group of its own."""
     command = [sys.executable, "-c", "from curvetune.cli import main; main()", "grid", str(space)]
@@ -47,7 +50,8 @@ def start(
             "--checkpoint-every",
             "2",
             "--json",
-            *OPTIONS,
+            "--max-concurrent",
+            str(slots),
             *options,
         ],
         stdout=subprocess.PIPE,

@@ -13,8 +13,8 @@ import pytest
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
-SLOTS = 2
-LONGEST_S = 4.0  # from the first trial to the kill
+LONGEST_S = 8.0  # from the first trial to the kill, where one cell runs at a time
+MOST_KILLS = 2  # of a round; then it is left to end
 
 
 def ray_workers() -> list[int]:
@@ -28,16 +28,16 @@ def ray_workers() -> list[int]:
     return found
 
 
-def one_round(space: Path, storage: Path, address: str, draw: random.Random) -> int:
+def one_round(space: Path, storage: Path, address: str, draw: random.Random, slots: int) -> int:
     """Run the grid again and again, killing its driver or a worker, until it is done."""
     kills = 0
     while True:
-        process = grids.start(space, storage, "--address", address)
+        process = grids.start(space, storage, "--address", address, slots=slots)
         early = draw.random() < 0.2  # before a trial runs, most likely
         while process.poll() is None and not (early or ray_workers()):
             time.sleep(0.02)
-        deadline = time.monotonic() + draw.uniform(0.0, LONGEST_S)
-        while time.monotonic() < deadline and process.poll() is None:
+        deadline = time.monotonic() + draw.uniform(0.0, LONGEST_S / slots)
+        while process.poll() is None and (kills == MOST_KILLS or time.monotonic() < deadline):
             time.sleep(0.02)
         if process.poll() is None:
             workers = ray_workers()
@@ -62,10 +62,11 @@ def test_f1_a_grid_killed_at_random_times_ends_as_an_undisturbed_one(
     record_property: Callable[[str, object], None],
     k: int,
 ) -> None:
-    kills = one_round(space, tmp_path, address, random.Random(k))
+    slots = 2 if k % 4 == 0 else 1  # an import of PyTorch for each slot and kill is what it costs
+    kills = one_round(space, tmp_path, address, random.Random(k), slots)
     record_property("kills", kills)
     assert grids.contents(tmp_path) == grids.contents(clean)
-    assert grids.starts(tmp_path) <= grids.CELLS + SLOTS * kills
+    assert grids.starts(tmp_path) <= grids.CELLS + slots * kills
     assert grids.tracked(tmp_path) == (grids.CELLS, grids.CELLS)
 
 
@@ -116,7 +117,8 @@ def test_f4_after_a_whole_cluster_is_lost_only_the_missing_cells_run(
 def test_f6_two_submitters_of_one_grid_compute_each_cell_once(
     space: Path, clean: Path, address: str, tmp_path: Path, k: int
 ) -> None:
-    both = [grids.start(space, tmp_path, "--address", address) for _ in range(2)]
+    slots = 2 if k % 4 == 0 else 1
+    both = [grids.start(space, tmp_path, "--address", address, slots=slots) for _ in range(2)]
     outputs = [process.communicate(timeout=200)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert grids.contents(tmp_path) == grids.contents(clean)
