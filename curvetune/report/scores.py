@@ -48,7 +48,9 @@ def suspicion(
 
 def percentiles(values: Values) -> Values:
     """Return where each value stands among all, in 0 to 1; equal ones share the middle."""
-    return (_ranks(values) - 0.5) / max(len(values), 1)
+    from scipy.stats import rankdata
+
+    return np.asarray((rankdata(values) - 0.5) / max(len(values), 1), np.float64)
 
 
 def mean_loss(curves: Values) -> Values:
@@ -99,7 +101,9 @@ def auroc(score: Values, wrong: Wrong) -> float | None:
     bad, good = int(wrong.sum()), int((~wrong).sum())
     if not bad or not good:
         return None
-    return float((_ranks(score)[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
+    from scipy.stats import rankdata
+
+    return float((rankdata(score)[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
 
 
 def precision_at(score: Values, wrong: Wrong, k: int) -> float | None:
@@ -148,10 +152,3 @@ def _mean(values: Values) -> Values:
     counts = seen.sum(axis=1)
     sums = np.where(seen, values, 0.0).sum(axis=1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _ranks(values: Values) -> Values:
-    """Return the rank of each value from 1 on; equal ones share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)

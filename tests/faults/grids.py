@@ -33,6 +33,12 @@ def write_space(folder: Path, text: str = SPACE) -> Path:
     return path
 
 
+def command(space: Path, storage: Path, *options: str, slots: int = 2) -> list[str]:
+    """Return the arguments of `curvetune` that run the grid."""
+    fixed = ["--checkpoint-every", "2", "--json", "--max-concurrent", str(slots)]
+    return ["grid", str(space), "--storage", str(storage), *fixed, *options]
+
+
 def start(
     space: Path,
     storage: Path,
@@ -41,18 +47,10 @@ def start(
     env: dict[str, str] | None = None,
 ) -> "subprocess.Popen[str]":
     """Start `curvetune grid` in a process group of its own."""
-    command = [sys.executable, "-c", "from curvetune.cli import main; main()", "grid", str(space)]
     return subprocess.Popen(
         [
-            *command,
-            "--storage",
-            str(storage),
-            "--checkpoint-every",
-            "2",
-            "--json",
-            "--max-concurrent",
-            str(slots),
-            *options,
+            *(sys.executable, "-c", "from curvetune.cli import main; main()"),
+            *command(space, storage, *options, slots=slots),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grids
 import pytest
+from forked import Driver
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults]
 
@@ -32,7 +33,7 @@ def one_round(space: Path, storage: Path, address: str, draw: random.Random, slo
     """Run the grid again and again, killing its driver or a worker, until it is done."""
     kills = 0
     while True:
-        process = grids.start(space, storage, "--address", address, slots=slots)
+        process = Driver(space, storage, "--address", address, slots=slots)
         early = draw.random() < 0.2  # before a trial runs, most likely
         while process.poll() is None and not (early or ray_workers()):
             time.sleep(0.02)
@@ -46,7 +47,7 @@ def one_round(space: Path, storage: Path, address: str, draw: random.Random, slo
             else:
                 grids.kill_tree(process.pid)
             kills += 1
-        output, _ = process.communicate(timeout=200)
+        output = process.communicate(timeout=200)
         if process.returncode == 0:
             return kills
         assert process.returncode == -signal.SIGKILL, output
@@ -118,8 +119,8 @@ def test_f6_two_submitters_of_one_grid_compute_each_cell_once(
     space: Path, clean: Path, address: str, tmp_path: Path, k: int
 ) -> None:
     slots = 2 if k % 4 == 0 else 1
-    both = [grids.start(space, tmp_path, "--address", address, slots=slots) for _ in range(2)]
-    outputs = [process.communicate(timeout=200)[0] for process in both]
+    both = [Driver(space, tmp_path, "--address", address, slots=slots) for _ in range(2)]
+    outputs = [process.communicate(timeout=200) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert grids.contents(tmp_path) == grids.contents(clean)
     published = sum(output.count('"cell_id"') for output in outputs)

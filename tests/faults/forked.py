@@ -1,0 +1,59 @@
+"""A driver without its imports, which are most of its work: forked from a process that has them."""
+
+import atexit
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+import grids
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["curvetune.cli.run", "curvetune.tune.launch", "curvetune.tracking.mlflow", "matplotlib.figure"]
+)
+
+
+class Driver:
+    """`curvetune grid` in a process group of its own; as much of `Popen` as the tests use."""
+
+    def __init__(self, space: Path, storage: Path, *options: str, slots: int) -> None:
+        storage.mkdir(parents=True, exist_ok=True)
+        self._output = storage.with_name(f"{storage.name}-{time.monotonic_ns()}.txt")
+        arguments = grids.command(space, storage, *options, slots=slots)
+        self._process = CONTEXT.Process(target=_run, args=(arguments, self._output))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code; minus the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return `returncode`."""
+        return self.returncode
+
+    def communicate(self, timeout: float) -> str:
+        """Wait for the end; return what was printed."""
+        self._process.join(timeout)
+        assert self.returncode is not None, f"still running after {timeout:g} s"
+        return self._output.read_text(encoding="utf-8")
+
+
+def _run(arguments: list[str], output: Path) -> None:
+    """Be the command line, from its first line to its exit functions."""
+    os.setsid()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    file = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    from curvetune.cli import main
+
+    sys.argv = ["curvetune", *arguments]
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out
