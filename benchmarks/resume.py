@@ -188,7 +188,7 @@ def measure(case: Case, num_cells: int, repeats: int, folder: Path) -> list[dict
 def profile(folder: Path) -> None:
     """Print where planning, and the report, spend their time."""
     from curvetune.cli.run import Places, make_plan
-    from curvetune.report.collect import report_json
+    from curvetune.report.tables import report_json
     from curvetune.tune.selection import parse_selection
 
     space, storage = folder / "space.yaml", folder / "storage"

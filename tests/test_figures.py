@@ -15,9 +15,9 @@ from curvetune.cli import figures as command
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError
 from curvetune.report.cells import Grid, read_grid
-from curvetune.report.collect import report_json
 from curvetune.report.figures import FIGURES, Drawn, draw_all, file_of, grids, samples, training
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
+from curvetune.report.tables import report_json
 from curvetune.store import CellStore
 
 OF_GRID = ("heat", "heat-difference", "accuracy-cost", "ablation")

@@ -18,8 +18,8 @@ import typer
 from storage_fixtures import fail, finish, make_cells, write_grid
 
 from curvetune.errors import BackendError, ConfigError
-from curvetune.report.collect import report_json
 from curvetune.report.notify import PREEMPTED_S, TIMEOUT_S, check_hook, notified, notify
+from curvetune.report.tables import report_json
 
 FIELDS = [
     *("schema_version", "grid", "state", "cells", "cells_done", "cells_failed", "ma", "seconds"),

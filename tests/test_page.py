@@ -14,9 +14,9 @@ from trained_grid import GRID, train_grid
 from typer.testing import CliRunner
 
 from curvetune.cli import app
-from curvetune.report.collect import report_json
 from curvetune.report.page import write_html
 from curvetune.report.page.write import page
+from curvetune.report.tables import report_json
 from curvetune.store import CellStore
 
 

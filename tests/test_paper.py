@@ -20,7 +20,7 @@ import torch
 from curvetune import data
 from curvetune.cell import run_cell
 from curvetune.errors import ConfigError, CorruptError, CurvetuneError, StoppedError
-from curvetune.report.collect import report_json
+from curvetune.report.tables import report_json
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.cells import RESULT_FILES
 from curvetune.tune.plan import Plan

@@ -12,12 +12,13 @@ from storage_fixtures import DIGEST, fail, finish, make_cells, write_grid
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
 from curvetune.report.cells import read_grid
-from curvetune.report.collect import cells_frame, report_json
+from curvetune.report.collect import cells_frame
 from curvetune.report.labels import method_labels
 from curvetune.report.sheet import Sheet, latex, markdown
 from curvetune.report.statistics import mean_accuracy
-from curvetune.report.tables import print_report, render
+from curvetune.report.tables import print_report, render, report_json
 from curvetune.store import CellStore
+from curvetune.store.files import write_json
 
 CROSS: dict[str, Any] = {"name": "cross-entropy"}
 CURVE: dict[str, Any] = {"name": "curvenet"}
@@ -109,6 +110,23 @@ def test_the_report_keeps_its_contract(small: Path) -> None:
     curve = report["cells"][1]
     assert (curve["accuracy"], curve["accuracy_best"], curve["accuracy_last10"]) == (90, 91, 89)
     assert curve["seconds"] == 16  # 4 epochs of the probe and 4 of the final training, 2 s each
+
+
+def test_times_of_a_step_stand_in_every_form_but_csv(small: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(small, tmp_path / "copy")
+    kept = copy / "step_times" / "small.json"
+    step = {"method": {"name": "curvenet"}, "model": "resnet32", "batch_size": 128, "pairs": 9}
+    times = {"meta_ms": [230.0, 240.0, 250.0], "iteration_ms": [400.0, 410.0, 420.0]}
+    write_json(kept, {"grid": "small", "device": "x", "threads": 1, "steps": [step | times]})
+    for form in ("markdown", "latex", "html"):
+        assert "240.0 (230.0 to 250.0)" in render(copy, "small", form)
+    report = json.loads(render(copy, "small", "json"))
+    assert report["step_times"]["steps"][0]["meta_ms"] == times["meta_ms"]
+    kept.write_text("[]")
+    report = json.loads(render(copy, "small", "json"))
+    assert report["step_times"] is None
+    assert "the times of a step cannot be read" in report["notes"][-1]
+    assert "the times of a step cannot be read" in render(copy, "small", "markdown")
 
 
 def test_an_unknown_grid_is_refused_with_the_names_that_there_are(small: Path) -> None:

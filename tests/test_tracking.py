@@ -34,9 +34,9 @@ from tracking_helpers import (
     the_cells,
 )
 
-from curvetune.report.collect import report_json
 from curvetune.report.projection import SENT, GridSync
 from curvetune.report.sync import sync
+from curvetune.report.tables import report_json
 from curvetune.store import CellStore
 from curvetune.store.history import read_rows, write_rows
 from curvetune.tracking.base import DATABASE, NullTracker, RunSpec, default_uri, resolve_uri, shown

@@ -24,8 +24,8 @@ from trained_grid import GRID, train_grid
 from curvetune import data
 from curvetune.config import CellConfig
 from curvetune.report.cells import read_grid
-from curvetune.report.collect import report_json
 from curvetune.report.sync import sync
+from curvetune.report.tables import report_json
 from curvetune.report.views import CELLS, METHODS, TAG, cells_name, saved_views, share_key
 from curvetune.store.files import load_arrays
 from curvetune.tracking.base import DATABASE, RunSpec, default_uri

@@ -240,7 +240,7 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        from curvetune.report.collect import report_json
+        from curvetune.report.tables import report_json
 
         typer.echo(json.dumps(report_json(storage, name), indent=1))
         return

@@ -65,20 +65,8 @@ def _method_row(grid: Grid, label: str, cells: Sequence[Cell], select: Select) -
     )
 
 
-def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict[str, Any]:
-    """Return what `report GRID --json` prints (docs/architecture.md has the contract).
-
-    Args:
-        select: which accuracy the means are of; the cells always hold all three.
-
-    Raises:
-        ConfigError: the storage has no such grid.
-    """
-    return grid_json(read_grid(storage, grid), select)
-
-
 def grid_json(grid: Grid, select: Select = "last") -> dict[str, Any]:
-    """Return what `report_json` does, of a grid that was read."""
+    """Return the methods and cells of a grid with all their numbers."""
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": grid.name,

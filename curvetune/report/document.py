@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Document:
     sheets: tuple[Sheet, ...]
     records: tuple[Mapping[str, Any], ...]  # a mapping per row, all of the same keys
     notes: tuple[str, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)  # for programs alone
 
 
 def as_markdown(found: Document) -> str:

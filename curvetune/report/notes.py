@@ -4,21 +4,24 @@ Markdown that comes out of a storage is escaped (sheet.py).
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from curvetune.report.cells import Cell, Grid
 from curvetune.report.collect import MethodRow, method_rows
+from curvetune.report.document import as_markdown
 from curvetune.report.labels import setting_parts
 from curvetune.report.sheet import Sheet, markdown
-from curvetune.report.tables import footnotes, ma_sheet, report_csv, report_markdown
+from curvetune.report.tables import footnotes, ma_sheet, report_csv, report_document
 from curvetune.report.views import how_to_read
 
 REPORT = "report.md"
 NOTHING = "–"
 
 
-def grid_files(grid: Grid) -> Mapping[str, str]:
+def grid_files(storage: Path | str, grid: Grid) -> Mapping[str, str]:
     """Return the tables of a grid by file name."""
-    return {REPORT: report_markdown(grid), "report.csv": report_csv(grid)}
+    report = as_markdown(report_document(storage, grid))
+    return {REPORT: report, "report.csv": report_csv(grid)}
 
 
 def grid_note(grid: Grid) -> str:

@@ -70,7 +70,7 @@ class GridSync:
 
     def __init__(self, storage: Path | str, grid: str, *, log_models: bool = False) -> None:
         """Project `grid` of `storage`; with `log_models`, also the classifiers of its cells."""
-        self._log_models = log_models
+        self._storage, self._log_models = storage, log_models
         self._reader = GridReader(storage, grid)
         self._tracker: Tracker = NullTracker()
         self._sent = Sent()
@@ -102,7 +102,9 @@ class GridSync:
                 self._figures(method, cells, partial(files_of_method, grid, label))
             tracker.set_status(method, *_status_of_many(cells, running=running))
         tracker.set_status(top, *_status_of_many(grid.cells, running=running))
-        self._tables(top, grid_files(grid), grid_note(grid), lambda: self._views(grid))
+        self._tables(
+            top, grid_files(self._storage, grid), grid_note(grid), lambda: self._views(grid)
+        )
         if not running:
             self._figures(top, grid.cells, partial(files_of_grid, grid))
         return self._sent

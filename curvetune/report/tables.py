@@ -5,15 +5,15 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import StorageError, printable
 from curvetune.report.cells import Grid, Select, read_grid
 from curvetune.report.collect import MethodRow, grid_json, method_rows
-from curvetune.report.document import check_form, html_page, print_sheets
+from curvetune.report.document import FORMS, Document, check_form, print_document
 from curvetune.report.labels import in_common, setting_parts
 from curvetune.report.numbers import spread
-from curvetune.report.sheet import Sheet, latex, markdown
+from curvetune.report.sheet import Sheet
 from curvetune.report.step_times import read_step_times, step_times_sheet
 
 if TYPE_CHECKING:
@@ -72,22 +72,28 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
     return notes
 
 
+def report_document(storage: Path | str, grid: Grid, select: Select = "last") -> Document:
+    """Return both tables of a grid, and that of the times of a step where they were measured."""
+    sheets, notes = [ma_sheet(grid, select), settings_sheet(grid, select)], []
+    try:
+        times = read_step_times(Path(storage), grid.name)
+        sheets += [step_times_sheet(times)] if times is not None else []
+    except StorageError as error:
+        times = None
+        notes.append(f"the times of a step cannot be read: {printable(error)}")
+    notes = [*footnotes(grid, select), *notes]
+    return Document("report", grid.name, tuple(sheets), (), tuple(notes), {"step_times": times})
+
+
 def print_report(
     storage: Path | str, grid: str, console: "Console", select: Select = "last"
 ) -> None:
-    """Print both tables to a terminal; one that is too wide goes on in a further table below.
+    """Print the report to a terminal; a table that is too wide goes on in a further one below.
 
     Raises:
         ConfigError: the storage has no such grid.
     """
-    found = read_grid(storage, grid)
-    sheets, notes = [ma_sheet(found, select), settings_sheet(found, select)], []
-    try:
-        times = read_step_times(Path(storage), grid)
-        sheets += [step_times_sheet(times)] if times is not None else []
-    except StorageError as error:
-        notes.append(f"the times of a step cannot be read: {printable(error)}")
-    print_sheets(sheets, [*footnotes(found, select), *notes], console)
+    print_document(report_document(storage, read_grid(storage, grid), select), console)
 
 
 def render(storage: Path | str, grid: str, form: str, select: Select = "last") -> str:
@@ -97,39 +103,26 @@ def render(storage: Path | str, grid: str, form: str, select: Select = "last") -
         ConfigError: there is no such form, or the storage has no such grid.
     """
     check_form(form)
-    forms = {
-        "markdown": report_markdown,
-        "csv": report_csv,
-        "json": report_text,
-        "latex": report_latex,
-        "html": report_html,
-    }
-    return forms[form](read_grid(storage, grid), select)
+    if form == "json":
+        return json.dumps(report_json(storage, grid, select), indent=1) + "\n"
+    found = read_grid(storage, grid)
+    if form == "csv":
+        return report_csv(found, select)
+    return FORMS[form](report_document(storage, found, select))
 
 
-def report_markdown(grid: Grid, select: Select = "last") -> str:
-    """Return both tables, and what to know about them, as Markdown."""
-    sheets = [ma_sheet(grid, select), settings_sheet(grid, select)]
-    notes = [f"- {note}" for note in footnotes(grid, select)]
-    return "\n".join([*(f"{markdown(sheet)}\n" for sheet in sheets), *notes, ""])
+def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict[str, Any]:
+    """Return what `report GRID --json` prints (docs/architecture.md has the contract).
 
+    Args:
+        select: which accuracy the means are of; the cells always hold all three.
 
-def report_latex(grid: Grid, select: Select = "last") -> str:
-    """Return both tables as LaTeX with booktabs, and what to know about them as comments."""
-    sheets = [ma_sheet(grid, select), settings_sheet(grid, select)]
-    notes = [f"% {note}" for note in footnotes(grid, select)]
-    return "\n".join([*notes, r"% \usepackage{booktabs}", *(latex(s) for s in sheets)])
-
-
-def report_html(grid: Grid, select: Select = "last") -> str:
-    """Return both tables, and what to know about them, as a small page."""
-    sheets = [ma_sheet(grid, select), settings_sheet(grid, select)]
-    return html_page(grid.name, sheets, footnotes(grid, select))
-
-
-def report_text(grid: Grid, select: Select = "last") -> str:
-    """Return what `report GRID --json` prints."""
-    return json.dumps(grid_json(grid, select), indent=1) + "\n"
+    Raises:
+        ConfigError: the storage has no such grid.
+    """
+    found = read_grid(storage, grid)
+    document = report_document(storage, found, select)
+    return {**grid_json(found, select), **document.more, "notes": list(document.notes)}
 
 
 def report_csv(grid: Grid, select: Select = "last") -> str:

@@ -5,7 +5,11 @@ taking what is written, for nobody to read. MLflow knows a database by its addre
 spelling of the same path makes it open, or make, the file that is there now.
 """
 
+import contextlib
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from curvetune.errors import BackendError
@@ -31,6 +35,28 @@ class Database:
             spelling, file = f"{spelling.removesuffix(name)}./{name}", None
         _opened[self._path] = (spelling, file)
         self.uri = SCHEME + spelling
+
+    def create(self, make: Callable[[str], object]) -> None:
+        """Let `make` make a database at the address it gets, if there is no file: whole or not.
+
+        MLflow makes its tables in dozens of steps. A process that is killed meanwhile would leave
+        a database that MLflow refuses from then on.
+        """
+        if self._path is None or os.path.exists(self._path):
+            return
+        home, name = os.path.split(self._path)
+        with tempfile.TemporaryDirectory(prefix="curvetune-") as folder:
+            made = os.path.join(folder, name)
+            make(SCHEME + made)
+            handle, whole = tempfile.mkstemp(dir=home or ".", prefix=f".{name}.")
+            os.close(handle)
+            shutil.copyfile(made, whole)
+            os.chmod(whole, 0o644)
+        try:
+            with contextlib.suppress(FileExistsError):  # another process was first
+                os.link(whole, self._path)
+        finally:
+            os.unlink(whole)
 
     def opened(self) -> None:
         """Note which file MLflow has opened."""

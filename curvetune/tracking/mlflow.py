@@ -1,8 +1,6 @@
 """Shows runs and metrics in MLflow 3.
 
 Only the client is used, never MLflow's global "active run": one process may serve several grids.
-MLflow's first use of a fresh database must be by one process alone (six at once failed for all in
-our test), so it belongs to the driver, not to the trials.
 """
 
 import contextlib
@@ -81,6 +79,7 @@ class MlflowTracker:
         self._runs: dict[tuple[str, tuple[str, str]], Run] = {}
         self._database = Database(uri)
         with self._handled():
+            self._database.create(MlflowClient)
             self._client = MlflowClient(self._database.uri)
         self._database.opened()
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import grids
 
 CONTEXT = multiprocessing.get_context("forkserver")
+# Not Ray: forks of a process that has it draw the same "random" ids, and one of them dies of it.
 CONTEXT.set_forkserver_preload(
-    ["curvetune.cli.run", "curvetune.tune.launch", "curvetune.tracking.mlflow", "matplotlib.figure"]
+    ["torch", "curvetune.cli.run", "curvetune.tracking.mlflow", "matplotlib.figure"]
 )
 
 

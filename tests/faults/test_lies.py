@@ -10,7 +10,7 @@ from storage_fixtures import make_cells, write_grid
 
 from curvetune.errors import CorruptError
 from curvetune.report.cells import read_grid
-from curvetune.report.collect import report_json
+from curvetune.report.tables import report_json
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays, read_json, save_arrays
 from curvetune.store.history import read_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from curvetune.report.cells import Select, read_grid
 from curvetune.report.page.content import pictures_of_grid, ran_on, sections
 from curvetune.report.sheet import html
-from curvetune.report.tables import footnotes, ma_sheet, settings_sheet
+from curvetune.report.tables import report_document
 from curvetune.store.files import write_atomic
 
 TEMPLATE = "page.html.j2"
@@ -45,11 +45,11 @@ def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | Non
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sheets = (ma_sheet(found, select), settings_sheet(found, select))
+    document = report_document(storage, found, select)
     return environment.get_template(TEMPLATE).render(
         grid=grid,
-        tables=[(sheet.title, Markup(html(sheet))) for sheet in sheets],  # `html` escapes
-        notes=footnotes(found, select),
+        tables=[(sheet.title, Markup(html(sheet))) for sheet in document.sheets],  # `html` escapes
+        notes=document.notes,
         facts=ran_on(found),
         pictures=pictures_of_grid(storage, found, select),
         sections=[
