@@ -1,13 +1,11 @@
-"""A driver without its imports, which are most of its work: forked from a process that has them."""
+"""The command line without its imports, most of its work: forked from a process that has them."""
 
 import atexit
 import multiprocessing
 import os
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
-
-import grids
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # Not Ray: forks of a process that has it draw the same "random" ids, and one of them dies of it.
@@ -16,14 +14,13 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-class Driver:
-    """`curvetune grid` in a process group of its own; as much of `Popen` as the tests use."""
+class Forked:
+    """`curvetune` in a process group of its own; as much of `Popen` as the tests use."""
 
-    def __init__(self, space: Path, storage: Path, *options: str, slots: int) -> None:
-        storage.mkdir(parents=True, exist_ok=True)
-        self._output = storage.with_name(f"{storage.name}-{time.monotonic_ns()}.txt")
-        arguments = grids.command(space, storage, *options, slots=slots)
-        self._process = CONTEXT.Process(target=_run, args=(arguments, self._output))
+    def __init__(self, arguments: Sequence[str], output: Path) -> None:
+        """Start it; `output` is a file that will have what it prints."""
+        self._output = output
+        self._process = CONTEXT.Process(target=_run, args=(list(arguments), output))
         self._process.start()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
