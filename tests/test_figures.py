@@ -84,6 +84,17 @@ def test_the_weights_are_medians_and_quartiles_of_each_given_class() -> None:
     assert (low, high) == pytest.approx((0.15, 0.55))
 
 
+def test_weights_that_are_all_alike_lie_below_the_top() -> None:
+    figure = samples.weights_by_class(np.ones(4), split([0, 0, 1, 1], [0, 1, 1, 0]))
+    assert figure.axes[0].get_ylim() == (0, pytest.approx(1.1, abs=0.05))
+
+
+def test_epochs_are_whole_numbers() -> None:
+    rows = [{"epoch": k, "loss": 1.0 - k, "accuracy": 50.0, "weight_gap": 0.1} for k in range(3)]
+    for figure in (training.learning_curves([], rows), training.weight_over_time(rows)):
+        assert all(tick == round(tick) for tick in figure.axes[0].get_xticks())
+
+
 def test_a_heat_map_has_the_accuracy_of_each_place_and_a_dash_where_there_is_none() -> None:
     heat = {(1.0, 0.0): 90.0, (1.0, 0.4): 80.0, (10.0, 0.0): None}
     axes = grids.heat_maps({"a": heat, "b": {(10.0, 0.4): 50.0}}, "%").axes

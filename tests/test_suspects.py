@@ -21,8 +21,9 @@ from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, DataError
 from curvetune.report import scores
+from curvetune.report.console import plain_console
 from curvetune.report.suspects import find_cell, find_suspects
-from curvetune.report.suspects_forms import cleanlab_frame, suspects_frame
+from curvetune.report.suspects_forms import cleanlab_frame, print_suspects, suspects_frame
 from curvetune.report.suspects_page import suspects_page
 from curvetune.store import CellStore
 
@@ -208,6 +209,18 @@ def test_the_command_writes_every_form(storage: Path, tmp_path: Path) -> None:
     assert content["schema_version"] == 1
     assert [one["index"] for one in content["suspects"]] == [int(row["index"]) for row in rows]
     assert content["scores"]["score"]["auroc"] is not None
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_cuts_no_number(storage: Path, width: int) -> None:
+    found = find_suspects(storage, cell_id())
+    console = plain_console(file=io.StringIO(), width=width)
+    print_suspects(found, console, 5)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    table, _ = text.split("against the known noise")
+    assert "…" not in table
+    for row in suspects_frame(found, 5).iter_rows(named=True):
+        assert all(f"{row[name]:.3f}" in table for name in ("score", "weight", "mean_loss"))
 
 
 def test_the_cleanlab_frame_is_of_every_sample_and_flags_the_lowest_quality(storage: Path) -> None:

@@ -24,7 +24,7 @@ TITLES = {
     "weight": "weight",
     "mean_loss": "mean loss",
     "last_loss": "last loss",
-    "true_label": "true",
+    "true_name": "true",
     "is_wrong": "wrong",
 }
 
@@ -54,7 +54,9 @@ def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
     columns["score"] = found.score[order]
     columns |= {name: values[order] for name, values in found.columns.items()}
     if found.wrong is not None:
-        columns |= {"true_label": found.split.y_true[order], "is_wrong": found.wrong[order]}
+        true = found.split.y_true[order]
+        columns |= {"true_label": true, "true_name": [found.name_of(k) for k in true]}
+        columns["is_wrong"] = found.wrong[order]
     frame = polars.DataFrame({name: polars.Series(name, list(v)) for name, v in columns.items()})
     kinds = [polars.col(polars.Float64).fill_nan(None)]
     empty = {"other_label": polars.Int64, "other_name": polars.String}
@@ -113,9 +115,15 @@ def print_suspects(found: Suspects, console: "Console", top: int) -> None:
     from rich.text import Text
 
     frame = suspects_frame(found, top)
-    table = RichTable(box=SIMPLE_HEAD, show_edge=False)
+    table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0)  # as narrow as can be
     for name in shown_columns(frame):
-        table.add_column(TITLES[name], justify="left" if name == "file" else "right")
+        words = name == "file" or name.endswith("_name")
+        table.add_column(
+            TITLES[name].replace(" ", "\n"),
+            justify="left" if name == "file" else "right",
+            overflow="fold",  # where it is too narrow, names go on below, and numbers are whole
+            no_wrap=not words,
+        )
     for row in frame.iter_rows(named=True):
         table.add_row(*(Text(cell_text(name, row[name])) for name in shown_columns(frame)))
     console.print(f"{title(found)}, the {len(frame)} worst", highlight=False)

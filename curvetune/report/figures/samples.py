@@ -91,7 +91,7 @@ def weights_by_class(weights: Values, split: Split, title: str = "") -> "Figure"
             axes.plot(place, middle, marker, color=color, label=label, markersize=4)
     _class_axis(axes, classes)
     axes.set_ylabel("final weight, median and quartiles")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])  # weights that are all alike lie below the top
     axes.set_title(fit(title, 60), fontsize=9)
     axes.legend(frameon=False)
     return figure

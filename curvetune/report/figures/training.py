@@ -30,7 +30,7 @@ def learning_curves(probe: Rows, final: Rows, title: str = "") -> "Figure":
     left.set_ylabel("training loss")
     right.set_ylabel("test accuracy, %")
     for axes in (left, right):
-        axes.set_xlabel("epoch")
+        _epoch_axis(axes)
         axes.legend(frameon=False)
     figure.suptitle(fit(title, 90), fontsize=9)
     return figure
@@ -47,10 +47,15 @@ def weight_over_time(rows: Rows, title: str = "") -> "Figure | None":
     figure, axes = new_axes(5.0, 2.8)
     axes.plot(*zip(*points, strict=True), color=GREEN)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("epoch")
+    _epoch_axis(axes)
     axes.set_ylabel("mean weight, right − wrong labels")
     axes.set_title(fit(title, 60), fontsize=9)
     return figure
+
+
+def _epoch_axis(axes: "Axes") -> None:
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)
 
 
 @styled
