@@ -26,7 +26,7 @@ from curvetune.errors import BackendError
 from curvetune.report.cells import read_grid
 from curvetune.store import CellStore
 
-pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("secrets")]  # one run for all
+pytestmark = pytest.mark.faults
 
 # Every secret of the environment, of leaky_cell.URI and of the commands below, as a text would
 # have it: without what is known to stand around it.

@@ -1,5 +1,7 @@
 """A Ray cluster that outlives the commands which use it, and a clean run to compare with."""
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,10 +47,15 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clean(tmp_path_factory: pytest.TempPathFactory, space: Path, address: str) -> Path:
-    """The storage of a run that nothing disturbed."""
-    storage = tmp_path_factory.mktemp("clean")
-    code, output = grids.run(space, storage, "--address", address)
-    assert code == 0, output
+    """The storage of a run that nothing disturbed, one for all processes of this test run."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    storage = folder / "clean"
+    with (folder / "clean.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not storage.exists():
+            code, output = grids.run(space, storage, "--address", address)
+            assert code == 0, output
     assert len(grids.results(storage)) == grids.CELLS
     assert grids.starts(storage) == grids.CELLS
     return storage
