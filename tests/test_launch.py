@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -218,6 +220,32 @@ def test_a_signal_ends_a_run_in_order(
     assert fake_cell.rows(tmp_path) == []
     assert not list((tmp_path / ".tune").glob("*"))
     assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+LEAVING = """
+import threading, time
+import ray
+from curvetune.tune import cluster
+
+def leave_garbage(refs):
+    while ray._private.worker.global_worker.connected:
+        time.sleep(0.0001)
+    while refs:  # what Python's automatic collection would free
+        cycle = [refs.pop()]
+        cycle.append(cycle)
+        [[] for _ in range(1000)]
+
+with cluster.connected(None):
+    refs = [ray.put(0) for _ in range(5000)]
+    threading.Thread(target=leave_garbage, args=(refs,)).start()
+"""
+
+
+def test_garbage_of_another_thread_does_not_end_the_process_while_ray_shuts_down() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_cell_that_hangs_is_ended_named_and_not_tried_again(

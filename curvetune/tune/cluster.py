@@ -1,6 +1,7 @@
 """The Ray cluster that trials run on: reaching it, and what its nodes have."""
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -52,7 +53,23 @@ def connected(address: str | None) -> Iterator[None]:
         _protect_token()
         yield
     finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Leave Ray, and let no garbage be collected meanwhile.
+
+    While Ray's core shuts down, an object reference that another thread's collection frees ends
+    the whole process with exit code 1 (core_worker_process.cc: "accesses the Ray's worker after it
+    is shutdown"). Two threads of ours go on until the grid has ended.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
         ray.shutdown()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -70,9 +70,8 @@ def test_f1_a_grid_killed_at_random_times_ends_as_an_undisturbed_one(
     assert grids.tracked(tmp_path) == (grids.CELLS, grids.CELLS)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_keeps_checkpoints_and_the_next_run_ends_bit_for_bit_the_same(
     space: Path, clean: Path, address: str, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -203,6 +203,7 @@ def test_f8_stalls_of_30_s_hold_the_end_of_a_grid_for_10_s_and_sync_heals_it(
     figure(f"F8: server stalled for 30 s, the driver exits after {left:.1f} s")
 
 
+@pytest.mark.slow
 def test_f8_runs_that_are_made_long_after_they_were_asked_for_stay_single(
     tmp_path: Path, proxy: Proxy, grid: str
 ) -> None:
@@ -234,7 +235,7 @@ def test_f8_two_drivers_in_two_processes_make_every_run_once(
 LOST = ("create_experiment", "create_run", "log_batch", "set_status", "write_text")
 
 
-@pytest.mark.parametrize("mode", ["lose", "cut"])
+@pytest.mark.parametrize("mode", ["lose", pytest.param("cut", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOST)
 def test_f9_a_server_that_commits_and_does_not_say_so_has_no_duplicates(
     tmp_path: Path, proxy: Proxy, grid: str, name: str, mode: Mode
