@@ -7,12 +7,13 @@ import contextlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from storage_fixtures import START, add_probe_epochs, finish, write_grid
+from storage_fixtures import DIGEST, START, add_probe_epochs, finish, make_cells, write_grid
 from tracking_helpers import (
     CROSS,
     CURVE,
@@ -32,6 +33,7 @@ from curvetune.config import CellConfig
 from curvetune.errors import BackendError, BusyError, ConfigError
 from curvetune.report.sync import TrackerThread, sync
 from curvetune.report.turns import Turns
+from curvetune.store import CellStore
 from curvetune.store.lease import leased
 from curvetune.tracking.base import DATABASE, RunSpec, Tracker, default_uri
 
@@ -134,6 +136,73 @@ def test_a_database_that_is_deleted_while_a_grid_runs_is_rebuilt_by_its_end(
             finish(root, cells[k], 60 + k, start=START + 100 * k)
     assert_up_to_date(root, cells, uri=seen_by_others(root))
     assert "was deleted or replaced while it was in use" in caplog.text
+
+
+def spoil_receipt(root: Path, cells: list[CellConfig]) -> None:
+    (root / "grids" / ".sync" / "small" / "receipt.json").write_text("[")
+
+
+def make_anew(root: Path, cells: list[CellConfig]) -> None:
+    CellStore(root).discard(cells[0].cell_id(DIGEST))
+    finish(root, cells[0], 44, start=START + 999)
+
+
+def add_done_cell(root: Path, cells: list[CellConfig]) -> None:
+    (cell,) = make_cells([CROSS], imbalances=(1,), noise_rates=(0.4,), seeds=(7,))
+    finish(root, cell, 50, start=START)
+    write_grid(root, [*cells, cell])
+
+
+CHANGES: dict[str, Callable[[Path, list[CellConfig]], object]] = {
+    "the database is gone": lambda root, _: (root / DATABASE).unlink(),
+    "another grid wrote to the database": lambda root, _: new_tracker(root).run(
+        RunSpec("other", ("curvetune.grid", "other"), "other", None)
+    ),
+    "a result was made anew": make_anew,
+    "a cell that is done was added": add_done_cell,
+    "a result was lost": lambda root, cells: CellStore(root).discard(cells[0].cell_id(DIGEST)),
+    "the receipt is damaged": spoil_receipt,
+}
+
+
+def caught_up(root: Path, *, log_models: bool = False) -> bool:
+    """Whether a grid with nothing to run has asked MLflow."""
+    asked: list[Tracker] = []
+
+    def connect() -> Tracker:
+        asked.append(new_tracker(root))
+        return asked[0]
+
+    TrackerThread(root, "small", connect=connect, log_models=log_models).catch_up()
+    return bool(asked)
+
+
+def test_a_grid_with_nothing_to_run_leaves_mlflow_alone_if_it_has_everything(root: Path) -> None:
+    cells = small(root, 4)
+    assert caught_up(root)
+    assert_up_to_date(root, cells)
+    assert not caught_up(root)
+    assert caught_up(root, log_models=True)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_since_is_sent(root: Path, change: str) -> None:
+    cells = small(root, 4)
+    assert caught_up(root)
+    assert not caught_up(root)
+    CHANGES[change](root, cells)
+    assert caught_up(root)
+
+
+def test_a_storage_that_cannot_be_written_is_brought_up_to_date_without_a_receipt(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cells = small(root, 4)
+    (root / "grids" / ".sync").write_text("in the way, as a read-only disk would be")
+    assert caught_up(root)
+    assert caught_up(root)
+    assert_up_to_date(root, cells)
+    assert not caplog.records
 
 
 class Forgetful:

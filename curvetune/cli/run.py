@@ -170,11 +170,13 @@ def _run_left(
         CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
     if dataset is not None:
         keep_estimate(plan, dataset.train.y, places.storage, options)
-    with TrackerThread(
+    tracker = TrackerThread(
         places.storage, plan.name, places.tracking_uri, log_models=places.log_models
-    ) as tracker:
-        if not plan.left:
-            return True
+    )
+    if not plan.left:
+        tracker.catch_up()
+        return True
+    with tracker:
         from curvetune.tune.launch import launch
 
         only = {cell.cell_id for cell in plan.cells}
@@ -256,7 +258,7 @@ def _exit(plan: "Plan", store: "CellStore", code: int) -> None:
     Args:
         code: INTERRUPTED or PREEMPTED where a signal stopped the grid, else 0.
     """
-    lacking = [cell for cell in plan.cells if store.result(cell.cell_id) is None]
+    lacking = [cell for cell in plan.left if store.result(cell.cell_id) is None]
     if code:
         word = "preempted" if code == PREEMPTED else "interrupted"
         typer.echo(

@@ -13,6 +13,7 @@ from typing import Self
 from curvetune.errors import BackendError, BusyError
 from curvetune.redact import redact
 from curvetune.report.projection import GridSync, Sent
+from curvetune.report.receipt import Receipt
 from curvetune.report.turns import Turns
 from curvetune.tracking.base import Tracker, is_remote, resolve_uri, shown
 
@@ -72,12 +73,20 @@ class TrackerThread:
         self.end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
         self._connect = connect or self._mlflow
         self._sync = GridSync(storage, grid, log_models=log_models)
+        self._receipt = Receipt(storage, grid, self._uri, log_models=log_models)
         self._turns = Turns(storage, grid)
         self._tracker: Tracker | None = None
         self._problem: str | None = "not tried yet"
         self._told: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tracker", daemon=True)
+
+    def catch_up(self) -> None:
+        """Sync once, for a grid that has nothing to run; not at all if the tracker has it all."""
+        if not self._receipt.is_valid():
+            self._stop.set()
+            with self:
+                pass
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -118,7 +127,9 @@ class TrackerThread:
         try:
             wait_s = 0.0 if running else min(LAST_TURN_S, self.end_s / 2)
             with self._turns.turn(wait_s=wait_s) as alone:
+                results = None if running else self._receipt.results()
                 self._sync.update(self._connected(alone=alone and running), running=running)
+                self._receipt.keep(results)
         except BusyError as error:
             self._problem = f"MLflow is left to another process: {error}"
         except BackendError as error:
