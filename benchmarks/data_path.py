@@ -6,7 +6,7 @@ by 4, cropped, mirrored, normalised):
      by torchvision's transforms on PIL images, with no workers and with two;
   2. a whole epoch of the probe, which also trains, gains what the classifier leaves to be gained.
 
-    python benchmarks/data_path.py --pairs 5 --threads 2
+    python benchmarks/data_path.py --pairs 5 --threads 2 --models resnet8
     python benchmarks/data_path.py --pairs 3 --models resnet32 --samples 1500
 
 Each ratio is the median, with quartiles, over back-to-back pairs in one process; both sides run the
@@ -149,7 +149,7 @@ def measure(
 
 
 def main() -> None:
-    """Measure everything and append the rows."""
+    """Measure everything and append the rows, each as soon as it is known."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -161,14 +161,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare(device)
-    append(
-        [
-            measure(what, workers, batch_size, options, device)
-            for what in ("images only", *options.models)
-            for batch_size in (128, 16)
-            for workers in (0, 2)
-        ]
-    )
+    for what in ("images only", *options.models):
+        for batch_size in (128, 16):
+            for workers in (0, 2):
+                append([measure(what, workers, batch_size, options, device)])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
 """Many small cells on one machine: one after another, at the same time, or stacked into one.
 
-Claim: TODO
+Claim: on a CPU, where a step is large (ResNet-32, batch 128) nothing beats one cell after another;
+where it is small (ResNet-8, batch 16) a process per core does, which is what Ray starts. Eight
+small cells in two stacks of grouped convolutions are twice as fast again, but only where all cells
+have the same network, batch and schedule (docs/log.md). On a GPU: not measured.
 
-    python benchmarks/many_cells.py
+    python benchmarks/many_cells.py --cases digits-16 --cells 2 8
+    python benchmarks/many_cells.py --cases cifar-128 --cells 2
     PYTHONPATH=. python benchmarks/many_cells.py  # with nothing but PyTorch installed, on a GPU
+
+Every way keeps its memory until its case is done: eight ResNet-32 with batches of 128 want more
+than 24 GiB on a CPU.
 """
 
 import argparse

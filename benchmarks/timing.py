@@ -80,6 +80,15 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    """Return the commit that is measured; `-dirty` if more than the results differs from it."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    others = (":/", f":!{RESULTS.name}")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *others)
+    return f"{commit}-dirty" if changed else commit or "unknown"
+
+
+def _git(*words: str) -> str:
+    """Return what git says about this folder; nothing where it cannot."""
+    command = ["git", "-C", str(RESULTS.parent), *words]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
+    return answer.stdout.strip()
