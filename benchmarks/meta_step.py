@@ -7,6 +7,7 @@ Claims, on ResNet-32 with batches of 128 CIFAR-sized images, channels-last, floa
 
     pip install -e ".[bench]"
     python benchmarks/meta_step.py --pairs 10 --threads 2
+    python benchmarks/meta_step.py --pairs 30 --threads 2 --skip-layers 0
 
 Each ratio is the median, with quartiles, over back-to-back pairs in one process. Rows are appended
 to benchmarks/results.csv. The numbers agree: the relative difference of the gradients, and of the
@@ -231,12 +232,13 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--skip-layers", type=int, nargs="+", default=[0, 1, 2, 3])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare(device)
-    rows = [measure_gradient(device, skip, options.pairs) for skip in range(4)]
-    for skip in (0, 1, 2, 3):
+    rows = [measure_gradient(device, skip, options.pairs) for skip in options.skip_layers]
+    for skip in options.skip_layers:
         rows += measure_step(device, skip, options.pairs)
     append(rows)
 
