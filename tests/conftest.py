@@ -32,3 +32,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CURVETUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault suite measured; here, since xdist's own process reads no other one."""
+    passed = terminalreporter.stats.get("passed", [])
+    found = [value for report in passed for name, value in report.user_properties]
+    for line in sorted(text for text in found if isinstance(text, str)):
+        terminalreporter.write_line(line)
+    kills = [number for number in found if isinstance(number, int)]
+    if kills:
+        terminalreporter.write_line(f"F1: {len(kills)} rounds, {sum(kills)} kills")

@@ -13,18 +13,8 @@ Figure = Callable[[str], None]
 
 @pytest.fixture
 def figure(record_property: Callable[[str, object], None]) -> Figure:
-    """Print a line at the end of a run of the suite, of whichever process the test is in."""
+    """Print a line at the end of a run (tests/conftest.py), of whichever process the test is in."""
     return lambda text: record_property("figure", text)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    passed = terminalreporter.stats.get("passed", [])
-    found = [value for report in passed for name, value in report.user_properties]
-    for line in sorted(text for text in found if isinstance(text, str)):
-        terminalreporter.write_line(line)
-    kills = [number for number in found if isinstance(number, int)]
-    if kills:
-        terminalreporter.write_line(f"F1: {len(kills)} rounds, {sum(kills)} kills")
 
 
 @pytest.fixture(scope="session")

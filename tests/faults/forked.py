@@ -10,7 +10,14 @@ from pathlib import Path
 CONTEXT = multiprocessing.get_context("forkserver")
 # Not Ray: forks of a process that has it draw the same "random" ids, and one of them dies of it.
 CONTEXT.set_forkserver_preload(
-    ["torch", "curvetune.cli.run", "curvetune.tracking.mlflow", "matplotlib.figure"]
+    [
+        "torch",
+        "curvetune.cli.run",
+        "curvetune.tracking.mlflow",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.store.db.utils",
+        "matplotlib.backends.backend_agg",
+    ]
 )
 
 
