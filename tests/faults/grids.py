@@ -16,8 +16,8 @@ base:
   data: {name: digits, train_limit: 120, test_limit: 100}
   bias: {noise: symmetric}
   model: {name: resnet8}
-  probe: {epochs: 4, cyclic_start: 2, half_period: 1, batch_size: 32, cyclic_batch_size: 32}
-  allocate: {epochs: 4, batch_size: 32, milestones: [2], warmup: 1}
+  probe: {epochs: 4, cyclic_start: 2, half_period: 1, batch_size: 60, cyclic_batch_size: 60}
+  allocate: {epochs: 4, batch_size: 60, milestones: [2], warmup: 1}
 grid:
   noise_rate: [0.0, 0.4]
   seed: [0, 1, 2]

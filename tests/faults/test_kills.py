@@ -50,10 +50,10 @@ def one_round(space: Path, storage: Path, address: str, draw: random.Random, slo
         process = grids.fork(space, storage, "--address", address, slots=slots)
         early = draw.random() < 0.2  # before a trial runs, most likely
         while process.poll() is None and not (early or ray_workers()):
-            time.sleep(0.02)
+            time.sleep(0.2)  # each look is at every process of the machine
         deadline = time.monotonic() + draw.uniform(0.0, LONGEST_S / slots)
         while process.poll() is None and (kills == most or time.monotonic() < deadline):
-            time.sleep(0.02)
+            time.sleep(0.05)
         if process.poll() is None:
             workers = ray_workers()
             if workers and draw.random() < 0.6:  # a worker; the driver lives, and goes on
