@@ -16,6 +16,7 @@ from curvetune.errors import ConfigError, nearest, printable
 
 MAX_BYTES = 100_000  # of a file: a second of PyYAML; the longest space of ours has 2,000
 MAX_NODES = 100_000  # keys and values, aliases expanded
+MAX_DEPTH = 20  # a search space needs six
 MAX_COMPLAINTS = 20
 
 S = TypeVar("S", bound=Section)
@@ -67,7 +68,18 @@ def parse_yaml(text: str, origin: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain values; refuses aliases that explode and keys that are given twice."""
+    """YAML's plain values; refuses aliases that explode, depth, and keys that are given twice."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:  # early: PyYAML needs seconds for what is nested by hundreds
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def get_single_data(self) -> Any:
         node = self.get_single_node()
