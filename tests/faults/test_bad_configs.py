@@ -12,6 +12,7 @@ import pytest
 from curvetune.cli.images import parse_on_bad
 from curvetune.cli.options import parse_launch
 from curvetune.errors import ConfigError
+from curvetune.load import MAX_DEPTH, parse_yaml
 from curvetune.tune.selection import parse_selection, selected_space
 from curvetune.tune.space import Space
 
@@ -373,6 +374,16 @@ def test_what_is_no_file_of_a_space_is_refused(
     message = refusal(make(tmp_path))
     assert expected in message
     assert len(message) < 1_000
+
+
+def test_what_is_nested_is_read_to_a_limit_and_beyond_it_the_place_is_named() -> None:
+    value = parse_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH, "space.yaml")
+    for _ in range(MAX_DEPTH - 1):
+        (value,) = value
+    assert value == []
+    deeper = "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1)
+    with pytest.raises(ConfigError, match=f"nested too deeply\\n.*column {MAX_DEPTH + 1}"):
+        parse_yaml(deeper, "space.yaml")
 
 
 @pytest.mark.parametrize(
