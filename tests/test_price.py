@@ -1,55 +1,31 @@
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
-from curvetune import data, models
-from curvetune.cell import run_cell
-from curvetune.cli.price_table import disk_line, duration, print_price, size_text
+from curvetune import data
+from curvetune.cli.price_table import duration, print_price
 from curvetune.cli.pricing import gpu_names, keep_estimate
 from curvetune.config import BiasConfig, CellConfig, DataConfig
 from curvetune.data.splits import make_split, train_size
 from curvetune.errors import DataError
-from curvetune.profiles import apply_profile
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
-from curvetune.train.checkpoint import save_state
-from curvetune.tune.disk import MODEL_BYTES, Disk, disk_of, model_bytes
 from curvetune.tune.estimates import Past, read_past, write_estimate
 from curvetune.tune.evidence import TEST_IMAGES
 from curvetune.tune.measured import read_measured
-from curvetune.tune.plan import Plan, build_plan
 from curvetune.tune.price import Machine, Price, price, simulate
 from curvetune.tune.resources import LaunchOptions
-from curvetune.tune.short_runs import ShortRun, calibrate, cells_to_measure, short_form
-from curvetune.tune.space import Space
-from tests.storage_fixtures import DIGEST, EPOCHS, SECONDS, START, finish, make_cells, row
+from tests.price_helpers import CE, CURVENET, cells_of, plan_of
+from tests.storage_fixtures import DIGEST, EPOCHS, SECONDS, START, finish, row
 
 CPU = Machine("cpu", 2)
 N = 640  # 5 steps of 128
-CE, CURVENET = {"name": "cross-entropy"}, {"name": "curvenet"}
 FORWARD = TEST_IMAGES["digits"] / 3 / 128  # what evaluation counts, in steps
-
-
-def cells_of(
-    *methods: dict[str, Any], seeds: Sequence[int] = (0,), **rest: Any
-) -> list[CellConfig]:
-    return make_cells(methods or (CE,), (1,), (0.0,), seeds, **rest)
-
-
-def plan_of(cells: Sequence[CellConfig], *, stored: Sequence[str | None] = ()) -> Plan:
-    return build_plan(
-        Space("small", tuple(cells)),
-        DIGEST,
-        is_done=lambda _: False,
-        has_probe=lambda probe_id: probe_id in stored,
-    )
 
 
 def priced(
@@ -301,53 +277,6 @@ def test_a_meta_set_that_leaves_nothing_is_refused_before_anything_starts() -> N
         train_size(np.array([0, 0, 0, 1, 1]), DataConfig(meta_per_class=3), BiasConfig())
 
 
-# -- disk ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", MODEL_BYTES)
-@pytest.mark.parametrize(("classes", "channels"), [(10, 1), (100, 3)])
-def test_the_size_of_a_classifiers_file_is_known(
-    tmp_path: Path, name: str, classes: int, channels: int
-) -> None:
-    model = models.build(name, classes, channels, generator=torch.Generator())
-    save_state(tmp_path / "model", {"model": model.state_dict()})
-    expected = model_bytes(name, classes)
-    assert (tmp_path / "model").stat().st_size == pytest.approx(expected, rel=0.01)
-
-
-def small(method: dict[str, Any]) -> CellConfig:
-    base = {"model": {"name": "resnet8"}, "allocate": {"batch_size": 32}, "method": method}
-    cell = CellConfig.model_validate({**base, "data": {"train_limit": 128, "test_limit": 50}})
-    return apply_profile(cell, "smoke")
-
-
-def test_a_grid_takes_about_the_bytes_that_were_foretold(tmp_path: Path) -> None:
-    dataset, cells = data.load("digits"), [small(CE), small({**CURVENET, "meta_batch_size": 32})]
-    plan = plan_of(cells)
-    disk = disk_of(plan, lambda _: 128, classes=10, images=50 + 100, slots=1, free=None)
-    for cell in cells:
-        run_cell(cell, DIGEST, dataset, tmp_path, device=torch.device("cpu"))
-    taken = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
-    assert taken <= disk.stays <= 1.1 * taken
-
-
-def test_curves_take_four_bytes_for_each_sample_and_epoch() -> None:
-    cell = CellConfig.model_validate({"method": CURVENET})
-    disk = disk_of(plan_of([cell]), lambda _: 45_000, classes=10, images=0, slots=1, free=None)
-    assert disk.curves == pytest.approx(45_000 * 300 * 4, rel=1e-3)
-    stored = plan_of([cell], stored=[cell.probe_id(DIGEST)])
-    disk = disk_of(stored, lambda _: 45_000, classes=10, images=0, slots=1, free=None)
-    assert disk.curves == 0
-
-
-def test_a_disk_that_is_too_small_is_said() -> None:
-    big = Disk(2_000_000_000, 10, 10, 10, 10, 500_000_000, free=1_000_000_000)
-    assert big.to_json()["fits"] is False
-    assert "only 1 GB free" in disk_line(big)
-    assert "1.5 GB too few" in disk_line(big)
-    assert disk_line(Disk(1, 1, 1, 1, 1, 1, free=10**9)).endswith("1 GB free")
-
-
 # -- past estimates --------------------------------------------------------------------------------
 
 
@@ -384,52 +313,6 @@ def test_past_estimates_are_summed_up() -> None:
     assert Past(()).to_json()["median_ratio"] is None
 
 
-# -- short runs ------------------------------------------------------------------------------------
-
-
-def test_a_short_run_makes_a_kind_of_cell_known(tmp_path: Path) -> None:
-    from curvetune.tune.measured import add_calibrated
-
-    dataset = data.load("digits")
-    base: dict[str, Any] = {
-        "model": {"name": "resnet8"},
-        "allocate": {"batch_size": 32},
-        "probe": {"batch_size": 32, "cyclic_batch_size": 16},
-        "method": {"name": "curvenet", "meta_batch_size": 32},
-    }
-    cell = CellConfig.model_validate(base)
-    plan = plan_of([cell])
-    before = price(plan, Machine("cpu", 1), read_measured(tmp_path).evidence, lambda _: 1197)
-    assert cells_to_measure(plan, before) == [cell]
-    sizes: Callable[[CellConfig], int] = lambda c: c.data.train_limit or 1197  # noqa: E731
-    said: list[str] = []
-    short_run = ShortRun(DIGEST, dataset, torch.device("cpu"), sizes)
-    add_calibrated(tmp_path, calibrate([cell], short_run, said.append))
-    assert len(said) == 1
-    (device,) = read_measured(tmp_path).evidence.devices()
-    after = price(plan, Machine(device, 1), read_measured(tmp_path).evidence, sizes)
-    assert after.unknown == 0
-    assert {kind.basis for kind in after.kinds} == {"calibrated"}
-    assert cells_to_measure(plan, after) == []
-
-
-def test_a_short_form_has_the_batch_sizes_of_the_whole_and_two_epochs_of_each_kind() -> None:
-    cell = CellConfig.model_validate({"method": CURVENET, "bias": {"imbalance": 50}})
-    short = short_form(cell, 40_000, 16, data.load("digits"))
-    assert [short.probe.batch_size_at(k) for k in range(short.probe.epochs)] == [128, 128, 16, 16]
-    assert (short.allocate.epochs, short.allocate.first_drop) == (4, 2)
-    assert short.allocate.batch_size == cell.allocate.batch_size
-    assert short.data.train_limit == 16 * 128
-    assert short.data.test_limit == round(500 * 16 * 128 / 40_000)
-
-
-def test_a_kind_of_cell_that_cannot_be_run_is_told_of() -> None:
-    said: list[str] = []
-    short_run = ShortRun(DIGEST, data.load("digits"), torch.device("cpu"), lambda _: 0)
-    assert calibrate(cells_of(CE), short_run, said.append) == []
-    assert said[0].startswith("cross-entropy: not measured: ")
-
-
 # -- the machine, and what people read -------------------------------------------------------------
 
 
@@ -449,9 +332,3 @@ def test_gpus_are_found_without_pytorch(tmp_path: Path) -> None:
 )
 def test_times_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_sizes_are_short() -> None:
-    assert size_text(54_000_128) == "54 MB"
-    assert size_text(999) == "999 B"
-    assert math.isclose(float(size_text(3.21e12).split()[0]), 3.21)

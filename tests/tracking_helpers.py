@@ -14,7 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from storage_fixtures import DIGEST, START, finish, make_cells, write_grid
+from storage_fixtures import (
+    DIGEST,
+    EPOCHS,
+    START,
+    add_epochs,
+    add_probe_epochs,
+    finish,
+    make_cells,
+    write_grid,
+)
 
 from curvetune.config import CellConfig
 from curvetune.store import CellStore, CurveStore
@@ -30,6 +39,24 @@ def new_tracker(root: Path, uri: str | None = None) -> Tracker:
     from curvetune.tracking.mlflow import MlflowTracker
 
     return MlflowTracker(uri or default_uri(root), root)
+
+
+def one_by_one(root: Path, *, pause_s: float = 0.15) -> Iterator[CellConfig]:
+    """Let the cells go on epoch by epoch, each to its end, with time to track them."""
+    for k, cell in enumerate(the_cells()):
+        start = START + 100 * k
+        if cell.method.needs_probe:
+            for _ in range(EPOCHS):
+                add_probe_epochs(root, cell, 1, start=start)
+                time.sleep(pause_s)
+                yield cell
+            start += 20
+        for _ in range(EPOCHS - 1):
+            add_epochs(root, cell, 1, start=start)
+            time.sleep(pause_s)
+            yield cell
+        finish(root, cell, 60 + k, start=start)
+        yield cell
 
 
 def runs_of(root: Path, grid: str = "small", uri: str | None = None) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import grids
 import pytest
+from proxy import Proxy, proxy_to
+from storage_fixtures import write_grid
+from tracking_helpers import mlflow_server, the_cells
 
 Figure = Callable[[str], None]
+_numbers = count()
 
 
 @pytest.fixture
@@ -49,3 +54,26 @@ def clean(tmp_path_factory: pytest.TempPathFactory, space: Path, address: str) -
     assert len(grids.results(storage)) == grids.CELLS
     assert grids.starts(storage) == grids.CELLS
     return storage
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    import curvetune.tracking.mlflow  # noqa: F401, which sets 5 s where nothing is set
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with proxy_to(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> str:
+    """A grid of four cells, none of which has begun; its name is new to the server."""
+    name = f"grid-{next(_numbers)}"
+    write_grid(tmp_path, the_cells(), name)
+    return name

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from refusals import GOOD, plan, refusal
 
-from curvetune.cli.images import parse_on_bad
-from curvetune.cli.options import parse_launch
 from curvetune.errors import ConfigError
 from curvetune.load import MAX_DEPTH, parse_yaml
-from curvetune.tune.selection import parse_selection, selected_space
-from curvetune.tune.space import Space
 
 pytestmark = pytest.mark.faults
 
-GOOD = "base: {data: {name: digits}, model: {name: resnet8}}\ngrid: {seed: [0], imbalance: [1, 10]}"
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "\n".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]"
     for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -187,95 +183,6 @@ FILES = {
     "a huge file": ("# " + "x" * 5_000_000, "longer than 100,000 bytes"),
 }
 
-# What is typed beside a good space.yaml, and the message.
-OPTIONS: dict[str, tuple[dict[str, object], str]] = {
-    "an unknown option of --set": (
-        {"fixed": ["imbalanc=1"]},
-        "--set: unknown key 'imbalanc' (did you mean 'imbalance'?)",
-    ),
-    "--set without a value": ({"fixed": ["imbalance"]}, "--set 'imbalance': write KEY=VALUE"),
-    "--set without a key": ({"fixed": ["=3"]}, "--set '=3': write KEY=VALUE"),
-    "--set that is no YAML": ({"fixed": ["imbalance=["]}, "--set imbalance: '[' is not a YAML val"),
-    "--set of a Python object": (
-        {"fixed": ["seed=!!python/object/apply:os.system [touch pwned]"]},
-        "is not a YAML value",
-    ),
-    "--set twice": ({"fixed": ["seed=1", "seed=2"]}, "--set seed: given twice (1 and 2)"),
-    "--set by two names": (
-        {"fixed": ["imbalance=1", "bias.imbalance=2"]},
-        "--set: 'bias.imbalance' is given twice",
-    ),
-    "--set out of range": ({"fixed": ["imbalance=0"]}, "bias.imbalance: Input should be greater"),
-    "--set of nothing": ({"fixed": ["imbalance=[]"]}, "bias.imbalance has no value"),
-    "--set of an option that no method has": (
-        {"fixed": ["embedding_dim=3"], "methods": "focal"},
-        "--set method.embedding_dim: none of the chosen methods (focal)",
-    ),
-    "two sources": (
-        {"fixed": ["data.name=[digits, cifar10]"]},
-        "one source of data, got cifar10, d",
-    ),
-    "an unknown method of --methods": ({"methods": "nope"}, "--methods: unknown method 'nope'"),
-    "an unknown profile": (
-        {"profile": "smok"},
-        "--profile: unknown profile 'smok' (did you mean 'sm",
-    ),
-    "an open range of seeds": ({"seeds": "0-"}, "--seeds '0-': '0-' is not a seed"),
-    "a range that falls": ({"seeds": "3-1"}, "--seeds '3-1': '3-1' counts down"),
-    "a word of --seeds": ({"seeds": "all"}, "--seeds 'all': 'all' is not a seed"),
-    "a negative seed of --seeds": ({"seeds": "-1"}, "--seeds '-1': '-1' is not a seed"),
-    "too many seeds": ({"seeds": "0-99999999999"}, "these are more than 100,000"),
-    "a seed of many digits": ({"seeds": "9" * 5000}, "is not a seed"),
-    "more cells than are allowed": ({"seeds": "0-99999"}, "seed has 100,000, bias.imbalance has 2"),
-    "another way with bad images": (
-        {"on_bad": "ignore"},
-        "--on-bad 'ignore': allowed are skip and f",
-    ),
-    "an address of another client": ({"address": "ray://host:1"}, "Ray Client and dashboard addr"),
-    "a share that cannot be had": ({"gpus": "1.5"}, "--gpus-per-trial 1.5: allowed are 0 to 1"),
-    "a share that is no number": ({"gpus": "nan"}, "--gpus-per-trial nan: allowed are 0 to 1"),
-}
-
-
-def plan(
-    space: str,
-    *,
-    methods: str = "",
-    seeds: str = "",
-    profile: str = "release",
-    fixed: tuple[str, ...] = (),
-    on_bad: str = "fail",
-    address: str | None = None,
-    gpus: str | None = None,
-) -> Space:
-    """Do what `curvetune grid` does with its options before it looks at data and storage."""
-    selection = parse_selection(space, methods, seeds, profile, fixed)
-    parse_launch(address, gpus, None, None, 5, 60.0)
-    parse_on_bad(on_bad)
-    return selected_space(selection)
-
-
-def seconds(do: Callable[[], object]) -> float:
-    """Return the processor time of `do`: a busy machine does not count."""
-    before = os.times()
-    do()
-    after = os.times()
-    return after.user + after.system - before.user - before.system
-
-
-def refusal(space: str, **options: object) -> str:
-    """Return what is said of a bad config, having checked that it took no time."""
-    messages = []
-
-    def refuse() -> None:
-        with pytest.raises(ConfigError) as refused:
-            plan(space, **options)  # type: ignore[arg-type]
-        messages.append(str(refused.value))
-        assert refused.value.exit_code == 2
-
-    assert seconds(refuse) < 1.5  # of the 2 seconds, half of one is Python's start
-    return messages[0]
-
 
 def test_the_space_without_a_mistake_is_not_refused(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(GOOD)
@@ -295,15 +202,6 @@ def test_a_bad_file_is_refused_with_its_name_the_key_and_the_value(
     assert len(message) < 10_000
     assert "\x1b" not in message
     assert os.listdir() == ["space.yaml"]
-
-
-@pytest.mark.parametrize("case", OPTIONS)
-def test_a_bad_option_is_refused_with_its_name_and_value(case: str, tmp_path: Path) -> None:
-    options, expected = OPTIONS[case]
-    (tmp_path / "space.yaml").write_text(GOOD)
-    message = refusal(str(tmp_path / "space.yaml"), **options)
-    assert expected in message
-    assert len(message) < 10_000
 
 
 def _missing(folder: Path) -> str:

@@ -13,26 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import grids
-import numpy as np
 import pytest
-from proxy import Mode, Proxy, proxy_to
-from scipy.stats import bootstrap
-from storage_fixtures import EPOCHS, START, add_epochs, add_probe_epochs, finish, write_grid
-from tracking_helpers import assert_up_to_date, mlflow_server, new_tracker, the_cells
+from proxy import Mode, Proxy
+from tracking_helpers import assert_up_to_date, new_tracker, one_by_one, the_cells
 
-from curvetune.config import CellConfig
 from curvetune.report.sync import TrackerThread, sync
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
-PAIRS = 10
-TOLERANCE = 1.05
-Pairs = list[tuple[list[float], list[float]]]  # seconds of the steps with and without the tracker
 COMMAND = "from curvetune.cli import main; main()"
 # Prints when its grid ended, waits for the tracker as a driver does, and exits.
 DRIVER = """
@@ -44,53 +37,10 @@ with TrackerThread(*sys.argv[1:4], every_s=0.2):
     ended = time.monotonic()
 print(ended, flush=True)
 """
-_numbers = count()
-Seconds = dict[str, list[float]]  # of each step, by clock
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
-        yield port
-
-
-@pytest.fixture
-def proxy(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    import curvetune.tracking.mlflow  # noqa: F401, which sets 5 s where nothing is set
-
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    with proxy_to(port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def grid(tmp_path: Path) -> str:
-    """A grid of four cells, none of which has begun; its name is new to the server."""
-    name = f"grid-{next(_numbers)}"
-    write_grid(tmp_path, the_cells(), name)
-    return name
 
 
 def direct(proxy: Proxy) -> str:
     return f"http://127.0.0.1:{proxy.upstream}"
-
-
-def one_by_one(root: Path, *, pause_s: float = 0.15) -> Iterator[CellConfig]:
-    """Let the cells go on epoch by epoch, each to its end, with time to track them."""
-    for k, cell in enumerate(the_cells()):
-        start = START + 100 * k
-        if cell.method.needs_probe:
-            for _ in range(EPOCHS):
-                add_probe_epochs(root, cell, 1, start=start)
-                time.sleep(pause_s)
-                yield cell
-            start += 20
-        for _ in range(EPOCHS - 1):
-            add_epochs(root, cell, 1, start=start)
-            time.sleep(pause_s)
-            yield cell
-        finish(root, cell, 60 + k, start=start)
-        yield cell
 
 
 def synced(root: Path, grid: str, uri: str) -> dict[str, Any]:
@@ -277,109 +227,6 @@ def test_f9_answers_lost_at_random_double_nothing(
     assert sum(proxy.spoiled.values()) > 5
     check(proxy, tmp_path, grid)
     figure(f"F9: {sum(proxy.spoiled.values())} answers lost at random, 0 duplicates")
-
-
-class Training:
-    """A process that trains, a window at a time."""
-
-    def __init__(self, history: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("steps.py")), str(history)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def window(self) -> Seconds:
-        """Return what each step of the next window took."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return dict(json.loads(self._process.stdout.readline()))
-
-    def end(self) -> None:
-        self._process.communicate(timeout=30)
-
-
-@pytest.mark.slow
-@pytest.mark.alone
-def test_f8_training_steps_are_as_fast_with_a_tracker_in_trouble(
-    tmp_path: Path, proxy: Proxy, grid: str, figure: Callable[[str], None]
-) -> None:
-    """CPU time is asserted, since wall time on a shared machine tells of others; both are told."""
-    for _ in one_by_one(tmp_path, pause_s=0):
-        pass
-    cell = the_cells()[1]
-    folder = tmp_path / "cells" / cell.cell_id("d" * 64)
-    for name in ("DONE.json", "history.jsonl"):
-        (folder / name).unlink()  # this one is trained while the tracker looks
-    training = Training(folder / "history.jsonl")
-    training.window()
-    windows = [
-        {
-            tracked: one_window(training, tmp_path, grid, proxy, tracked=tracked, k=k)
-            for tracked in (k % 2 == 0, k % 2 == 1)
-        }
-        for k in range(PAIRS)
-    ]
-    training.end()
-    found = {}
-    for clock in ("cpu", "wall"):
-        pairs = [(pair[True][clock], pair[False][clock]) for pair in windows]
-        found[f"{clock} median"] = interval(pairs, ratio_of_medians)
-        found[f"{clock} p99"] = interval(pairs, ratio_of_p99)
-    text = ", ".join(
-        f"{key} ×{ratio:.3f} ({low:.3f} to {high:.3f})" for key, (low, ratio, high) in found.items()
-    )
-    figure(f"F8: step time with the tracker in trouble, {PAIRS} pairs of windows: {text}")
-    assert sum(proxy.spoiled.values()) >= PAIRS // 3
-    for key in ("cpu median", "cpu p99"):
-        assert found[key][0] < TOLERANCE, f"slower beyond what chance explains: {text}"
-
-
-def ratio_of_medians(pairs: Pairs) -> float:
-    """Return by how much steps are slower in the first of each pair, the median over pairs."""
-    return float(np.median([np.median(on) / np.median(off) for on, off in pairs]))
-
-
-def ratio_of_p99(pairs: Pairs) -> float:
-    """Return the same of the 99th percentile, over all windows: that of one window is luck."""
-    on, off = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
-    return float(np.percentile(on, 99) / np.percentile(off, 99))
-
-
-def interval(pairs: Pairs, ratio: Callable[[Pairs], float]) -> tuple[float, float, float]:
-    """Return the ratio between the ends of its 90 % interval (bootstrap over pairs)."""
-    ends = bootstrap(
-        (range(len(pairs)),),
-        lambda chosen: ratio([pairs[k] for k in chosen]),
-        confidence_level=0.9,
-        vectorized=False,
-        method="percentile",
-        rng=0,
-    ).confidence_interval
-    return ends.low, ratio(pairs), ends.high
-
-
-def one_window(
-    training: Training, root: Path, grid: str, proxy: Proxy, *, tracked: bool, k: int
-) -> Seconds:
-    if not tracked:
-        return training.window()
-    with trouble(proxy, k), TrackerThread(root, grid, proxy.uri, end_s=1.2):
-        return training.window()
-
-
-@contextmanager
-def trouble(proxy: Proxy, k: int) -> Iterator[None]:
-    """Let the server be down, stall, or flap."""
-    if k % 3 == 0:
-        proxy.down()
-    proxy.set("stall" if k % 3 == 1 else "cut", lambda _: k % 3 == 1 or random.random() < 0.3)
-    yield
-    proxy.up()
-    proxy.set("pass")
 
 
 @pytest.mark.ray
