@@ -61,8 +61,6 @@ def parse_yaml(text: str, origin: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: not valid YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{origin}: not valid YAML: nested too deeply") from None
     except Exception as error:  # PyYAML lets through what int() and the like raise
         raise ConfigError(f"{origin}: not valid YAML: {printable(error)}") from None
 

@@ -37,9 +37,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the fault suite measured; here, since xdist's own process reads no other one."""
     passed = terminalreporter.stats.get("passed", [])
-    found = [value for report in passed for name, value in report.user_properties]
-    for line in sorted(text for text in found if isinstance(text, str)):
+    found = [of_test for report in passed for of_test in report.user_properties]
+    for line in sorted(text for name, text in found if name == "figure"):
         terminalreporter.write_line(line)
-    kills = [number for number in found if isinstance(number, int)]
+    kills = [number for name, number in found if name == "kills"]
     if kills:
         terminalreporter.write_line(f"F1: {len(kills)} rounds, {sum(kills)} kills")

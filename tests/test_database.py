@@ -48,3 +48,6 @@ def test_a_database_that_is_there_and_a_server_are_left_alone(tmp_path: Path) ->
     (tmp_path / DATABASE).write_text("there")
     for uri in (default_uri(tmp_path), "http://127.0.0.1:5000", "postgresql://host/x"):
         Database(uri).create(never)
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [
+        (DATABASE, "there")
+    ]
