@@ -32,7 +32,7 @@ class WeightNetConfig(MetaSetConfig):
 class MWNetNoiseConfig(WeightNetConfig):
     """Meta-Weight-Net as published for label noise: weight = MLP(current loss)."""
 
-    source = "Shu et al., NeurIPS 2019 (repository meta-weight-net)"
+    source = "Shu et al., NeurIPS 2019 (repository xjtushujun/meta-weight-net)"
     name: Literal["mw-net-noise"] = "mw-net-noise"
     native = AllocateConfig(
         epochs=120, batch_size=100, milestones=(80, 100), warmup=0, nesterov=False
@@ -45,7 +45,7 @@ class MWNetNoiseConfig(WeightNetConfig):
 class MWNetImbConfig(WeightNetConfig):
     """Meta-Weight-Net as published for class imbalance: weights sum to one."""
 
-    source = "Shu et al., NeurIPS 2019 (repository Meta-weight-net_class-imbalance)"
+    source = "Shu et al., NeurIPS 2019 (repository xjtushujun/Meta-weight-net_class-imbalance)"
     name: Literal["mw-net-imb"] = "mw-net-imb"
     native = AllocateConfig(epochs=100, batch_size=100, milestones=(80, 90), warmup=0)
 
@@ -72,7 +72,7 @@ class FaMUSConfig(WeightNetConfig):
     """FaMUS: Meta-Weight-Net, learning through a few layers that gates choose at every step."""
 
     source = "Xu et al., CVPR 2021"
-    # Long tails (methods.md 6.17); the batch size is not pinned down, it is Meta-Weight-Net's here.
+    # The paper's, for long tails; it gives no batch size, so that is Meta-Weight-Net's.
     native = AllocateConfig(epochs=200, batch_size=100, milestones=(160, 180), warmup=0)
     native_options: ClassVar[dict[str, Any]] = {"sampler_lr": 1e-2}
 
