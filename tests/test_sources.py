@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (".ci", "benchmarks", "curvetune", "docs", "examples", "scripts", "search_spaces", "tests")
+FOLDERS = (
+    ".ci",
+    "benchmarks",
+    "curvetune",
+    "docs",
+    "examples",
+    "scripts",
+    "search_spaces",
+    "tests",
+)
 SUFFIXES = ("", ".j2", ".md", ".py", ".sh", ".toml", ".txt", ".yaml")
 TO_BE_REWRITTEN = ("architecture.md",)
 
