@@ -13,13 +13,13 @@ class WeightNetConfig(MetaSetConfig):
 
     later: ClassVar[frozenset[str]] = MetaSetConfig.later | {"meta_every", "meta_gradient"}
 
-    cost: ClassVar[str] = "3.5"  # docs/performance.md
+    cost: ClassVar[str] = "3.5"  # docs/measurements.md
     weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 1e-4
     skip_layers: Annotated[
         int, Field(ge=0, le=3, description="Stages frozen in the virtual step, SL.")
     ] = 0
-    # Cheaper and not exact; what they cost in accuracy: docs/performance.md.
+    # Cheaper and not exact; what they cost in accuracy: docs/measurements.md.
     meta_every: Annotated[
         int, Field(ge=1, description="Steps from one update of the weight net to the next.")
     ] = 1
@@ -93,7 +93,7 @@ class L2RWConfig(MetaSetConfig):
     """L2RW: weight = agreement of a sample's gradient with that of the clean set."""
 
     source = "Ren et al., ICML 2018"
-    cost = "2.8"  # 8 to 8.5 forward passes over 3: no virtual backward (docs/performance.md)
+    cost = "2.8"  # 8 to 8.5 forward passes over 3: no virtual backward (docs/measurements.md)
     native = AllocateConfig(
         # 80,000 steps of 100 with drops at 40,000 and 60,000, in epochs of CIFAR
         epochs=160,
