@@ -2,7 +2,7 @@
 
 Claim: batch 128 instead of 16 ranks the samples as batch 16 with another seed does, and separates
 wrong labels as well, in a part of the time. The released probe spends 7 of 8 steps in its cyclic
-phase (methods of the paper: batch 16).
+phase, whose batch is 16 (jiangwenj02/CurveNet-V1, processor/recognition_cycle.py).
 
     python benchmarks/cyclic_batch.py digits_all --threads 1
     python benchmarks/cyclic_batch.py cifar10_mini --data-dir DATA --threads 1

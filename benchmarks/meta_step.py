@@ -85,9 +85,10 @@ def double_backward(
 
 
 class HigherStep:
-    """The allocating step of methods.md 4.4 with `higher`: a virtual copy, a double backward.
+    """The allocating step with `higher`: a virtual copy, a double backward.
 
-    Frozen stages are in eval mode in the copy and take no gradient, as in the released code.
+    Source: jiangwenj02/CurveNet-V1 (processor/recognition_curve.py). As there, frozen stages are in
+    eval mode in the copy and take no gradient.
     """
 
     def __init__(self, skip_layers: int, device: torch.device) -> None:

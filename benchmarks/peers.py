@@ -34,7 +34,7 @@ from curvetune.train.engine import prepare
 
 
 class TorchoptStep:
-    """The step of methods.md 4.4 with torchopt's differentiable SGD, for both of its steps."""
+    """The allocating step with torchopt's differentiable SGD, for its virtual and its real step."""
 
     def __init__(self, device: torch.device) -> None:
         self.method: Any = allocating_step(0, device)

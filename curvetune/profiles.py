@@ -6,7 +6,7 @@
              epoch, CurveNet frozen (but evaluated) after the first drop
     fast     release with schedules of half the length, and batch 128 in the cyclic phases with the
              learning rate scaled alike: such curves rank the samples as those of batch 16 do
-             (docs/performance.md)
+             (docs/measurements.md)
     smoke    does it run: 3 + 3 epochs, at most 2,000 training and 2,000 test samples
 
 What a profile sets is part of a cell's identity, so results of two profiles never mix.

@@ -3,7 +3,8 @@ import pytest
 
 from curvetune.bias import corrupt, long_tail_counts, noise_matrix
 
-# methods.md 2.2: imbalance -> counts of CIFAR-10 with 4,900 images of the largest class.
+# Imbalance -> counts of CIFAR-10 with 4,900 images of the largest class, by the formula of
+# jiangwenj02/CurveNet-V1 (feeder/feeder.py: get_img_num_per_cls).
 CIFAR10_COUNTS = {
     1: [4900] * 10,
     10: [4900, 3793, 2937, 2274, 1760, 1363, 1055, 817, 632, 490],
@@ -21,7 +22,8 @@ CIFAR100_TOTALS = {
     100: (10626, 4),
     200: (9304, 2),
 }
-# methods.md 2.3: class -> the classes that its labels flip to.
+# Class -> the classes that its labels flip to in every run of xjtushujun/meta-weight-net
+# (load_corrupted_data.py: flip_labels_C, flip_labels_C_two; NumPy's legacy generator, seed 1).
 FLIP10 = [6, 9, 6, 0, 0, 1, 8, 6, 2, 4]
 FLIP100 = [38, 13, 73, 10, 76, 6, 80, 65, 17, 1]
 FLIP2_10 = [{9, 3}, {4, 8}, {1, 8}, {8, 4}, {2, 5}, {7, 4}, {9, 2}, {8, 5}, {6, 5}, {5, 4}]

@@ -204,7 +204,7 @@ def slow_step(
     meta: Batch,
     draws: torch.Generator,
 ) -> Tensor:
-    """One step of methods.md 6.16, written from it; return B times the given label's weight."""
+    """One step of ieg/models/model.py, written anew; return B times the given label's weight."""
     eye, size = torch.eye(K, dtype=torch.float64), len(batch.y)
 
     def unit(z: Tensor) -> Tensor:

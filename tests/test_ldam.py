@@ -16,7 +16,7 @@ from curvetune.methods.base import class_counts
 from curvetune.methods.ldam_drw import CosineLayer, ldam_loss, margins
 from curvetune.models import features, last_layer
 
-# CIFAR-10 of imbalance 100; methods.md 6.4.
+# CIFAR-10 of imbalance 100; the margins are those of kaidic/LDAM-DRW (losses.py: LDAMLoss).
 COUNTS = torch.tensor([4900, 2937, 1760, 1055, 632, 379, 227, 136, 81, 49])
 GOLDEN_MARGINS = [
     *[0.1581, 0.1797, 0.2042, 0.2321, 0.2638],

@@ -32,7 +32,7 @@ from curvetune.methods.shared.one_vs_rest import one_vs_rest_loss
 from curvetune.models import last_layer
 from curvetune.profiles import native_recipe
 
-# CIFAR-10 of imbalance 100; methods.md 6.2.
+# CIFAR-10 of imbalance 100; the weights are Eq. 2 of Cui et al., CVPR 2019, rescaled to sum to 10.
 COUNTS = torch.tensor([4900, 2937, 1760, 1055, 632, 379, 227, 136, 81, 49])
 GOLDEN_WEIGHTS = {
     0.9999: [0.0503, 0.0766, 0.1208, 0.1947, 0.3183, 0.5241, 0.8685, 1.4430, 2.4162, 3.9877],

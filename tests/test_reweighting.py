@@ -53,7 +53,7 @@ def test_the_step_is_that_of_the_paper_done_the_slow_way(case: Case) -> None:
 
 
 def slow_step(method: Any, batch: Batch, meta: Batch, *, nesterov: bool) -> None:
-    """One step of methods.md 4.4, written from it: a virtual copy and a double backward."""
+    """One step of CurveNet-V1, written anew: a virtual copy and a double backward."""
     learner, optimizer, model = method._learner, method._optimizer, method.model
     group = optimizer.param_groups[0]
     params = dict(model.named_parameters())

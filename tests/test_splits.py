@@ -63,7 +63,8 @@ def test_cifar_sizes_are_those_of_the_released_code() -> None:
     counts = np.bincount(made.y_true).tolist()
     assert counts == [4900, 3512, 2518, 1805, 1294, 927, 665, 476, 341, 245]
     assert (len(made.meta), len(made.train), len(made.test)) == (1000, 16683, 10000)
-    # methods.md 2.3: .823 of the rate; five standard deviations of 16,683 draws.
+    # 1 - sum((n_i / N)^2) = .823 of the rate (CurveNet-V1, feeder/feeder.py: uniform_mix_C); five
+    # standard deviations of 16,683 draws.
     assert made.wrong.mean() == pytest.approx(0.823 * 0.4, abs=0.019)
 
 

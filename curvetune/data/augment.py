@@ -1,6 +1,6 @@
 """Augmentation of a batch at once on the device, every sample with its own draw.
 
-Source: methods.md 2.4, which CurveNet-V1 and MW-Net share: reflect, crop, mirror, normalise.
+Source: jiangwenj02/CurveNet-V1 (feeder/feeder.py): reflect, crop, mirror, normalise.
 """
 
 from typing import NamedTuple

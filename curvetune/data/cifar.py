@@ -23,7 +23,7 @@ from curvetune.data.source import Dataset, Images
 from curvetune.errors import DataError
 
 SIZE = 32
-# Of the raw pixels; CurveNet-V1 and MW-Net use CIFAR-10's for both data sets (methods.md 2.4).
+# Of the raw pixels; CurveNet-V1 (feeder/feeder.py) uses CIFAR-10's for both data sets.
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 
 

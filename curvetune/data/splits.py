@@ -1,8 +1,8 @@
 """The split of a cell: the clean meta set, the biased training set and the test images.
 
-The order is the released code's (methods.md 2.1): take the meta set, then cut the rest to its
-class sizes, then change labels of what is kept. Meta images are never trained on and their labels
-never change; the test set is not biased.
+The order is that of jiangwenj02/CurveNet-V1 (feeder/feeder.py): take the meta set, then cut the
+rest to its class sizes, then change labels of what is kept. Meta images are never trained on and
+their labels never change; the test set is not biased.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,7 +4,7 @@ PyTorch's forward-mode differentiation computes every layer's output again besid
 outputs of the convolutions, most of the work, are known from the first pass, so `Forward` hands
 them back and adds only the tangents; batch norm's Jacobian is symmetric, so its tangent is its
 fused backward kernel. Every other operation is differentiated by PyTorch: any model works, and
-one made of convolutions and batch norms is fast (docs/performance.md).
+one made of convolutions and batch norms is fast (docs/measurements.md).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ class Forward:
         """Return about ⟨direction, ∇ℓ_i⟩ for each sample, (B,): one pass a small step along it.
 
         (ℓ_i(ω + ε d) − ℓ_i(ω)) / ε with ε = `STEP` / ‖d‖: half the work of `inner_products`, with
-        an error of the order of the step (docs/performance.md). Liu et al., "DARTS", ICLR 2019,
+        an error of the order of the step (docs/measurements.md). Liu et al., "DARTS", ICLR 2019,
         section 2.3, has the two-sided form.
         """
         with torch.no_grad():

@@ -5,7 +5,7 @@ of q. The soft form is differentiated through both q: it is β · CE + (1 − β
 `detach`, q is a fixed target; that is another method than the published one.
 
 Source: Reed et al., "Training Deep Neural Networks on Noisy Labels with Bootstrapping", ICLR 2015
-workshop, section 3.2 (methods.md 6.10).
+workshop, section 3.2.
 """
 
 from functools import partial

@@ -4,7 +4,7 @@ w_j = (1 − β) / (1 − β^n_j), rescaled to sum to K, with the counts n_j of 
 cross entropy, or the sum of K binary cross entropies, or of K binary focal losses.
 
 Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, Eq. 2
-and section 4, as in the authors' repository class-balanced-loss (methods.md 6.2).
+and section 4, as in the authors' repository richardaecn/class-balanced-loss (src/cifar_main.py).
 """
 
 from functools import partial

@@ -9,8 +9,8 @@ labels are right, the same images with another label drawn at random are wrong. 
 are the unverified ones.
 
 Source: Lee, He, Zhang and Yang, "CleanNet: Transfer Learning for Scalable Image Classifier Training
-with Label Noise", CVPR 2018; layers and losses as in the authors' repository clean-net (methods.md
-6.13).
+with Label Noise", CVPR 2018; layers and losses as in the authors' repository kuanghuei/clean-net
+(model.py, losses.py, train.py).
 """
 
 from typing import NamedTuple

@@ -5,8 +5,8 @@ takes a step on the mean loss of those. R falls from 1 to 1 − noise rate in th
 
 Source: Han et al., "Co-teaching: Robust Training of Deep Neural Networks with Extremely Noisy
 Labels", NeurIPS 2018, Algorithm 1; the schedule is that of the authors' repository
-bhanML/Co-teaching (methods.md 6.5). That code divides the mean by the number kept once more, which
-Adam does not notice; here, where SGD may be used, it does not.
+bhanML/Co-teaching (main.py, loss.py). That code divides the mean by the number kept once more,
+which Adam does not notice; here, where SGD may be used, it is left out.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Cross entropy on the given labels: the baseline, and the training of every probe.
 
-Source: methods.md 6.1; Jiang et al., AAAI 2022, Eq. 1.
+Source: Jiang et al., AAAI 2022, Eq. 1; jiangwenj02/CurveNet-V1 (processor/recognition_base.py).
 """
 
 import torch.nn.functional as F

@@ -1,7 +1,8 @@
 """CurveNet: the weight of a sample is a network of its loss curve and its given class.
 
 Source: Jiang et al., "Delving into Sample Loss Curve to Embrace Noisy and Imbalanced Data", AAAI
-2022, Eq. 7, 8, 11 and 12; details of the authors' released code in methods.md 4.
+2022, Eq. 7, 8, 11 and 12; details as in the authors' released code, jiangwenj02/CurveNet-V1
+(processor/recognition_curve.py). docs/reproduction.md lists where the two differ.
 """
 
 import torch

@@ -7,7 +7,8 @@ clean and guessed images, and the divergence between the views. Weights averaged
 what is tested. That these two terms grow from 0 (`ramp_share`) is ours.
 
 Source: Zhang et al., "Distilling Effective Supervision from Severe Label Noise", CVPR 2020, and
-the authors' repository google-research, ieg: model.py, custom_ops.py, options.py (methods.md 6.16).
+the authors' repository google-research/google-research (ieg/models/model.py,
+ieg/models/custom_ops.py, ieg/options.py).
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ networks minimise L_meta + λ1 (Σ r_l − K)². The weight net minimises L_meta
 λ2 ‖ḡ_train − ḡ_meta‖²: the pooled gradients of the last layer depend on the weights, on no gate.
 
 Source: Xu et al., "Faster Meta Update Strategy for Noise-Robust Deep Learning", CVPR 2021, as in
-the authors' repository youjiangxu/FaMUS (methods.md 6.17).
+the authors' repository youjiangxu/FaMUS (FaMUS/grad_operator_layer.py).
 """
 
 from collections.abc import Sequence

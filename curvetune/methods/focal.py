@@ -5,7 +5,7 @@ problems, is the one that was published for detection. Under label noise, the fa
 labels, which are the hard ones: the weight that is reported shows how much.
 
 Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, Eq. 4 and 5; the softmax
-form as in the repository LDAM-DRW (methods.md 6.3).
+form as in the repository kaidic/LDAM-DRW (losses.py).
 """
 
 from functools import partial

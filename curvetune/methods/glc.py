@@ -5,7 +5,8 @@ of clean ("gold") samples of class i. A fresh classifier minimises −log Σ_k q
 samples and cross entropy on gold ones, summed over a mixed batch and divided by its size.
 
 Source: Hendrycks et al., "Using Trusted Data to Train Deep Networks on Labels Corrupted by Severe
-Noise", NeurIPS 2018, section 3, as in the authors' repository mmazeika/glc (methods.md 6.19).
+Noise", NeurIPS 2018, section 3, as in the authors' repository mmazeika/glc
+(CIFAR/train_ours.py).
 """
 
 import torch

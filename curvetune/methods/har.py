@@ -5,7 +5,8 @@ the l-th batch norm inside a block before its scale and shift: 30 layers of a Re
 with the error on given labels of class j that a classifier of the other half makes.
 
 Source: Cao et al., "Heteroskedastic and Imbalanced Deep Learning with Adaptive Regularization",
-ICLR 2021, as in the authors' repository kaidic/HAR (methods.md 6.8).
+ICLR 2021, as in the authors' repository kaidic/HAR (cifar_hetero_est.py, weight_est.py,
+cifar_train.py).
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,8 @@ virtual step on Σ ε_i ℓ_i. With ε = 0 that step stays at ω, so −∂L_met
 ω, and the learning rate cancels where the weights are normalised to sum 1.
 
 Source: Ren et al., "Learning to Reweight Examples for Robust Deep Learning", ICML 2018, Eq. 6 to 9
-and Algorithm 1 (methods.md 6.18).
+and Algorithm 1; the native recipe is that of uber-research/learning-to-reweight-examples
+(cifar/configs/cifar-resnet-32.prototxt).
 """
 
 import torch

@@ -6,7 +6,8 @@ read anew now and then. A batch of B samples moves at most B of N counts, so T c
 one that is learned by back-propagation can: that is the safeguard.
 
 Source: Yao et al., "Safeguarded Dynamic Label Regression for Noisy Supervision", AAAI 2019, as in
-the authors' repository (methods.md 6.12).
+the authors' repository Sunarker/Safeguarded-Dynamic-Label-Regression-for-Noisy-Supervision
+(cifar10_train_varC.py).
 """
 
 import math

@@ -5,7 +5,8 @@ the learning rate on, the mean over a batch is weighted with effective-number we
 their sum. The counts n_j are of given labels. What is tested are the cosines: no s, no margin.
 
 Source: Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
-NeurIPS 2019, section 3 and Algorithm 1, as in the authors' repository LDAM-DRW (methods.md 6.4).
+NeurIPS 2019, section 3 and Algorithm 1, as in the authors' repository kaidic/LDAM-DRW (losses.py,
+cifar_train.py).
 """
 
 from typing import cast

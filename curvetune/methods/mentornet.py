@@ -11,7 +11,7 @@ Some weights are then set to 0 at random ("example dropout"). The classifier fol
 
 Source: Jiang et al., "MentorNet: Learning Data-Driven Curriculum for Very Deep Neural Networks on
 Corrupted Labels", ICML 2018; PD's schedule, dropout and decay as in the authors' repository
-google/mentornet (methods.md 6.20).
+google/mentornet (code/utils.py).
 """
 
 import torch

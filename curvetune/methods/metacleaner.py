@@ -5,8 +5,8 @@ confidence, and the mean of their features, weighted by it, is classified as tha
 time there is nothing but the classifier, which is the case S = 1.
 
 Source: Zhang, Wang and Qiao, "MetaCleaner: Learning to Hallucinate Clean Representations for
-Noisy-Labeled Visual Recognition", CVPR 2019; no code exists, and what methods.md 6.14 does not pin
-down (S, the activation, how groups are drawn) is our choice.
+Noisy-Labeled Visual Recognition", CVPR 2019. No code was released; S, the activation and how
+groups are drawn are our choice.
 """
 
 from typing import NamedTuple

@@ -5,7 +5,8 @@ are not detached. So ∇J = Σ c_i ∇ℓ_i with c_i = ∂J/∂ℓ_i = v̂_i + �
 coefficients c, and the net learns from ∂L_meta/∂Θ = Σ (∂L_meta/∂c_i) ∂c_i/∂Θ. The real step has v̂.
 
 Source: Shu et al., "Meta-Weight-Net", NeurIPS 2019, as in the authors' repository
-Meta-weight-net_class-imbalance (methods.md 6.7); the net follows SGD with Nesterov momentum.
+xjtushujun/Meta-weight-net_class-imbalance (meta-weight-net-class-imbalance.py); the net follows SGD
+with Nesterov momentum.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """Meta-Weight-Net for label noise: the weight of a sample is an MLP of its current loss.
 
 Source: Shu et al., "Meta-Weight-Net: Learning an Explicit Mapping For Sample Weighting", NeurIPS
-2019, as in the authors' repository meta-weight-net (methods.md 6.7): Σ v ℓ / B not normalised, the
-loss that is weighed is detached, the virtual step is plain SGD, the net follows Adam.
+2019, as in the authors' repository xjtushujun/meta-weight-net (MW-Net.py): Σ v ℓ / B not
+normalised, the loss that is weighed is detached, the virtual step is plain SGD, the net follows
+Adam.
 """
 
 import torch

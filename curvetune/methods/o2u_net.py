@@ -6,7 +6,7 @@ method's probe (sections/selection.py). A fresh network is then trained with cro
 int((1 − noise rate)·N) samples with the lowest score.
 
 Source: Huang et al., "O2U-Net: A Simple Noisy Label Detection Approach for Deep Neural Networks",
-ICCV 2019; schedule and score of the authors' repository hjimce/O2U-Net (methods.md 6.6).
+ICCV 2019; schedule and score of the authors' repository hjimce/O2U-Net (main.py).
 """
 
 import torch

@@ -5,8 +5,8 @@ features h (complex). The classifier alone, q, is what is tested.
 
 Source: Goldberger and Ben-Reuven, "Training Deep Neural-Networks Using a Noise Adaptation Layer",
 ICLR 2017; b starts as the log of a pretrained classifier's confusion, which is what makes it work
-(repository udibr/noisy_labels); a first phase with θ fixed, as in the repository of Yao et al.,
-AAAI 2019 (methods.md 6.11).
+(repository udibr/noisy_labels, channel.py); a first phase with θ fixed, as in the repository of Yao
+et al., AAAI 2019 (cifar10_train_varT.py).
 """
 
 from typing import cast

@@ -4,8 +4,8 @@ Before each epoch, some samples of every class are compared with each other. Tho
 that are not close to a denser one are the prototypes of the class; a sample's corrected label is
 the class whose prototypes are the most similar to it. The loss mixes both labels.
 
-Source: Han, Luo and Wang, "Deep Self-Learning From Noisy Labels", ICCV 2019, Eq. 1 to 7
-(methods.md 6.15).
+Source: Han, Luo and Wang, "Deep Self-Learning From Noisy Labels", ICCV 2019, Eq. 1 to 7.
+No code was released; docs/methods.md says what is ours.
 """
 
 import torch

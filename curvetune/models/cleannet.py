@@ -1,8 +1,8 @@
 """CleanNet's network: codes of a sample and of a class, and the losses of their similarity.
 
 Source: Lee et al., "CleanNet: Transfer Learning for Scalable Image Classifier Training with Label
-Noise", CVPR 2018; layers, activations and constants as in the authors' repository clean-net
-(model.py, losses.py). Its dropout is left out: the published rate is 0.
+Noise", CVPR 2018; layers, activations and constants as in the authors' repository
+kuanghuei/clean-net (model.py, losses.py). Its dropout is left out: the published rate is 0.
 """
 
 from itertools import pairwise

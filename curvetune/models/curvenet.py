@@ -2,7 +2,7 @@
 
 Source: Jiang et al., "Delving into Sample Loss Curve to Embrace Noisy and Imbalanced Data",
 AAAI 2022, section "CurveNet"; layer sizes, initialisation and the doubled embedding as in the
-authors' released code (methods.md 4.3).
+authors' released code, jiangwenj02/CurveNet-V1 (net/curvenet.py).
 """
 
 from itertools import pairwise

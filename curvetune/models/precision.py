@@ -3,7 +3,7 @@
 Under bfloat16 the convolutions of every stage but the last run in 16 bits, and everything else in
 32: parameters, batch norm's statistics, the last layer, losses, the optimizer, and the networks
 that learn weights. The range of bfloat16 is that of float32, so no loss is scaled. It changes the
-numbers (docs/performance.md has by how much), so it is an option and part of a cell's identity.
+numbers (docs/measurements.md has by how much), so it is an option and part of a cell's identity.
 """
 
 from functools import partial

@@ -1,8 +1,9 @@
 """The probing run: cross entropy on the biased data, recording every sample's loss.
 
-Source: Jiang et al., AAAI 2022, section "Overall Structure"; schedule of the released code in
-methods.md 4.1. The value recorded for a sample and epoch is its loss in the ordinary training pass:
-batch statistics, augmented view, before that step's update. There is no extra pass.
+Source: Jiang et al., AAAI 2022, section "Overall Structure"; schedule and recorded value as in
+jiangwenj02/CurveNet-V1 (processor/recognition_cycle.py). The value of a sample and epoch is its
+loss in the ordinary training pass: batch statistics, augmented view, before that step's update.
+There is no extra pass.
 """
 
 import time

@@ -13,7 +13,7 @@ from curvetune.report.published import PAPER, Library, Published, library
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables import by_ma, footnotes
 
-PAPER_EPOCHS = 200  # of the final training; methods.md 4.4
+PAPER_EPOCHS = 200  # Jiang et al., AAAI 2022, section "Implementation Details"
 NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",

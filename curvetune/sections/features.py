@@ -11,7 +11,7 @@ from curvetune.sections.training import AllocateConfig
 class CleanNetConfig(MetaSetConfig):
     """CleanNet: weight = similarity of a sample to references of its class, learned from flags."""
 
-    source = "Lee et al., CVPR 2018 (repository clean-net)"
+    source = "Lee et al., CVPR 2018 (repository kuanghuei/clean-net)"
     cost = "1.05"  # a pass over the data and 2,000 steps of a small net in each round
 
     name: Literal["cleannet"] = "cleannet"
@@ -54,7 +54,7 @@ class CleanNetConfig(MetaSetConfig):
 class MetaCleanerConfig(MethodConfig):
     """MetaCleaner: classify the confidence-weighted mean feature of a few samples of a class."""
 
-    source = "Zhang, Wang and Qiao, CVPR 2019 (no code; methods.md 6.14)"
+    source = "Zhang, Wang and Qiao, CVPR 2019 (no public code)"
     cost = "1.05"  # grouping and one small layer
 
     name: Literal["metacleaner"] = "metacleaner"

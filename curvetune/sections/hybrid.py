@@ -14,7 +14,7 @@ class DistillConfig(MetaSetConfig):
     Its accuracy is that of averaged weights.
     """
 
-    source = "Zhang et al., CVPR 2020 (google-research, ieg)"
+    source = "Zhang et al., CVPR 2020 (repository google-research/google-research, ieg)"
     # In passes, of which a step of cross entropy has 3 (one forward, two's worth backward): 5B
     # images with both, 15; the look-ahead's backward, 2; the clean batch, 3; the tangents, 2.
     cost = "7.3"

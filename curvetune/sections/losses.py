@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from curvetune.sections.method import MethodConfig
 from curvetune.sections.training import AllocateConfig
 
-# The recipe of two repositories on long-tailed CIFAR: class-balanced-loss and LDAM-DRW.
+# On long-tailed CIFAR, richardaecn/class-balanced-loss and kaidic/LDAM-DRW have the same recipe.
 _LONG_TAIL_RECIPE = AllocateConfig(
     milestones=(160, 180), gamma=0.01, nesterov=False, weight_decay=2e-4
 )
@@ -20,7 +20,7 @@ FocalGamma = Annotated[
 class CrossEntropyConfig(MethodConfig):
     """Cross entropy on the given labels: the baseline."""
 
-    source = "methods.md 6.1"
+    source = "Jiang et al., AAAI 2022, Eq. 1"
     native = AllocateConfig(warmup=0)
 
     name: Literal["cross-entropy"] = "cross-entropy"
@@ -29,7 +29,7 @@ class CrossEntropyConfig(MethodConfig):
 class ClassBalancedConfig(MethodConfig):
     """Class-balanced loss: a class weighs the inverse of its effective number of samples."""
 
-    source = "Cui et al., CVPR 2019 (repository class-balanced-loss)"
+    source = "Cui et al., CVPR 2019 (repository richardaecn/class-balanced-loss)"
     native = _LONG_TAIL_RECIPE
 
     name: Literal["class-balanced"] = "class-balanced"
@@ -74,7 +74,7 @@ class FocalConfig(MethodConfig):
 class LDAMDRWConfig(MethodConfig):
     """LDAM-DRW: wider margins for rare classes, then deferred re-weighting by class."""
 
-    source = "Cao et al., NeurIPS 2019 (repository LDAM-DRW)"
+    source = "Cao et al., NeurIPS 2019 (repository kaidic/LDAM-DRW)"
     native = _LONG_TAIL_RECIPE  # its first drop, epoch 160, is the published start of DRW
 
     name: Literal["ldam-drw"] = "ldam-drw"

@@ -16,7 +16,7 @@ class MethodConfig(Section):
     source: ClassVar[str]
     cost: ClassVar[str] = "1"  # training time relative to cross entropy, the probe apart
     needs_noise_rate: ClassVar[bool] = False
-    # The published recipe (methods.md 6), and options of the method that go with it.
+    # The recipe of `source` and its repository, and options of the method that go with it.
     native: ClassVar[AllocateConfig | None] = None
     native_options: ClassVar[dict[str, Any]] = {}
 

@@ -13,13 +13,13 @@ class WeightNetConfig(MetaSetConfig):
 
     later: ClassVar[frozenset[str]] = MetaSetConfig.later | {"meta_every", "meta_gradient"}
 
-    cost: ClassVar[str] = "3.5"  # docs/performance.md
+    cost: ClassVar[str] = "3.5"  # docs/measurements.md
     weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 1e-4
     skip_layers: Annotated[
         int, Field(ge=0, le=3, description="Stages frozen in the virtual step, SL.")
     ] = 0
-    # Cheaper and not exact; what they cost in accuracy: docs/performance.md.
+    # Cheaper and not exact; what they cost in accuracy: docs/measurements.md.
     meta_every: Annotated[
         int, Field(ge=1, description="Steps from one update of the weight net to the next.")
     ] = 1
@@ -32,7 +32,7 @@ class WeightNetConfig(MetaSetConfig):
 class MWNetNoiseConfig(WeightNetConfig):
     """Meta-Weight-Net as published for label noise: weight = MLP(current loss)."""
 
-    source = "Shu et al., NeurIPS 2019 (repository meta-weight-net)"
+    source = "Shu et al., NeurIPS 2019 (repository xjtushujun/meta-weight-net)"
     name: Literal["mw-net-noise"] = "mw-net-noise"
     native = AllocateConfig(
         epochs=120, batch_size=100, milestones=(80, 100), warmup=0, nesterov=False
@@ -45,7 +45,7 @@ class MWNetNoiseConfig(WeightNetConfig):
 class MWNetImbConfig(WeightNetConfig):
     """Meta-Weight-Net as published for class imbalance: weights sum to one."""
 
-    source = "Shu et al., NeurIPS 2019 (repository Meta-weight-net_class-imbalance)"
+    source = "Shu et al., NeurIPS 2019 (repository xjtushujun/Meta-weight-net_class-imbalance)"
     name: Literal["mw-net-imb"] = "mw-net-imb"
     native = AllocateConfig(epochs=100, batch_size=100, milestones=(80, 90), warmup=0)
 
@@ -72,7 +72,7 @@ class FaMUSConfig(WeightNetConfig):
     """FaMUS: Meta-Weight-Net, learning through a few layers that gates choose at every step."""
 
     source = "Xu et al., CVPR 2021"
-    # Long tails (methods.md 6.17); the batch size is not pinned down, it is Meta-Weight-Net's here.
+    # The paper's, for long tails; it gives no batch size, so that is Meta-Weight-Net's.
     native = AllocateConfig(epochs=200, batch_size=100, milestones=(160, 180), warmup=0)
     native_options: ClassVar[dict[str, Any]] = {"sampler_lr": 1e-2}
 
@@ -93,7 +93,7 @@ class L2RWConfig(MetaSetConfig):
     """L2RW: weight = agreement of a sample's gradient with that of the clean set."""
 
     source = "Ren et al., ICML 2018"
-    cost = "2.8"  # 8 to 8.5 forward passes over 3: no virtual backward (docs/performance.md)
+    cost = "2.8"  # 8 to 8.5 forward passes over 3: no virtual backward (docs/measurements.md)
     native = AllocateConfig(
         # 80,000 steps of 100 with drops at 40,000 and 60,000, in epochs of CIFAR
         epochs=160,

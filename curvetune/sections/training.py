@@ -34,7 +34,7 @@ class TrainingConfig(Section):
 
 
 class ProbeConfig(TrainingConfig):
-    """The probing run, which records one loss per sample and epoch (methods.md 4.1)."""
+    """The probing run, which records one loss per sample and epoch (CurveNet-V1, config/cycle)."""
 
     epochs: Annotated[int, Field(ge=2, description="Length of the recorded curve, T.")] = 300
     cyclic_start: Annotated[
@@ -60,7 +60,7 @@ class ProbeConfig(TrainingConfig):
 
 
 class AllocateConfig(TrainingConfig):
-    """The final training, the same for every method (methods.md 4.4)."""
+    """The final training, the same for every method (CurveNet-V1, config/aug)."""
 
     later: ClassVar[frozenset[str]] = frozenset({"schedule"})
 

@@ -35,7 +35,7 @@ def prepare(device: torch.device) -> None:
 
     On a CPU, glibc gives every freed activation back to the kernel, which must clear the pages
     again for the next one: half of an evaluation's time and a tenth of a training step's
-    (docs/performance.md). Freed memory is kept instead, up to the process's peak.
+    (docs/measurements.md). Freed memory is kept instead, up to the process's peak.
     """
     if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -13,7 +13,7 @@ from pathlib import Path
 from curvetune.config import CellConfig, CurveNetConfig
 from curvetune.tune.resources import LaunchOptions
 
-MOST = 8  # cells on one GPU; docs/performance.md: not measured
+MOST = 8  # cells on one GPU; docs/measurements.md: not measured
 MEMORY_SHARE = 0.9  # of a GPU that cells may fill: other cells of the grid may take a little more
 FULL = 0.85  # share of the time in which kernels run that leaves nothing for another cell
 RAY_UNITS = 10_000  # Ray counts in parts of 1/10,000 of a GPU

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from curvetune.data import Report
 
 SCHEMA_VERSION = 1
-THREADS = 8  # that check results: 1.9 to 2.2 times faster than one on 2 cores (docs/performance.md)
+THREADS = 8  # that check results; 1.9 to 2.2 times faster than one (docs/measurements.md)
 
 
 @dataclass(frozen=True)

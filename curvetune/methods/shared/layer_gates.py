@@ -5,7 +5,7 @@ is drawn by Gumbel-softmax from a network of that layer's training gradient, poo
 for each output channel.
 
 Source: Xu et al., "Faster Meta Update Strategy for Noise-Robust Deep Learning", CVPR 2021, as in
-the authors' repository youjiangxu/FaMUS (`grad_operator_layer.py`, methods.md 6.17).
+the authors' repository youjiangxu/FaMUS (FaMUS/grad_operator_layer.py).
 """
 
 from collections.abc import Sequence

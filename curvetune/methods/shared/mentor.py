@@ -4,7 +4,7 @@
 embedding of the training's percentage (5, never trained) → FC 20 → tanh → FC 1 → sigmoid.
 
 Source: Jiang et al., "MentorNet", ICML 2018, section 3; sizes, the label that is always 0 and the
-cell states as features are those of the authors' repository google/mentornet (methods.md 6.20).
+cell states as features are those of the authors' repository google/mentornet (code/utils.py).
 """
 
 import torch

@@ -4,8 +4,8 @@ A sigmoid that starts at 1/2 would be wrong about most of the K - 1 other classe
 would drown the given one; so it starts at the prior 1/K, and nothing pulls that bias back to 0.
 
 Source: Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, section
-4, as in the authors' repository class-balanced-loss; Lin et al., "Focal Loss for Dense Object
-Detection", ICCV 2017, Eq. 5 and section 3.3.
+4, as in the authors' repository richardaecn/class-balanced-loss (src/cifar_main.py); Lin et al.,
+"Focal Loss for Dense Object Detection", ICCV 2017, Eq. 5 and section 3.3.
 """
 
 import math

@@ -108,5 +108,5 @@ def redraw_linear(net: nn.Module, generator: torch.Generator) -> None:
 
 
 def weighted_step(passed: Forward, weights: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Take the real step on (1/B) Σ v_i ℓ_i, not normalised by Σ v_i (methods.md 4.4)."""
+    """Take the real step on (1/B) Σ v_i ℓ_i: as CurveNet-V1 and MW-Net, not divided by Σ v_i."""
     descend((weights * passed.losses).mean(), optimizer)
