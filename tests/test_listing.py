@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from image_folder import encoded, picture, write_images
 
+from curvetune.cli.images import tell_images
 from curvetune.data import Folder
 from curvetune.data.decode import FORMATS, SUFFIXES, decode
 from curvetune.data.listing import LeftOut, Listing, list_images
@@ -309,7 +310,7 @@ def test_an_image_of_a_kind_that_is_not_read_is_bad_and_counted(tmp_path: Path) 
     said = str(refused.value)
     assert "4 of 31 images cannot be used" in said
     assert "train/ant/1.heic: .heic is an image of a kind that is not read; convert it to" in said
-    assert "4 images are bad for their kind: .heic (2), " in said
+    assert "images of a kind that is not read: .heic (2), " in said
     report = Folder(on_bad="skip").report(tmp_path)
     assert report.left_out == LeftOut({".heic": 2, ".avif": 1, ".dcm": 1})
     assert (report.train, report.test) == (19, 8)
@@ -346,7 +347,7 @@ def test_files_that_are_no_images_are_counted_and_five_are_named(tmp_path: Path)
     assert problems(listing) == {}
     assert len(listing.left_out.others) == 7
     (line,) = listing.left_out.words()
-    assert line.startswith("7 other files are not read: train/cat/BMW, train/cat/Thumbs.db, ")
+    assert line.startswith("other files, not read: 7 (train/cat/BMW, train/cat/Thumbs.db, ")
     assert line.count("train/cat/") == 5
 
 
@@ -359,6 +360,43 @@ def test_images_in_other_folders_are_counted_unless_a_row_names_them(tmp_path: P
     left_out = list_images(tmp_path).left_out
     assert left_out.beside == {".": 1, "val": 1}
     assert left_out.words() == [
-        "1 images beside train and test are not read: no row of labels.csv names them",
-        "1 images in val are not read: no row of labels.csv names them",
+        "images beside train and test, not read: 1 (no row of labels.csv names them)",
+        "images in val, not read: 1 (no row of labels.csv names them)",
     ]
+
+
+def test_people_are_told_what_is_left_out_and_what_numbers_stand_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path)
+    write(tmp_path, "train/ant/a.heic", "train/ant/a.txt", "dev/a.png", content=b"x")
+    labels(tmp_path, "train/ant/0.png,0,", "train/ant/1.png,2,")
+    report = Folder(on_bad="skip").report(tmp_path)
+    tell_images(report)
+    assert capsys.readouterr().err.splitlines() == [
+        "19 images to train on and 8 to test on, of 3 classes",
+        "the labels in labels.csv count the classes: 0 is ant, 1 is bee, 2 is cat",
+        "images of a kind that is not read: .heic (1)",
+        "other files, not read: 1 (train/ant/a.txt)",
+        "images in dev, not read: 1 (no row of labels.csv names them)",
+        "left out: 1 bad images (--on-bad skip)",
+        "  train/ant/a.heic: .heic is an image of a kind that is not read; convert it to PNG or "
+        "JPEG",
+    ]
+    found = report.to_json()
+    assert (found["ignored_files"], found["ignored_named"]) == (1, ["train/ant/a.txt"])
+    assert (found["images_not_read"], found["images_beside"]) == ({".heic": 1}, {"dev": 1})
+    assert found["labels_count"] is True
+
+
+def test_a_class_folder_may_be_a_link_and_two_may_lead_to_one_folder(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write(root, "test/cat/a.png", "test/dog/a.png")
+    write(tmp_path, "shared/a.png", "shared/in/b.png")
+    (root / "train").mkdir()
+    for name in ("cat", "dog"):
+        (root / "train" / name).symlink_to(tmp_path / "shared")
+    found = labelled(list_images(root))
+    assert {file: found[file] for file in found if file.startswith("train")} == {
+        f"train/{name}/{file}": name for name in ("cat", "dog") for file in ("a.png", "in/b.png")
+    }

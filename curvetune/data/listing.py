@@ -18,6 +18,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -61,14 +62,14 @@ class LeftOut:
         lines = []
         if self.unread:
             kinds = ", ".join(f"{suffix} ({n:,})" for suffix, n in self.unread.items())
-            lines.append(f"{sum(self.unread.values()):,} images are bad for their kind: {kinds}")
+            lines.append(f"images of a kind that is not read: {kinds}")
         if self.others:
             names = ", ".join(map(printable, self.others[:NAMED]))
             more = ", …" if len(self.others) > NAMED else ""
-            lines.append(f"{len(self.others):,} other files are not read: {names}{more}")
+            lines.append(f"other files, not read: {len(self.others):,} ({names}{more})")
         for where, n in self.beside.items():
             place = "beside train and test" if where == "." else f"in {printable(where)}"
-            lines.append(f"{n:,} images {place} are not read: no row of {LABELS} names them")
+            lines.append(f"images {place}, not read: {n:,} (no row of {LABELS} names them)")
         return lines
 
 
@@ -240,7 +241,8 @@ def _others(folder: Path) -> Iterator[tuple[str, str]]:
         if not is_folder(entry):
             yield entry.name, "."
         elif entry.name not in SPLITS:
-            yield from ((file, entry.name) for file, _ in below(entry.path, entry.name))
+            with suppress(DataError):  # what cannot be read need not be
+                yield from ((file, entry.name) for file, _ in below(entry.path, entry.name))
 
 
 # ---------------------------------------------------------------- what is wrong
