@@ -1,10 +1,11 @@
 """Is one method better than another, or is it luck? A paired comparison of two sets of cells.
 
 A pair is one setting and one seed that both have: the same images, labels and meta set. The p value
-is Wilcoxon's signed-rank test, two-sided and exact (signed_rank.py). Demšar, "Statistical comparisons of classifiers over
-multiple data sets", JMLR 7, 2006, section 3.1.3, prefers it to the paired t test, since differences
-over settings are of different sizes and have outliers: where a method collapses it loses by 40
-points. Several comparisons are corrected after Holm (section 3.2.2 there).
+is Wilcoxon's signed-rank test, two-sided and exact (signed_rank.py). Demšar, "Statistical
+comparisons of classifiers over multiple data sets", JMLR 7, 2006, section 3.1.3, prefers it to the
+paired t test, since differences over settings are of different sizes and have outliers: where a
+method collapses it loses by 40 points. Several comparisons are corrected after Holm (section 3.2.2
+there).
 
 The interval is Student's of the mean difference, which is the difference of two MAs. The two can
 disagree; then few pairs decide. Pairs of one setting are not drawn from all settings there are: a p
