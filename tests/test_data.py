@@ -14,6 +14,7 @@ from torchvision import datasets
 
 import curvetune.data
 from curvetune.data.cifar import CIFAR10, CIFAR100, Archive, Cifar
+from curvetune.data.source import ClassSizes
 from curvetune.errors import ConfigError, DataError
 
 REAL = Path(os.environ.get("CURVETUNE_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -192,8 +193,14 @@ def _rename_the_column(folder: Path) -> None:
         (_lose_the_test_set, "no cifar10 there; looked"),
         (_break_an_image, "test-00000-of-00001.parquet: row 1: cannot be decoded"),
         (_change_a_size, r"test-00000-of-00001.parquet: row 0.*\(32, 16\).*\(32, 32\)"),
-        (_miss_a_label, "train-00001-of-00002.parquet: row 1 has label nan; allowed is 0 to 2"),
-        (_exceed_the_labels, "train-00001-of-00002.parquet: row 1 has label 3; allowed is 0 to 2"),
+        (
+            _miss_a_label,
+            "train-00001-of-00002.parquet: row 1 has no label; allowed is a whole number",
+        ),
+        (
+            _exceed_the_labels,
+            "train-00001-of-00002.parquet: row 1 has label 3; allowed is a whole number",
+        ),
         (_forget_the_names, "train-00000-of-00002.parquet.*no names of the classes of label"),
         (_rename_the_column, "train-00000-of-00002.parquet: has no column label"),
     ],
@@ -242,6 +249,7 @@ def write_archive(folder: Path) -> Archive:
         meta=files["meta"],
         labels="labels",
         names="label_names",
+        sizes=ClassSizes((1, 2, 1), (1, 0, 1)),
     )
 
 

@@ -11,7 +11,9 @@ from curvetune import data
 from curvetune.cli.price_table import duration, print_price
 from curvetune.cli.pricing import gpu_names, keep_estimate
 from curvetune.config import BiasConfig, CellConfig, DataConfig
-from curvetune.data.splits import make_split, train_size
+from curvetune.data.limits import train_size
+from curvetune.data.source import ClassSizes
+from curvetune.data.splits import make_split
 from curvetune.errors import DataError
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
@@ -269,12 +271,12 @@ def test_the_size_of_a_split_is_known_without_making_it(
     config = DataConfig(name="digits", **limits)  # type: ignore[arg-type]
     bias = BiasConfig(imbalance=imbalance)
     split = make_split(y, y, config, bias, 0, 10)
-    assert train_size(y, config, bias) == len(split.train)
+    assert train_size(ClassSizes.of(y, y, 10), config, bias) == len(split.train)
 
 
 def test_a_meta_set_that_leaves_nothing_is_refused_before_anything_starts() -> None:
     with pytest.raises(DataError, match="meta_per_class=3"):
-        train_size(np.array([0, 0, 0, 1, 1]), DataConfig(meta_per_class=3), BiasConfig())
+        train_size(ClassSizes((3, 2), (1, 1)), DataConfig(meta_per_class=3), BiasConfig())
 
 
 # -- past estimates --------------------------------------------------------------------------------
@@ -283,7 +285,8 @@ def test_a_meta_set_that_leaves_nothing_is_refused_before_anything_starts() -> N
 def test_an_estimate_is_compared_with_what_its_cells_took(tmp_path: Path) -> None:
     done, expected = cells_of(seeds=(0, 1))
     finish(tmp_path, done, 50.0, num_samples=N)
-    keep_estimate(plan_of([expected]), np.repeat(np.arange(10), 100), tmp_path, LaunchOptions())
+    sizes = ClassSizes((100,) * 10, (10,) * 10)
+    keep_estimate(plan_of([expected]), sizes, tmp_path, LaunchOptions())
     assert read_past(tmp_path, read_measured(tmp_path)).ratios == ()  # nothing has ended yet
     (file,) = (tmp_path / "estimates").glob("small-*.json")
     (foretold,) = json.loads(file.read_text())["devices"]["cpu"]["cells"].values()

@@ -38,10 +38,14 @@ def noise_matrix(kind: str, rate: float, num_classes: int, counts: Counts | None
         raise ValueError(f"unknown noise {kind!r}; allowed are {', '.join(NOISES)}")
     if not 0 <= rate <= 1:
         raise ValueError(f"noise rate must be from 0 to 1, got {rate}")
-    fewest = 3 if kind == "flip2" else 2
-    if num_classes < fewest:
+    if num_classes < (fewest := fewest_classes(kind)):
         raise ValueError(f"num_classes must be at least {fewest} for {kind}, got {num_classes}")
     return (1 - rate) * np.eye(num_classes) + rate * NOISES[kind](num_classes, counts)
+
+
+def fewest_classes(kind: str) -> int:
+    """Return how many classes a kind of noise needs."""
+    return 3 if kind == "flip2" else 2
 
 
 def corrupt(

@@ -44,9 +44,16 @@ def tell_images(report: "Report") -> None:
         f"{report.train:,} images to train on and {report.test:,} to test on, of "
         f"{len(report.classes)} classes",
         f"converted: {changed}" if changed else "",
-        f"{report.ignored:,} other files are not read" if report.ignored else "",
     ]
     typer.echo("; ".join(part for part in parts if part), err=True)
+    if report.counted:
+        shown = ", ".join(
+            f"{k} is {printable(c, 40)}" for k, c in enumerate(report.classes[:NAMED])
+        )
+        more = ", …" if len(report.classes) > NAMED else ""
+        typer.echo(f"the labels in labels.csv count the classes: {shown}{more}", err=True)
+    for line in report.left_out.words():
+        typer.echo(line, err=True)
     if report.bad:
         typer.echo(f"left out: {len(report.bad):,} bad images (--on-bad skip)", err=True)
     for file, reason in report.bad[:NAMED]:

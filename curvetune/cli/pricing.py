@@ -13,6 +13,7 @@ from curvetune.errors import ConfigError
 if TYPE_CHECKING:
     from curvetune.cli.run import Places
     from curvetune.config import CellConfig
+    from curvetune.data import ClassSizes
     from curvetune.tune.plan import Plan
     from curvetune.tune.price import Machine, Price
     from curvetune.tune.resources import LaunchOptions
@@ -21,11 +22,11 @@ DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, with a line 
 
 
 class Sizes:
-    """How many samples cells train on, from the labels of their data, (N,)."""
+    """How many samples cells train on, from how many images of each class there are."""
 
-    def __init__(self, labels: Any) -> None:
-        self.labels = labels
-        self.classes = int(labels.max()) + 1
+    def __init__(self, images: "ClassSizes") -> None:
+        self.images = images
+        self.classes = len(images.train)
         self._known: dict[Any, int] = {}
 
     def __call__(self, cell: "CellConfig") -> int:
@@ -34,11 +35,11 @@ class Sizes:
         Raises:
             DataError: the data cannot give it.
         """
-        from curvetune.data.splits import train_size
+        from curvetune.data.limits import train_size
 
-        key = (cell.data, cell.bias.imbalance)
+        key = (cell.data, cell.bias)
         if key not in self._known:
-            self._known[key] = train_size(self.labels, cell.data, cell.bias)
+            self._known[key] = train_size(self.images, cell.data, cell.bias)
         return self._known[key]
 
 
@@ -61,34 +62,37 @@ def price_plan(
     """
     machine = machine_for(options, device)
     if not calibrate or not plan.left:
-        return _price(plan, places, machine, _sizes(plan, places))
+        return _price(plan, places, machine, None if plan.sizes is None else Sizes(plan.sizes))
     if machine.device != machine_for(options, None).device:
         raise ConfigError(
             f"--calibrate measures the device of this machine, not --device {device}; leave one of "
             f"them out"
         )
     from curvetune.cli.images import images_of
+    from curvetune.data import ClassSizes
 
     dataset = images_of(plan.cells[0].config.data, places).load(places.data_dir)
-    sizes = Sizes(dataset.train.y)
+    sizes = Sizes(ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes))
     found = _price(plan, places, machine, sizes)
     _calibrate(plan, found, dataset, sizes, places.storage)
     return _price(plan, places, machine, sizes)
 
 
-def keep_estimate(plan: "Plan", labels: Any, storage: Path, options: "LaunchOptions") -> None:
+def keep_estimate(
+    plan: "Plan", images: "ClassSizes", storage: Path, options: "LaunchOptions"
+) -> None:
     """Write down what the cells that now begin are expected to take, for `plan` to check later.
 
     Which kind of device they get is not known yet, so it is done for each that was measured.
 
     Args:
-        labels: of all training images, (N,).
+        images: how many of each class there are.
     """
     from curvetune.tune.estimates import write_estimate
     from curvetune.tune.measured import read_measured
     from curvetune.tune.price import Machine, price
 
-    evidence, sizes = read_measured(storage).evidence, Sizes(labels)
+    evidence, sizes = read_measured(storage).evidence, Sizes(images)
     devices = {}
     for device in evidence.devices():
         found = price(plan, Machine(device, None, 1.0, *_sharing(options)), evidence, sizes)
@@ -157,16 +161,6 @@ def _sharing(options: "LaunchOptions") -> tuple[int, int]:
     if not isinstance(share, float) or share in (0.0, 1.0):
         return 1, 1
     return (int(share), 1) if share > 1 else (1, int(1 / share + 1e-6))
-
-
-def _sizes(plan: "Plan", places: "Places") -> Sizes | None:
-    """Return the sizes of training sets; None before the download of the data."""
-    from curvetune.cli.images import images_of
-
-    if not plan.left:
-        return None
-    labels = images_of(plan.cells[0].config.data, places).train_labels(places.data_dir)
-    return None if labels is None else Sizes(labels)
 
 
 def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | None) -> "Price":

@@ -14,6 +14,7 @@ from curvetune.errors import CorruptError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from curvetune.data import Source
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import Plan, PlannedCell
     from curvetune.tune.resources import LaunchOptions
@@ -60,10 +61,24 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
         is_done=lambda cell_id: results.result(cell_id) is not None,
         has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
     )
-    if not isinstance(images, Folder):
-        return plan
-    tell_images(report := images.report(places.data_dir))
-    return replace(plan, images=report)
+    if isinstance(images, Folder):
+        tell_images(report := images.report(places.data_dir))
+        plan = replace(plan, images=report)
+    return _checked(plan, images, places) if plan.left else plan
+
+
+def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
+    """Return a plan with the sizes of its data, which can give every cell that is left its split.
+
+    Raises:
+        DataError: it cannot.
+    """
+    from curvetune.cli.pricing import Sizes
+
+    sizes = Sizes(images.sizes(places.data_dir))
+    for cell in plan.left:
+        sizes(cell.config)
+    return replace(plan, sizes=sizes.images)
 
 
 def _has_probe(store: "CurveStore", probe_id: str) -> bool:
@@ -160,6 +175,7 @@ def _run_left(
 ) -> bool:
     """Run the cells that are left while others watch; False if a signal stopped it."""
     from curvetune.cli.pricing import keep_estimate
+    from curvetune.data import ClassSizes
     from curvetune.store import CellStore
 
     dataset = _prepare(plan, places) if plan.left else None
@@ -169,7 +185,8 @@ def _run_left(
     if not plan.is_part:
         CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
     if dataset is not None:
-        keep_estimate(plan, dataset.train.y, places.storage, options)
+        sizes = ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes)
+        keep_estimate(plan, sizes, places.storage, options)
     tracker = TrackerThread(
         places.storage, plan.name, places.tracking_uri, log_models=places.log_models
     )

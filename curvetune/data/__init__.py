@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from curvetune.data import cifar, digits
 from curvetune.data.folder import Folder, OnBad, Report
-from curvetune.data.source import Dataset, Images, Source
+from curvetune.data.source import ClassSizes, Dataset, Images, Source
 from curvetune.errors import ConfigError, nearest
 
 __all__ = [
     "SOURCES",
+    "ClassSizes",
     "Dataset",
     "Folder",
     "Images",

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data import cache, parquet
-from curvetune.data.source import Dataset, Images
+from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.errors import DataError
 
 SIZE = 32
@@ -37,6 +37,7 @@ class Archive:
     meta: tuple[str, str]
     labels: str  # key of the labels in a batch
     names: str  # key of the class names in `meta`
+    sizes: ClassSizes  # of the published files
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Cifar:
         if isinstance(found, Shards):
             names = parquet.class_names(found.train[0], self.column)
             train, test = (
-                parquet.read_images(files, self.column, len(names), (SIZE, SIZE))
+                parquet.read_images(files, self.column, names, (SIZE, SIZE))
                 for files in (found.train, found.test)
             )
         else:
@@ -87,8 +88,30 @@ class Cifar:
             return None
         if isinstance(found, Shards):
             names = parquet.class_names(found.train[0], self.column)
-            return parquet.read_labels(found.train, self.column, len(names))
+            return parquet.read_labels(found.train, self.column, names)
         return _read_batches(found, self.archive.train, self.archive.labels).y
+
+    def sizes(self, data_dir: Path | None) -> ClassSizes:
+        """Return how many images of each class there are; before the download, will be.
+
+        Raises:
+            DataError: the files are missing or bad.
+        """
+        found = self._find(data_dir)
+        if found is None:
+            return self.archive.sizes
+        if isinstance(found, Shards):
+            names = parquet.class_names(found.train[0], self.column)
+            train, test = (
+                parquet.read_labels(files, self.column, names)
+                for files in (found.train, found.test)
+            )
+            return ClassSizes.of(train, test, len(names))
+        train, test = (
+            _read_batches(found, files, self.archive.labels).y
+            for files in (self.archive.train, self.archive.test)
+        )
+        return ClassSizes.of(train, test, len(self.archive.sizes.train))
 
     def digest(self, data_dir: Path | None) -> str:
         """Return a digest of the content, wherever it lies; the archive's is known beforehand.
@@ -200,6 +223,7 @@ CIFAR10 = Cifar(
         meta=("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
         labels="labels",
         names="label_names",
+        sizes=ClassSizes((5000,) * 10, (1000,) * 10),
     ),
 )
 CIFAR100 = Cifar(
@@ -212,5 +236,6 @@ CIFAR100 = Cifar(
         meta=("meta", "7973b15100ade9c7d40fb424638fde48"),
         labels="fine_labels",
         names="fine_label_names",
+        sizes=ClassSizes((500,) * 100, (100,) * 100),
     ),
 )

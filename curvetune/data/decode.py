@@ -14,15 +14,24 @@ from PIL import Image, UnidentifiedImageError
 
 SUFFIXES: dict[str, str] = {
     ".png": "PNG",
+    ".apng": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".jif": "JPEG",
+    ".mpo": "JPEG",
     ".webp": "WEBP",
     ".bmp": "BMP",
+    ".dib": "BMP",
     ".gif": "GIF",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".ppm": "PPM",
     ".pgm": "PPM",
+    ".pbm": "PPM",
+    ".pnm": "PPM",
+    ".pfm": "PPM",
 }
 FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
 MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MB of RGB; a small file can claim far more

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.data.source import Dataset, Images
+from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.errors import DataError
 
 NUM_CLASSES = 10
@@ -44,6 +44,13 @@ def train_labels(data_dir: Path | None) -> NDArray[np.int64]:
     """Return the labels of the training images, (1297,)."""
     y = _rows()[:, -1].astype(np.int64)
     return y[~_is_test(y)]
+
+
+def sizes(data_dir: Path | None) -> ClassSizes:
+    """Return how many images of each class there are."""
+    y = _rows()[:, -1].astype(np.int64)
+    test = _is_test(y)
+    return ClassSizes.of(y[~test], y[test], NUM_CLASSES)
 
 
 def digest(data_dir: Path | None) -> str:

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from curvetune.data import cache
 from curvetune.data.decode import BadImageError, decode
-from curvetune.data.listing import EXPECTED, Listed, is_plain_file, list_images
-from curvetune.data.source import Dataset, Images
+from curvetune.data.listing import EXPECTED, LeftOut, Listed, is_plain_file, list_images
+from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.errors import DataError, printable
 
 OnBad = Literal["skip", "fail"]
@@ -51,7 +51,8 @@ class Report:
     classes: tuple[str, ...]
     converted: dict[str, int]  # what was converted, and how often
     bad: tuple[tuple[str, str], ...]  # (file, reason)
-    ignored: int  # files that are no images by their names
+    left_out: LeftOut  # what is there and is not read
+    counted: bool  # whether labels.csv counts the classes instead of naming them
 
     def to_json(self) -> dict[str, Any]:
         """Return it for `plan --json`."""
@@ -61,7 +62,11 @@ class Report:
             "classes": list(self.classes),
             "converted": self.converted,
             "bad": [{"file": file, "reason": reason} for file, reason in self.bad],
-            "ignored_files": self.ignored,
+            "ignored_files": len(self.left_out.others),
+            "ignored_named": list(self.left_out.others[:NAMED]),
+            "images_not_read": self.left_out.unread,
+            "images_beside": self.left_out.beside,
+            "labels_count": self.counted,
         }
 
 
@@ -114,6 +119,12 @@ class Folder:
         content = self._usable(data_dir)
         return content.y[: content.report.train]
 
+    def sizes(self, data_dir: Path | None) -> ClassSizes:
+        """Return how many images of each class are used."""
+        content = self._usable(data_dir)
+        y, n = content.y, content.report.train
+        return ClassSizes.of(y[:n], y[n:], len(content.report.classes))
+
     def digest(self, data_dir: Path | None) -> str:
         """Return a digest of the used files' names, labels and bytes, wherever the folder is."""
         content = self._usable(data_dir)
@@ -153,7 +164,8 @@ def _read(folder: Path, size: int) -> _Content:
         classes=listing.classes,
         converted=verdicts["converted"],
         bad=tuple(sorted({**problems, **refused}.items(), key=lambda item: os.fsencode(item[0]))),
-        ignored=listing.ignored,
+        left_out=listing.left_out,
+        counted=listing.counted,
     )
     return _Content(tuple(o for o, _ in used), tuple(s for _, s in used), pixels, report)
 
@@ -253,6 +265,7 @@ def _complaint(folder: Path, content: _Content) -> str:
         [
             f"--data-dir {printable(folder)}: {len(bad)} of {total} images cannot be used",
             *lines,
+            *content.report.left_out.words(),
             "mend or remove them, or go on without them: --on-bad skip",
         ]
     )

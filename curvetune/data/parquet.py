@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curvetune.data import cache
+from curvetune.data.labels import Classes
 from curvetune.data.source import Images
-from curvetune.errors import DataError
+from curvetune.errors import DataError, printable
 
+NAMED = 10  # classes that an error names
 SHARD = re.compile(r"-\d+-of-(\d+)\.parquet$")
 
 
@@ -62,28 +65,30 @@ def class_names(path: Path, column: str) -> tuple[str, ...]:
     Raises:
         DataError: the file is bad or has none.
     """
-    metadata = _read(path, column).schema.metadata or {}
-    try:
-        info = json.loads(metadata[b"huggingface"])["info"]
-        return tuple(info["features"][column]["names"])
-    except (KeyError, TypeError, ValueError):
+    names = _names(_read(path, column), column)
+    if names is None:
         raise DataError(
             f"{path}: its metadata has no names of the classes of {column}; allowed is what the "
             f"Hugging Face datasets library writes under 'huggingface': write it with that"
-        ) from None
+        )
+    return names
 
 
-def read_labels(files: Sequence[Path], column: str, num_classes: int) -> NDArray[np.int64]:
-    """Return the labels, (N,), of the files in order.
+def read_labels(files: Sequence[Path], column: str, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the labels, (N,), of the files in order: whole numbers, each the place of a name.
+
+    Args:
+        names: of the classes, (K,).
 
     Raises:
-        DataError: a file is bad, or has a label that is missing or not below `num_classes`.
+        DataError: a file is bad, names its classes in another way, or has a label that is
+            missing, no whole number, or none of the classes.
     """
-    return np.concatenate([_labels(path, column, num_classes) for path in files])
+    return np.concatenate([_labels(path, column, tuple(names)) for path in files])
 
 
 def read_images(
-    files: Sequence[Path], column: str, num_classes: int, shape: tuple[int, int]
+    files: Sequence[Path], column: str, names: Sequence[str], shape: tuple[int, int]
 ) -> Images:
     """Return the images and labels of the files in order, every image of `shape` (H, W) in RGB.
 
@@ -92,7 +97,7 @@ def read_images(
     Raises:
         DataError: a file, an image or a label is bad.
     """
-    y = read_labels(files, column, num_classes)
+    y = read_labels(files, column, names)
     height, width = shape
     name = f"{digest(files)}-rgb-{height}x{width}"  # all that decides the pixels
     return Images(cache.kept(name, lambda: _decode_all(files, len(y), shape)), y)
@@ -111,15 +116,68 @@ def _decode_all(files: Sequence[Path], count: int, shape: tuple[int, int]) -> ND
     return x
 
 
-def _labels(path: Path, column: str, num_classes: int) -> NDArray[np.int64]:
-    y = _read(path, column).column(column).to_numpy()  # float if one is missing: NaN
-    wrong = np.flatnonzero(~((y >= 0) & (y < num_classes)))
-    if wrong.size:
+def _labels(path: Path, column: str, names: tuple[str, ...]) -> NDArray[np.int64]:
+    table = _read(path, column)
+    own = _names(table, column)
+    if own is not None and own != names:
         raise DataError(
-            f"{path}: row {wrong[0]} has {column} {y[wrong[0]]}; allowed is 0 to "
-            f"{num_classes - 1}, since the metadata names {num_classes} classes"
+            f"{path}: its metadata names the classes of {column} {_shown(own)}, and that of the "
+            f"first file {_shown(names)}; allowed are the same names in the same order"
         )
-    return np.asarray(y, dtype=np.int64)
+    values = table.column(column)
+    if values.null_count:
+        row = values.is_null().index(pa.scalar(True)).as_py()
+        raise DataError(f"{path}: row {row} has no {column}; {_allowed(names)}")
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        first = f", in row 0 {_quoted(values[0].as_py(), names)}" if len(values) else ""
+        raise DataError(f"{path}: {column} is of type {kind}{first}; {_allowed(names)}")
+    y = values.to_numpy()
+    if len(wrong := np.flatnonzero(~_are_places(y, len(names)))):
+        raise DataError(f"{path}: row {wrong[0]} has {column} {y[wrong[0]]}; {_allowed(names)}")
+    return np.asarray(y.astype(np.int64), np.int64)
+
+
+def _are_places(y: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """Say of each label whether it is a whole number from 0 to `count` - 1, (N,).
+
+    It may be stored as a fraction, 3.0, as pandas does once a label was missing.
+    """
+    if y.dtype == object:  # decimals, exact as they are
+        return np.array([0 <= label < count and label == int(label) for label in y], np.bool_)
+    return np.asarray((y >= 0) & (y < count) & (y == np.floor(y)), np.bool_)
+
+
+def _allowed(names: Sequence[str]) -> str:
+    return (
+        f"allowed is a whole number from 0 to {len(names) - 1}, the place of a name among the "
+        f"{len(names)} in the metadata ({_shown(names)})"
+    )
+
+
+def _quoted(label: object, names: tuple[str, ...]) -> str:
+    """Return a label that is no number, with its number if it is a name."""
+    number = Classes(names).find(label) if isinstance(label, str) else None
+    return f"{printable(label, 40)!r}{'' if number is None else f' (its number is {number})'}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f", … ({len(names)})" if len(names) > NAMED else ""
+    return f"{', '.join(printable(name, 40) for name in names[:NAMED])}{more}"
+
+
+def _names(table: pa.Table, column: str) -> tuple[str, ...] | None:
+    """Return the names of the classes that a file's metadata has, None if it has none."""
+    try:
+        info = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]
+        names = info["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(names)
 
 
 def _encoded(path: Path) -> list[bytes | None]:

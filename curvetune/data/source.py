@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,24 @@ class Dataset:
         return len(self.class_names)
 
 
+@dataclass(frozen=True)
+class ClassSizes:
+    """How many images of each class there are, (K,)."""
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+    @classmethod
+    def of(cls, train_y: NDArray[np.int64], test_y: NDArray[np.int64], num_classes: int) -> Self:
+        """Count labels, (N,) each."""
+        counted = (np.bincount(y, minlength=num_classes).tolist() for y in (train_y, test_y))
+        return cls(*map(tuple, counted))
+
+
 class Source(Protocol):
     """A place that images come from; `data_dir` is the user's --data-dir, None if not given."""
 
     def load(self, data_dir: Path | None) -> Dataset: ...
     def train_labels(self, data_dir: Path | None) -> NDArray[np.int64] | None: ...
+    def sizes(self, data_dir: Path | None) -> ClassSizes: ...
     def digest(self, data_dir: Path | None) -> str: ...

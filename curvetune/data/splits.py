@@ -12,15 +12,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.bias import corrupt, long_tail_counts, noise_matrix
+from curvetune.bias import corrupt, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
-from curvetune.errors import CorruptError, DataError
+from curvetune.data.limits import kept_counts, limited_size
+from curvetune.errors import CorruptError
 from curvetune.seeding import numpy_stream
 
 Indices = NDArray[np.int64]
 
 TEST_SEED = 0  # of the choice of test images: one for all seeds, so that cells are comparable
-FEWEST = 2  # samples to train on: batch normalisation has no variance of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,16 +72,17 @@ def make_split(
     bias, the same kept images under every noise, and a sharper imbalance keeps a subset.
 
     Raises:
-        DataError: the data has too few images for what the config asks.
+        DataError: the data has too few images, or classes, for what the config asks.
     """
+    counts = kept_counts(np.bincount(train_y, minlength=num_classes).tolist(), data, bias)
     meta, rest = _take_meta(train_y, data.meta_per_class, seed, num_classes)
     pools = _shuffled(rest, numpy_stream(seed, "split.imbalance"))
-    counts = _kept_counts(pools, data, bias.imbalance)
     train = np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, counts, strict=True)]))
 
     y_true = train_y[train]
-    matrix = noise_matrix(bias.noise, bias.noise_rate, num_classes, counts)
-    exactly = round(bias.noise_rate * len(train)) if bias.noise == "exact_prop" else None
+    kind = bias.noise if bias.noise_rate else "real"  # without noise, its kind decides nothing
+    matrix = noise_matrix(kind, bias.noise_rate, num_classes, counts)
+    exactly = round(bias.noise_rate * len(train)) if kind == "exact_prop" else None
     y = corrupt(y_true, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
 
     chosen = _limited(len(train), data.train_limit, seed)
@@ -94,73 +95,23 @@ def make_split(
     )
 
 
-def train_size(train_y: Indices, data: DataConfig, bias: BiasConfig) -> int:
-    """Return N, the size of the training set that `make_split` makes, without making it.
-
-    Raises:
-        DataError: a class has too few images.
-    """
-    classes = _classes(train_y, data.meta_per_class, int(train_y.max()) + 1)
-    pools = [members[data.meta_per_class :] for members in classes]
-    size = sum(_kept_counts(pools, data, bias.imbalance))
-    return min(size, data.train_limit or size)
-
-
 def _take_meta(
     y: Indices, per_class: int, seed: int, num_classes: int
 ) -> tuple[Indices, list[Indices]]:
     """Return the meta set, and what is left of each class, (K,)."""
-    shuffled = _shuffled(_classes(y, per_class, num_classes), numpy_stream(seed, "split.meta"))
+    classes = [np.flatnonzero(y == k) for k in range(num_classes)]
+    shuffled = _shuffled(classes, numpy_stream(seed, "split.meta"))
     meta = np.sort(np.concatenate([members[:per_class] for members in shuffled]))
     return meta, [np.sort(members[per_class:]) for members in shuffled]
-
-
-def _classes(y: Indices, per_class: int, num_classes: int) -> list[Indices]:
-    """Return the images of each class, (K,), refusing a meta set that leaves none of one."""
-    classes = [np.flatnonzero(y == k) for k in range(num_classes)]
-    for k, members in enumerate(classes):
-        if len(members) <= per_class:
-            raise DataError(
-                f"data.meta_per_class={per_class}: class {k} has {len(members)} training images; "
-                f"allowed is at most {len(members) - 1}, which leaves one to train on"
-            )
-    return classes
 
 
 def _shuffled(classes: Sequence[Indices], stream: np.random.Generator) -> list[Indices]:
     return [stream.permutation(members) for members in classes]
 
 
-def _kept_counts(pools: Sequence[Indices], data: DataConfig, imbalance: float) -> list[int]:
-    """Return how many images each class keeps, (K,); class 0 is the largest.
-
-    The profile starts from the smallest class, so that an imbalance of 1 is exactly balanced, but
-    for data that has an imbalance of its own: there 1 keeps it.
-    """
-    limit = data.per_class_limit
-    if data.is_biased_already and imbalance == 1:
-        return [len(pool) if limit is None else min(len(pool), limit) for pool in pools]
-    largest = min(len(pool) for pool in pools)
-    if limit is not None:
-        largest = min(largest, limit)
-    counts = long_tail_counts(largest, len(pools), imbalance)
-    if 0 in counts:
-        raise DataError(
-            f"bias.imbalance={imbalance:g}: the largest class has {largest} images, so none is "
-            f"left of class {counts.index(0)}; allowed is less than {largest}. Lower it, or set "
-            f"fewer data.meta_per_class or more data.per_class_limit (now {limit})"
-        )
-    return counts
-
-
 def _limited(size: int, limit: int | None, seed: int) -> Indices:
     """Return the sorted positions of a random subset of the biased set, or all of them."""
-    left = size if limit is None else min(size, limit)
-    if left < FEWEST:
-        raise DataError(
-            f"data.train_limit={limit} leaves {left} of {size} training samples; "
-            f"allowed is at least {FEWEST}"
-        )
+    left = limited_size(size, limit)
     return np.sort(numpy_stream(seed, "split.train_limit").permutation(size)[:left])
 
 

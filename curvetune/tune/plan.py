@@ -9,7 +9,7 @@ from curvetune.config import CellConfig
 from curvetune.tune.space import Space
 
 if TYPE_CHECKING:
-    from curvetune.data import Report
+    from curvetune.data import ClassSizes, Report
 
 SCHEMA_VERSION = 1
 THREADS = 8  # that check results; 1.9 to 2.2 times faster than one (docs/measurements.md)
@@ -50,6 +50,7 @@ class Plan:
     probes: tuple[PlannedProbe, ...]
     is_part: bool = False
     images: "Report | None" = None  # of a folder
+    sizes: "ClassSizes | None" = None  # of the data; None if nobody asked, since nothing is left
 
     @property
     def left(self) -> tuple[PlannedCell, ...]:

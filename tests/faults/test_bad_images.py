@@ -96,7 +96,7 @@ def spoil(images: Path) -> dict[str, str]:
         "train/bee/device.png": "a link that leads to no file",
         "train/beside.png": "in no class folder",
         "test/dog/0.png": "no class 'dog' in train; allowed are ant, bee, cat",
-        "train/ant/0.png": "label '7' in labels.csv; allowed are ant, bee, cat, or 0 to 2",
+        "train/ant/0.png": "label '7' in labels.csv is a number where other labels are none",
         "train/ant/1.png": "label 'dog' in labels.csv",
         "train/ant/none.png": "no such file",
     }

@@ -1,0 +1,132 @@
+"""The rows of a folder's labels.csv: columns file,label[,split], file relative to the folder."""
+
+import csv
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from curvetune.errors import DataError, printable
+
+SPLITS = ("train", "test")
+LABELS, COLUMNS = "labels.csv", ("file", "label", "split")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: what a file is labelled."""
+
+    file: str
+    label: str
+    split: str  # of SPLITS, unless the file says something else
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it names a file that is not in the folder."""
+        return self.file.startswith("/") or ".." in self.file.split("/") or "\0" in self.file
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of labels.csv, each file once.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or labels a file twice.
+    """
+    rows: dict[str, Row] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for line, cells in _cells(path, file):
+                name = _plain_path(cells[0])
+                if name in rows:
+                    raise _twice(path, name, f"line {line}: ")
+                rows[name] = Row(name, cells[1], cells[2] or _split_of(name))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{printable(path)}: cannot be read ({error}); write it as CSV in UTF-8"
+        ) from None
+    return list(rows.values())
+
+
+def on_disk(folder: Path, rows: list[Row]) -> list[Row]:
+    """Return the rows with their files' names in the form of Unicode that the disk has.
+
+    A table that was written on a Mac, or of files that come from one, may have another.
+
+    Raises:
+        DataError: then two rows label one file.
+    """
+    known: dict[str, dict[str, str]] = {}
+    found = [row if row.file.isascii() else _on_disk(folder, row, known) for row in rows]
+    if known:
+        once: set[str] = set()
+        for row in found:
+            if row.file in once:
+                raise _twice(folder / LABELS, row.file)
+            once.add(row.file)
+    return found
+
+
+def _cells(path: Path, file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of each line with its cells in the order of COLUMNS, "" where it has none.
+
+    Not csv.DictReader, which makes a dictionary of each line: half of the time.
+    """
+    reader = csv.reader(file)
+    columns = next((row for row in reader if row), [])
+    if "file" not in columns or "label" not in columns:
+        raise DataError(
+            f"{printable(path)}: its columns are {printable(', '.join(columns)) or 'none'};"
+            f" allowed are file,label or file,label,split, in the first line"
+        )
+    place = {name: k for k, name in enumerate(columns)}  # the last one of a name
+    wanted = [place.get(name, sys.maxsize) for name in COLUMNS]
+    for row in reader:
+        if row:
+            yield reader.line_num, [row[k].strip() if k < len(row) else "" for k in wanted]
+
+
+def _plain_path(name: str) -> str:
+    """Return a path as it is compared: a/./b is a/b."""
+    if "./" in name or "//" in name or name.endswith(("/", ".")):
+        return str(PurePosixPath(name))
+    return name or "."
+
+
+def _split_of(file: str) -> str:
+    first = file.partition("/")[0]
+    return first if first in SPLITS else "train"
+
+
+def _on_disk(folder: Path, row: Row, known: dict[str, dict[str, str]]) -> Row:
+    """Return a row with the name that its file has on the disk, or as it is if there is no such."""
+    if row.is_outside or os.path.lexists(folder / row.file):
+        return row
+    at = ""
+    for part in row.file.split("/"):
+        if at not in known:
+            known[at] = _forms(folder / at)
+        name = known[at].get(unicodedata.normalize("NFC", part))
+        if name is None:
+            return row
+        at = f"{at}/{name}" if at else name
+    return replace(row, file=at)
+
+
+def _forms(folder: Path) -> dict[str, str]:
+    """Return the names in a folder by their NFC form; none that several names have."""
+    names: dict[str, list[str]] = {}
+    try:
+        for name in os.listdir(folder):
+            names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    except OSError:  # then the row is told that there is no such file
+        return {}
+    return {form: found[0] for form, found in names.items() if len(found) == 1}
+
+
+def _twice(path: Path, name: str, line: str = "") -> DataError:
+    return DataError(
+        f"{printable(path)}: {line}{printable(name)} has a row already; allowed is one for each "
+        f"file"
+    )

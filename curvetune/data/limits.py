@@ -1,0 +1,104 @@
+"""What a config takes of each class, and every reason why the data cannot give it.
+
+All of it follows from class sizes alone, so a plan is refused in the words of the grid, before
+anything is loaded.
+"""
+
+from collections.abc import Sequence
+
+from curvetune.bias import long_tail_counts
+from curvetune.bias.noise import fewest_classes
+from curvetune.config import BiasConfig, DataConfig
+from curvetune.data.source import ClassSizes
+from curvetune.errors import DataError
+
+FEWEST = 2  # samples to train on: batch normalisation has no variance of one
+FEWEST_CLASSES = 2
+
+
+def train_size(sizes: ClassSizes, data: DataConfig, bias: BiasConfig) -> int:
+    """Return N, the size of the training set of every split with this config, without making one.
+
+    Raises:
+        DataError: there is no such split, for any seed.
+    """
+    if not sum(sizes.test):
+        raise DataError(
+            f"data.name={data.name}: there are no test images; at least 1 is needed: give the "
+            f"--data-dir of files that have some"
+        )
+    return limited_size(sum(kept_counts(sizes.train, data, bias)), data.train_limit)
+
+
+def kept_counts(sizes: Sequence[int], data: DataConfig, bias: BiasConfig) -> list[int]:
+    """Return how many images each class keeps, (K,), before data.train_limit.
+
+    Class 0 is the largest. The profile starts from the smallest class, so that an imbalance of 1 is
+    exactly balanced, but for data that has an imbalance of its own: there 1 keeps it.
+
+    Args:
+        sizes: training images of each class, (K,).
+
+    Raises:
+        DataError: the data has too few classes, or images of one.
+    """
+    _check_classes(len(sizes), data, bias)
+    left = [_without_meta(k, size, data.meta_per_class) for k, size in enumerate(sizes)]
+    limit = data.per_class_limit
+    if limit is not None:
+        left = [min(size, limit) for size in left]
+    if data.is_biased_already and bias.imbalance == 1:
+        return left
+    largest = min(left)
+    counts = long_tail_counts(largest, len(left), bias.imbalance)
+    if 0 in counts:
+        raise DataError(
+            f"bias.imbalance={bias.imbalance:g}: the largest class has {largest} images, so none "
+            f"is left of class {counts.index(0)}; allowed is less than {largest}. Lower it, or "
+            f"set fewer data.meta_per_class or more data.per_class_limit (now {limit})"
+        )
+    return counts
+
+
+def limited_size(size: int, limit: int | None) -> int:
+    """Return how many of so many samples data.train_limit leaves.
+
+    Raises:
+        DataError: too few to train on.
+    """
+    left = size if limit is None else min(size, limit)
+    if left < FEWEST:
+        raise DataError(
+            f"data.train_limit={limit} leaves {left} of {size} training samples; "
+            f"allowed is at least {FEWEST}"
+        )
+    return left
+
+
+def _check_classes(num_classes: int, data: DataConfig, bias: BiasConfig) -> None:
+    if num_classes < FEWEST_CLASSES:
+        raise DataError(
+            f"data.name={data.name}: the data has {num_classes} classes; at least "
+            f"{FEWEST_CLASSES} are needed"
+        )
+    fewest = fewest_classes(bias.noise)
+    if bias.noise_rate and num_classes < fewest:
+        raise DataError(
+            f"bias.noise={bias.noise}: it needs at least {fewest} classes and the data has "
+            f"{num_classes}; choose another kind of noise (--set noise=symmetric), or "
+            f"bias.noise_rate=0, which is none"
+        )
+
+
+def _without_meta(k: int, size: int, per_class: int) -> int:
+    """Return how many images of class k are left when its meta images are taken."""
+    if size <= per_class:
+        allowed = (
+            f"allowed is at most {size - 1}, which leaves one to train on"
+            if size
+            else "every class needs at least one"
+        )
+        raise DataError(
+            f"data.meta_per_class={per_class}: class {k} has {size} training images; {allowed}"
+        )
+    return size - per_class
