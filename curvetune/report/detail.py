@@ -9,7 +9,7 @@ from curvetune.report import shots
 from curvetune.report.cells import ACCURACY, Cell, Grid, Select
 from curvetune.report.collect import MethodRow, SettingMean, cell_json, method_rows, scores
 from curvetune.report.document import Document
-from curvetune.report.labels import Setting, setting_parts
+from curvetune.report.labels import REAL, Setting, setting_parts
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.separation import Samples, notes_of, read_samples
 from curvetune.report.sheet import Sheet
@@ -22,7 +22,7 @@ ALL = "all"
 DECISIVE = 6  # pairs that differ: the fewest whose p can be below 5 %
 AUROC_NOTE = (
     "AUROC: chance that a right label has a larger final weight than a wrong one; 0.5 is no "
-    "knowledge, – a method without weights, or no wrong labels"
+    "knowledge, – a method without weights, or no wrong labels that are known"
 )
 
 
@@ -177,8 +177,9 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
 def paired_notes(compared: Sequence[Paired]) -> list[str]:
     """Return what a reader of p values must know."""
     notes = [
-        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, two-sided, exact "
-        "(Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: below 0.05",
+        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, exact and "
+        "two-sided (Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: "
+        "below 0.05",
         "the interval is Student's t of the mean difference; pairs of one setting are not "
         "independent settings, so p speaks of the settings of this grid",
     ]
@@ -259,7 +260,7 @@ def _seed_record(
         "model": setting.model,
         "imbalance": setting.imbalance,
         "noise": setting.noise,
-        "noise_rate": setting.noise_rate,
+        "noise_rate": None if setting.noise == REAL else setting.noise_rate,
         **{f"seed_{seed}": value for seed, value in by_seed.items()},
         "mean": column.accuracy.mean,
         "std": column.accuracy.std,
