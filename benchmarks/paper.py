@@ -42,9 +42,9 @@ from workers import Slice
 from curvetune import data
 from curvetune.errors import ConfigError, CurvetuneError
 from curvetune.report.labels import method_labels
+from curvetune.source_code import COMMIT
 from curvetune.store import CellStore, CurveStore, open_storage
 from curvetune.store.lines import add_lines, import_lines, read_lines, result_line
-from curvetune.train.provenance import COMMIT
 from curvetune.tune.plan import Plan, PlannedCell, build_plan, cell_json
 from curvetune.tune.selection import Selection, parse_selection, selected_space
 

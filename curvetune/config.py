@@ -173,6 +173,11 @@ class BiasConfig(Section):
             )
         return self
 
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether it is known which given labels are wrong: not if they come with the data."""
+        return self.noise != "real"
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the biased set: without noise, its kind decides nothing."""
         return self.model_dump() | ({"noise": None} if self.noise_rate == 0 else {})

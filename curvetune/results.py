@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 SETTINGS = "settings"
 TABLES = (*detail.TABLES, SETTINGS)
 SPLIT = ("train", "y", "y_true")
+UNKNOWN = ("true_label", "is_wrong")  # null where the noise is the data's own
 
 
 class Table(str):
@@ -207,7 +208,11 @@ class Results:
             raise CorruptError(f"{path.name}: it is no split")
         index, y, y_true = (arrays[name] for name in SPLIT)
         columns = {"index": index, "given_label": y, "true_label": y_true, "is_wrong": y != y_true}
-        return polars.DataFrame({"sample": np.arange(len(y), dtype=np.int32), **columns})
+        frame = polars.DataFrame({"sample": np.arange(len(y), dtype=np.int32), **columns})
+        if config.bias.truth_is_known:
+            return frame
+        unknown = [polars.lit(None).cast(frame.schema[name]).alias(name) for name in UNKNOWN]
+        return frame.with_columns(unknown)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -229,3 +231,17 @@ def test_exact_prop_noise_changes_exactly_its_rate_and_follows_the_class_sizes()
 def test_exact_prop_noise_needs_somewhere_to_go() -> None:
     with pytest.raises(ValueError, match="at least 2 classes"):
         noise_matrix("exact_prop", 0.4, 3, [5, 0, 0])
+
+
+def test_dividing_gives_the_same_class_sizes_and_powers_of_a_root_do_not() -> None:
+    divided, rooted, total = 0, 0, 0
+    for largest, classes, imbalance in product(
+        (50, 119, 490, 1000, 4900, 5000), (2, 3, 5, 10, 14, 100), (1, 2, 5, 10, 20, 50, 100, 256)
+    ):
+        counts = long_tail_counts(largest, classes, imbalance)
+        for k, count in enumerate(counts):
+            total += 1
+            divided += int(largest / imbalance ** (k / (classes - 1))) != count
+            rooted += int(largest * ((1 / imbalance) ** (1 / (classes - 1))) ** k) != count
+    assert (divided, total) == (0, 6432)
+    assert rooted > 0

@@ -26,21 +26,40 @@ def test_the_interval_is_that_of_scipys_t_distribution() -> None:
     values = [91.2, 93.4, 90.1]
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert t_interval(values) == pytest.approx(expected)
-    assert t_interval([5.0]) is None
+
+
+@pytest.mark.parametrize("values", [[], [5.0], [5.0, 5.0], [80.0, 84.0]])
+def test_an_interval_needs_three_values(values: list[float]) -> None:
+    assert t_interval(values) is None
+    assert t_interval([*values, 5.0, 6.0, 7.0]) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([99.0, 99.9, 97.0], "high"), ([0.5, 0.0, 3.0], "low"), ([0.0, 100.0, 50.0], "both")],
+)
+def test_an_interval_of_accuracies_stays_within_0_and_100(values: list[float], ends: str) -> None:
+    low, high = t_interval(values) or (-1.0, -1.0)
+    free_low, free_high = t_interval(values, within=(-1e9, 1e9)) or (0.0, 0.0)
+    assert (low, high) == (max(0.0, free_low), min(100.0, free_high))
+    assert (low == 0) == (ends in ("low", "both"))
+    assert (high == 100) == (ends in ("high", "both"))
 
 
 def test_a_setting_has_the_interval_of_its_seeds() -> None:
-    found = over_seeds("a", {("a", 0): 80.0, ("a", 1): 84.0, ("b", 0): 10.0})
-    assert found.interval == pytest.approx(t_interval([80.0, 84.0]))
-    assert found.n == 2
+    scores = {("a", 0): 80.0, ("a", 1): 84.0, ("a", 2): 83.0, ("b", 0): 10.0}
+    found = over_seeds("a", scores)
+    assert found.interval == pytest.approx(t_interval([80.0, 84.0, 83.0]))
+    assert found.n == 3
 
 
 def test_ma_has_an_interval_only_where_every_seed_has_every_setting() -> None:
-    even = {("a", 0): 80.0, ("a", 1): 84.0, ("b", 0): 60.0, ("b", 1): 62.0}
-    assert mean_accuracy(["a", "b"], even).interval == pytest.approx(t_interval([70.0, 73.0]))
-    uneven = {**even, ("a", 2): 90.0}
+    of_a, of_b = (80.0, 84.0, 82.0), (60.0, 62.0, 62.0)
+    even = {("a", k): v for k, v in enumerate(of_a)} | {("b", k): v for k, v in enumerate(of_b)}
+    assert mean_accuracy(["a", "b"], even).interval == pytest.approx(t_interval([70, 73, 72]))
+    uneven = {**even, ("a", 3): 90.0}
     assert mean_accuracy(["a", "b"], uneven).interval is None
-    assert mean_accuracy(["a", "b"], uneven).n == 2
+    assert mean_accuracy(["a", "b"], uneven).n == 3
 
 
 def test_the_usual_class_groups_are_taken_where_all_three_exist() -> None:

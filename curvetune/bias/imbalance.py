@@ -9,8 +9,9 @@ def long_tail_counts(largest: int, num_classes: int, imbalance: float) -> list[i
     """Return how many samples to keep of each class, (K,), most frequent first.
 
     Class k keeps `largest * (1 / imbalance) ** (k / (num_classes - 1))`, cut (not rounded) to a
-    whole number. The counts depend on the order of these floating-point operations: another one
-    would lose a sample here and there, so it is the released code's.
+    whole number. To divide by `imbalance ** (k / (num_classes - 1))` instead gives the same counts;
+    to take powers of the (num_classes - 1)th root does not, since it loses a sample here and there
+    (tests/test_bias.py).
 
     Args:
         imbalance: largest class over smallest class, at least 1; 1 is balanced.

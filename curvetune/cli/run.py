@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from curvetune.data import Source
+    from curvetune.source_code import Code
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import Plan, PlannedCell
     from curvetune.tune.resources import LaunchOptions
@@ -47,6 +49,7 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
     """
     from curvetune.cli.images import images_of, tell_images
     from curvetune.data import Folder
+    from curvetune.source_code import Code, others, this_code
     from curvetune.store import CellStore, CurveStore
     from curvetune.tune.plan import build_plan
     from curvetune.tune.selection import selected_space
@@ -54,13 +57,15 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
     space = selected_space(selection)
     images = images_of(space.cells[0].data, places)
     digest = images.digest(places.data_dir)
-    results = CellStore(places.storage)
+    made: list[Code] = []
     plan = build_plan(
         space,
         digest,
-        is_done=lambda cell_id: results.result(cell_id) is not None,
+        is_done=partial(_is_done, CellStore(places.storage), made),
         has_probe=lambda probe_id: _has_probe(CurveStore(places.storage), probe_id),
     )
+    if (said := others(made, this_code())) is not None:
+        typer.echo(said, err=True)
     if isinstance(images, Folder):
         tell_images(report := images.report(places.data_dir))
         plan = replace(plan, images=report)
@@ -79,6 +84,16 @@ def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
     for cell in plan.left:
         sizes(cell.config)
     return replace(plan, sizes=sizes.images)
+
+
+def _is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
+    """Say whether a cell has a result, and note which code made it."""
+    from curvetune.source_code import code_of
+
+    result = store.result(cell_id)
+    if result is not None:
+        made.append(code_of(result))
+    return result is not None
 
 
 def _has_probe(store: "CurveStore", probe_id: str) -> bool:

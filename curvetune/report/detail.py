@@ -9,18 +9,20 @@ from curvetune.report import shots
 from curvetune.report.cells import ACCURACY, Cell, Grid, Select
 from curvetune.report.collect import MethodRow, SettingMean, cell_json, method_rows, scores
 from curvetune.report.document import Document
-from curvetune.report.labels import Setting, setting_parts
+from curvetune.report.labels import REAL, Setting, setting_parts
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.separation import Samples, notes_of, read_samples
 from curvetune.report.sheet import Sheet
-from curvetune.report.significance import Paired, against, all_pairs, smallest_p
+from curvetune.report.signed_rank import smallest_p
+from curvetune.report.significance import Paired, against, all_pairs
 from curvetune.report.tables import best_rows, by_ma, footnotes, settings_sheet
 
 REFERENCE = "cross-entropy"
 ALL = "all"
+DECISIVE = 6  # pairs that differ: the fewest whose p can be below 5 %
 AUROC_NOTE = (
     "AUROC: chance that a right label has a larger final weight than a wrong one; 0.5 is no "
-    "knowledge, – a method without weights, or no wrong labels"
+    "knowledge, – a method without weights, or no wrong labels that are known"
 )
 
 
@@ -175,16 +177,18 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
 def paired_notes(compared: Sequence[Paired]) -> list[str]:
     """Return what a reader of p values must know."""
     notes = [
-        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, two-sided "
-        "(Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: below 0.05",
+        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, exact and "
+        "two-sided (Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: "
+        "below 0.05",
         "the interval is Student's t of the mean difference; pairs of one setting are not "
         "independent settings, so p speaks of the settings of this grid",
     ]
-    fewest = min((one.n for one in compared), default=0)
-    if compared and fewest < 6:
+    fewest = min((one.differing for one in compared), default=DECISIVE)
+    if fewest < DECISIVE:
         notes.append(
-            f"{fewest} pair{'s' * (fewest != 1)} cannot give a p below {smallest_p(fewest):.3g}, "
-            f"however large the difference: more seeds or settings are needed"
+            f"pairs that are equal do not count for p: where only {fewest} "
+            f"differ{'s' * (fewest == 1)}, it cannot be below {smallest_p(fewest):.3g}, however "
+            f"large the difference; more seeds or settings are needed"
         )
     missing = sum(one.n < one.wanted for one in compared)
     if missing:
@@ -207,6 +211,7 @@ def paired_record(one: Paired) -> dict[str, Any]:
         "p": one.p,
         "p_holm": one.p_holm,
         "pairs": one.n,
+        "pairs_differing": one.differing,
         "pairs_wanted": one.wanted,
         "mean_method": one.mean_b,
         "mean_than": one.mean_a,
@@ -227,7 +232,7 @@ def _setting(setting: Setting, grid: Grid) -> str:
 
 
 def _interval_note(over: str) -> str:
-    return f"95 % interval: Student's t over {over}"
+    return f"95 % interval: Student's t over {over}, of three or more"
 
 
 def _ma_record(row: MethodRow) -> dict[str, Any]:
@@ -255,7 +260,7 @@ def _seed_record(
         "model": setting.model,
         "imbalance": setting.imbalance,
         "noise": setting.noise,
-        "noise_rate": setting.noise_rate,
+        "noise_rate": None if setting.noise == REAL else setting.noise_rate,
         **{f"seed_{seed}": value for seed, value in by_seed.items()},
         "mean": column.accuracy.mean,
         "std": column.accuracy.std,

@@ -25,6 +25,7 @@ OF_THE_SETTING = frozenset(
         "bias.noise_rate",
     }
 )
+REAL = "real"  # the kind of noise that is not added
 NO_OPTION = OF_THE_SETTING | {"seed", "method.name"}
 
 
@@ -36,7 +37,7 @@ class Setting:
     model: str
     imbalance: float
     noise: str | None  # None without noise, whose kind then decides nothing
-    noise_rate: float
+    noise_rate: float  # 0 of real noise, whose rate nobody knows
 
 
 def setting_of(config: Config) -> Setting:
@@ -51,16 +52,23 @@ def setting_of(config: Config) -> Setting:
         data=printable(" ".join([data["name"], *limits])),
         model=printable(config["model"]["name"]),
         imbalance=float(bias["imbalance"]),
-        noise=printable(bias["noise"]) if bias["noise_rate"] > 0 else None,
+        noise=printable(bias["noise"]) if bias["noise_rate"] > 0 or is_real(bias) else None,
         noise_rate=float(bias["noise_rate"]),
     )
+
+
+def is_real(bias: Config) -> bool:
+    """Say of a config's bias whether its noise is the data's own: nobody knows which labels."""
+    return bool(bias["noise"] == REAL)
 
 
 def setting_words(setting: Setting, among: Sequence[Setting]) -> dict[str, str]:
     """Return what is worth saying of `setting`: of data, model and noise kind, what differs."""
     words = {"imbalance": f"{setting.imbalance:g}", "noise": f"{setting.noise_rate:g}"}
     kinds = {other.noise for other in among if other.noise is not None}
-    if setting.noise is not None and len(kinds) > 1:
+    if setting.noise == REAL:
+        words["noise"] = "unknown"
+    elif setting.noise is not None and len(kinds) > 1:
         words["noise"] += f" {setting.noise}"
     for key in ("model", "data"):
         if len({getattr(other, key) for other in among}) > 1:

@@ -1,10 +1,11 @@
 """Is one method better than another, or is it luck? A paired comparison of two sets of cells.
 
 A pair is one setting and one seed that both have: the same images, labels and meta set. The p value
-is Wilcoxon's signed-rank test, two-sided. Demšar, "Statistical comparisons of classifiers over
-multiple data sets", JMLR 7, 2006, section 3.1.3, prefers it to the paired t test, since differences
-over settings are of different sizes and have outliers: where a method collapses it loses by 40
-points. Several comparisons are corrected after Holm (section 3.2.2 there).
+is Wilcoxon's signed-rank test, two-sided and exact (signed_rank.py). Demšar, "Statistical
+comparisons of classifiers over multiple data sets", JMLR 7, 2006, section 3.1.3, prefers it to the
+paired t test, since differences over settings are of different sizes and have outliers: where a
+method collapses it loses by 40 points. Several comparisons are corrected after Holm (section 3.2.2
+there).
 
 The interval is Student's of the mean difference, which is the difference of two MAs. The two can
 disagree; then few pairs decide. Pairs of one setting are not drawn from all settings there are: a p
@@ -17,7 +18,8 @@ from itertools import combinations
 from statistics import fmean
 from typing import TypeVar
 
-from curvetune.report.statistics import t_interval
+from curvetune.report.signed_rank import num_differing, signed_rank
+from curvetune.report.statistics import DIFFERENCES, t_interval
 
 K = TypeVar("K")
 LEVEL = 0.05
@@ -37,6 +39,7 @@ class Paired:
     difference: float | None
     interval: tuple[float, float] | None
     p: float | None  # None of fewer than two pairs
+    differing: int  # pairs whose difference is not 0, which alone decide p
     p_holm: float | None = None
 
     @property
@@ -57,27 +60,10 @@ def compare(a: str, b: str, of_a: Scores[K], of_b: Scores[K], wanted: int | None
         mean_a=fmean(of_a[key] for key in common) if common else None,
         mean_b=fmean(of_b[key] for key in common) if common else None,
         difference=fmean(differences) if common else None,
-        interval=t_interval(differences),
+        interval=t_interval(differences, within=DIFFERENCES),
         p=signed_rank(differences),
+        differing=num_differing(differences),
     )
-
-
-def signed_rank(differences: Sequence[float]) -> float | None:
-    """Return Wilcoxon's two-sided p of `differences`; 1 where all are 0, None of fewer than two."""
-    if len(differences) < 2:
-        return None
-    # 10 digits: two equal accuracies, averaged in another order, must stay equal
-    rounded = [round(value, 10) for value in differences]
-    if not any(rounded):
-        return 1.0
-    from scipy.stats import wilcoxon
-
-    return float(wilcoxon(rounded, method="auto").pvalue)
-
-
-def smallest_p(pairs: int) -> float:
-    """Return the smallest p that so many pairs can give, all of them on one side."""
-    return min(1.0, 2.0 ** (1 - pairs))
 
 
 def corrected(comparisons: Sequence[Paired]) -> list[Paired]:

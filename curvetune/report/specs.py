@@ -95,12 +95,13 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting
-    kind = "no noise" if bias.noise != "real" else "noise of its own"
-    noise = f"{bias.noise} noise {bias.noise_rate:g}" if setting.noise else kind
+    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
+    if not bias.truth_is_known:
+        noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
-        "noise_rate": bias.noise_rate,
+        "noise_rate": bias.noise_rate if bias.truth_is_known else None,
         "seed": config.seed,
         "content_sha256": grid.digest,
     }

@@ -5,7 +5,8 @@ first averaged over seeds (paper, section "Results on CIFAR"). Nothing is averag
 is known only where every setting has at least one seed done.
 
 An interval is Student's t over seeds, 95 %: what another set of seeds would give, of the same
-settings. With two or three seeds it is wide, and rightly so.
+settings. With three seeds it is wide, and rightly so. With two it would be 12.7 standard errors to
+each side, which says nothing, so there is none. It ends where accuracies do.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,6 +15,9 @@ from statistics import fmean, stdev
 from typing import TypeVar
 
 CONFIDENCE = 0.95
+FEWEST = 3  # values that an interval needs
+ACCURACIES = (0.0, 100.0)  # percent
+DIFFERENCES = (-100.0, 100.0)  # of two accuracies, in points
 
 S = TypeVar("S", bound=Hashable)  # a bias setting; scores are (setting, seed) -> accuracy
 
@@ -24,7 +28,7 @@ class Mean:
 
     mean: float | None
     std: float | None
-    interval: tuple[float, float] | None = None  # 95 %, over seeds; None with fewer than two
+    interval: tuple[float, float] | None = None  # 95 %, over seeds; None with fewer than three
     n: int = 0  # seeds that the spread is over
 
 
@@ -59,15 +63,21 @@ def over_seeds(setting: S, scores: Mapping[tuple[S, int], float]) -> Mean:
     return Mean(mean, _spread(values), t_interval(values), len(values))
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return Student's 95 % interval of the mean of `values`; None of fewer than two."""
-    if len(values) < 2:
+def t_interval(
+    values: Sequence[float], *, within: tuple[float, float] = ACCURACIES
+) -> tuple[float, float] | None:
+    """Return Student's 95 % interval of the mean of `values`; None of fewer than `FEWEST`.
+
+    Args:
+        within: the smallest and the largest value that there can be; the interval is cut there.
+    """
+    if len(values) < FEWEST:
         return None
     from scipy.special import stdtrit
 
     n, mean = len(values), fmean(values)
     half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / n**0.5
-    return mean - half, mean + half
+    return max(within[0], mean - half), min(within[1], mean + half)
 
 
 def _by_setting(scores: Mapping[tuple[S, int], float]) -> dict[S, list[float]]:

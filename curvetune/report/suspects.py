@@ -51,7 +51,7 @@ class Suspects:
     @property
     def wrong(self) -> NDArray[np.bool_] | None:
         """Which labels are wrong, (N,); None where nobody knows, or none are."""
-        known = self.config.bias.noise != "real" and bool(self.split.wrong.any())
+        known = self.config.bias.truth_is_known and bool(self.split.wrong.any())
         return self.split.wrong if known else None
 
     @property

@@ -159,8 +159,8 @@ def footnotes(found: Suspects) -> list[str]:
     """Return what a reader must know."""
     notes = [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
     if found.wrong is None:
-        real = found.config.bias.noise == "real"
-        why = "nobody knows which labels are wrong" if real else "no wrong label was added"
+        known = found.config.bias.truth_is_known
+        why = "no wrong label was added" if known else "nobody knows which labels are wrong"
         notes.append(f"{why} here, so no score can be judged")
     else:
         bad = int(found.wrong.sum())

@@ -15,6 +15,7 @@ from curvetune.report.labels import in_common, setting_parts
 from curvetune.report.numbers import spread
 from curvetune.report.sheet import Sheet
 from curvetune.report.step_times import read_step_times, step_times_sheet
+from curvetune.source_code import code_of, mixture
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +70,8 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
             f"only where every setting has a seed done; (n/N) is the number of seeds"
         )
         notes.append(f"`curvetune status {grid.name}` shows each cell and why it failed")
-    return notes
+    made = [code_of(cell.result) for cell in grid.cells if cell.result is not None]
+    return [*notes, *mixture(made)]
 
 
 def report_document(storage: Path | str, grid: Grid, select: Select = "last") -> Document:

@@ -1,22 +1,18 @@
 """What a result was made with: versions, device and commit. Recorded, never hashed."""
 
-import functools
-import os
 import platform
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import curvetune
-
-COMMIT = "CURVETUNE_COMMIT"  # says the commit where a copy of the code has no git to ask
+from curvetune.source_code import this_code
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Return what goes beside a result; nothing in it names a host, a user or a path."""
+    code = this_code()
     return {
         "device": device_name(device),
         "versions": {
@@ -25,7 +21,8 @@ def provenance(device: torch.device) -> dict[str, Any]:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "commit": os.environ.get(COMMIT) or _commit(),
+        "commit": code.commit,
+        "source": code.source,
     }
 
 
@@ -34,15 +31,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()})"
-
-
-@functools.cache
-def _commit() -> str | None:
-    """Return the commit of the source checkout, or None outside of one (an installed wheel)."""
-    folder = Path(curvetune.__file__).parent.parent
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None

@@ -12,7 +12,7 @@ from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
 from curvetune.report.cells import Cell, Grid
 from curvetune.report.figures.training import Rows
-from curvetune.report.labels import setting_parts
+from curvetune.report.labels import REAL, setting_parts
 from curvetune.report.predictions import confusion_matrix, images_of
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import folder_of, load_arrays
@@ -64,6 +64,11 @@ class CellFiles:
     def config(self) -> CellConfig:
         """The cell's config."""
         return CellConfig.model_validate(self.cell.config)
+
+    @property
+    def truth_is_known(self) -> bool:
+        """Whether it is known which of its given labels are wrong."""
+        return self.cell.setting.noise != REAL
 
     @cached_property
     def split(self) -> Split:

@@ -96,10 +96,13 @@ def ablation(grid: Grid, select: Select) -> "Figure":
 def confusion(files: CellFiles, baseline: CellFiles | None) -> "Figure":
     """Return the confusion matrix of a cell, beside that of cross entropy in the same place."""
     matrices = {} if baseline is None else {baseline.cell.label: baseline.confusion()}
-    return training.confusion({**matrices, files.cell.label: files.confusion()})
+    matrices = {**matrices, files.cell.label: files.confusion()}
+    return training.confusion(matrices, known=files.truth_is_known)
 
 
 def _weight_over_time(files: CellFiles) -> "Figure":
+    if not files.truth_is_known:
+        raise MissingError("its noise is the data's own, so nobody knows which labels are wrong")
     figure = training.weight_over_time(files.rows()[1], files.title)
     if figure is None:
         raise MissingError(f"{files.cell.label} tells no weights apart: none, or no wrong labels")
@@ -116,9 +119,15 @@ OF_GRID: dict[str, OfGrid] = {
 }
 OF_CELL: dict[str, OfCell] = {
     "learning": lambda files: training.learning_curves(*files.rows(), files.title),
-    "loss-curves": lambda files: samples.loss_curves(files.curves(), files.split, files.title),
-    "class-counts": lambda files: samples.class_counts(files.split, files.title),
-    "weights": lambda files: samples.weights_by_class(files.weights(), files.split, files.title),
+    "loss-curves": lambda files: samples.loss_curves(
+        files.curves(), files.split, files.title, known=files.truth_is_known
+    ),
+    "class-counts": lambda files: samples.class_counts(
+        files.split, files.title, known=files.truth_is_known
+    ),
+    "weights": lambda files: samples.weights_by_class(
+        files.weights(), files.split, files.title, known=files.truth_is_known
+    ),
     "weight-time": _weight_over_time,
 }
 CONFUSION = "confusion"

@@ -13,23 +13,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Values = NDArray[np.float64]
+Part = tuple[str, NDArray[np.bool_], str, str, str]  # name, samples, colour, dashes, marker
 MOST_CLASSES = 20  # that have a label on the axis each
+SHIFTS = {1: (0.0,), 2: (-0.18, 0.18)}  # of one part or two, from the middle of a class
 
 
 @styled
-def loss_curves(curves: Values, split: Split, title: str = "") -> "Figure":
+def loss_curves(curves: Values, split: Split, title: str = "", *, known: bool = True) -> "Figure":
     """Return Figure 1: the mean loss of right and wrong labels, of the largest and smallest class.
 
     Args:
         curves: (N, T), of the probe; the band is one standard deviation.
+        known: whether it is known which labels are wrong; else all are just given.
     """
     sizes = np.bincount(split.y_true)
     present = np.flatnonzero(sizes)
     head, tail = present[sizes[present].argmax()], present[sizes[present].argmin()]
     figure, plots = new_grid(1, 2, 7.5, 3.0, sharey=True)
     for axes, k, name in zip(plots, (head, tail), ("largest", "smallest"), strict=True):
-        _curve_of(axes, curves, (split.y == k) & ~split.wrong, "right label", CLEAN, "-")
-        _curve_of(axes, curves, (split.y == k) & split.wrong, "wrong label", NOISY, "--")
+        for name_of, which, color, dashes, _ in _parts(split, known=known):
+            _curve_of(axes, curves, (split.y == k) & which, name_of, color, dashes)
         axes.set_title(f"given class {k} ({name}, {sizes[k]} images)")
         axes.set_xlabel("epoch of the probe")
         axes.locator_params(axis="x", integer=True)
@@ -53,8 +56,12 @@ def _curve_of(
 
 
 @styled
-def class_counts(split: Split, title: str = "") -> "Figure":
-    """Return Figure 4: how many samples each given class has, and how many of them are wrong."""
+def class_counts(split: Split, title: str = "", *, known: bool = True) -> "Figure":
+    """Return Figure 4: how many samples each given class has, and how many of them are wrong.
+
+    Args:
+        known: whether it is known which labels are wrong; else only the given ones are counted.
+    """
     classes = int(max(split.y.max(), split.y_true.max())) + 1
     given = np.bincount(split.y, minlength=classes)
     wrong = np.bincount(split.y[split.wrong], minlength=classes)
@@ -62,8 +69,11 @@ def class_counts(split: Split, title: str = "") -> "Figure":
     figure, axes = new_axes()
     place = np.arange(classes)
     axes.bar(place, given, color="#bbbbbb", label="given this class", width=0.85)
-    axes.bar(place, wrong, color=NOISY, hatch="///", label="wrongly", width=0.85, edgecolor="white")
-    axes.step(place, true, where="mid", color="black", linewidth=1, label="truly of this class")
+    if known:
+        bars = axes.bar(place, wrong, color=NOISY, hatch="///", label="wrongly", width=0.85)
+        for bar in bars:
+            bar.set_edgecolor("white")
+        axes.step(place, true, where="mid", color="black", linewidth=1, label="truly of this class")
     _class_axis(axes, classes)
     axes.set_ylabel("training samples")
     axes.set_title(fit(title, 60), fontsize=9)
@@ -72,18 +82,21 @@ def class_counts(split: Split, title: str = "") -> "Figure":
 
 
 @styled
-def weights_by_class(weights: Values, split: Split, title: str = "") -> "Figure":
+def weights_by_class(
+    weights: Values, split: Split, title: str = "", *, known: bool = True
+) -> "Figure":
     """Return Figure 5: the final weights of right and wrong labels of every given class.
 
     A line from the first to the third quartile, and a mark at the median.
+
+    Args:
+        known: whether it is known which labels are wrong; else all are just given.
     """
     classes = int(split.y.max()) + 1
     figure, axes = new_axes(max(5.0, min(0.12 * classes + 2, 12.0)), 3.2)
-    for shift, wrong, label, color, marker in (
-        (-0.18, False, "right label", CLEAN, "o"),
-        (0.18, True, "wrong label", NOISY, "s"),
-    ):
-        spans = _quartiles(weights, split, classes, wrong=wrong)
+    parts = _parts(split, known=known)
+    for shift, (label, which, color, _, marker) in zip(SHIFTS[len(parts)], parts, strict=True):
+        spans = _quartiles(weights[which], split.y[which], classes)
         place = np.array([k for k, _ in spans]) + shift
         low, middle, high = (np.array([span[q] for _, span in spans]) for q in range(3))
         if len(place):
@@ -97,13 +110,21 @@ def weights_by_class(weights: Values, split: Split, title: str = "") -> "Figure"
     return figure
 
 
-def _quartiles(
-    weights: Values, split: Split, classes: int, *, wrong: bool
-) -> list[tuple[int, Values]]:
-    """Return (class, quartiles) of each given class that has such samples."""
+def _parts(split: Split, *, known: bool) -> list[Part]:
+    """Return the samples by what is known of their labels: right and wrong ones, or given ones."""
+    if not known:
+        return [("given label", np.ones(len(split.y), np.bool_), CLEAN, "-", "o")]
+    return [
+        ("right label", ~split.wrong, CLEAN, "-", "o"),
+        ("wrong label", split.wrong, NOISY, "--", "s"),
+    ]
+
+
+def _quartiles(weights: Values, y: NDArray[np.int64], classes: int) -> list[tuple[int, Values]]:
+    """Return (class, quartiles) of each given class that has samples."""
     found = []
     for k in range(classes):
-        values = weights[(split.y == k) & (split.wrong == wrong)]
+        values = weights[y == k]
         if len(values):
             found.append((k, np.quantile(values, (0.25, 0.5, 0.75))))
     return found

@@ -59,10 +59,13 @@ def _epoch_axis(axes: "Axes") -> None:
 
 
 @styled
-def confusion(matrices: Mapping[str, NDArray[np.int64]]) -> "Figure":
+def confusion(matrices: Mapping[str, NDArray[np.int64]], *, known: bool = True) -> "Figure":
     """Return Figure 6: confusion matrices, (K, K) with a row for each true class, side by side.
 
     Shades are the share of the true class.
+
+    Args:
+        known: whether the labels of the test images are known to be right; else they are given.
     """
     figure, plots = new_grid(1, len(matrices), 3.6 * len(matrices), 3.4)
     for axes, (name, matrix) in zip(plots, matrices.items(), strict=True):
@@ -72,7 +75,7 @@ def confusion(matrices: Mapping[str, NDArray[np.int64]]) -> "Figure":
             f"{fit(name, 30)}: {100 * np.trace(matrix) / max(matrix.sum(), 1):.2f} %", fontsize=9
         )
         axes.set_xlabel("predicted class")
-        axes.set_ylabel("true class")
+        axes.set_ylabel("true class" if known else "given class")
         if len(matrix) <= MOST_NUMBERS:
             _numbers(axes, matrix, shares)
     return figure

@@ -2,7 +2,7 @@
 
 import base64
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,12 @@ CAPTIONS = {
     "weights": "Final weights of right and wrong labels, by given class",
     "weight-time": "By how much right labels outweigh wrong ones",
     "confusion": "Confusion matrices on the test images, cross entropy beside the method",
+}
+# Of those that speak of wrong labels, where nobody knows them.
+UNKNOWN = {
+    "loss-curves": "Loss of the given labels in the probe, mean ± sd",
+    "class-counts": "Samples of each given class",
+    "weights": "Final weights by given class",
 }
 OF_CELLS = ("learning", "weights", "confusion")  # that the page has; `figures` draws all
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
@@ -86,15 +92,19 @@ def sections(storage: Path, grid: Grid, select: Select, data_dir: Path | None) -
         if cell.result is None or cell.cell_id not in first:
             yield Section(*_head(grid, cell, select))
             continue
-        drawn = draw_cell(CellFiles(storage, grid, cell, images), OF_CELLS, baseline_of(grid, cell))
-        pictures = [picture(one) for one in drawn if one.figure is not None or not one.is_missing]
+        files = CellFiles(storage, grid, cell, images)
+        drawn = draw_cell(files, OF_CELLS, baseline_of(grid, cell))
+        captions = CAPTIONS if files.truth_is_known else CAPTIONS | UNKNOWN
+        pictures = [
+            picture(one, captions) for one in drawn if one.figure is not None or not one.is_missing
+        ]
         found, note = _suspects(storage, cell, images)
         yield Section(*_head(grid, cell, select), pictures, found, note)
 
 
-def picture(drawn: Drawn) -> Picture:
+def picture(drawn: Drawn, captions: Mapping[str, str] = CAPTIONS) -> Picture:
     """Return a figure as a data URI, in the form that is smaller."""
-    caption = CAPTIONS[drawn.name]
+    caption = captions[drawn.name]
     if drawn.figure is None:
         return Picture(caption, problem=drawn.problem)
     files = [(form, file_of(drawn.figure, form)) for form in FORMATS]
