@@ -233,11 +233,12 @@ def _time_steps(plan: "Plan", places: Places, options: "LaunchOptions", people: 
 def _prepare(plan: "Plan", places: Places) -> Any:
     """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
     from curvetune.cell import prepare_splits
-    from curvetune.cli.images import images_of
+    from curvetune.cli.images import images_of, keep_copies
 
     cells = [cell.config for cell in plan.left]
     dataset = images_of(cells[0].data, places).load(places.data_dir)
     prepare_splits(cells, plan.digest, dataset, places.storage)
+    keep_copies(plan.images, dataset, plan.digest, places.storage)
     return dataset
 
 

@@ -1,6 +1,8 @@
 """One image file of anybody's making, as RGB pixels of one size, or the reason why it is none.
 
 What Pillow reads in another colour space, with more than 8 bits or of another size is converted.
+A photograph that a camera stored turned is turned back, as its EXIF block says and as every viewer
+shows it. Pillow does so by itself for TIFF alone.
 Only these formats are tried: some others that Pillow knows start programs or have no end of pixels.
 """
 
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 SUFFIXES: dict[str, str] = {
     ".png": "PNG",
@@ -47,6 +49,19 @@ CHANGES = {
     **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N", "I"), "16-bit"),
 }
 
+TURNED = "turned as EXIF says"
+BAD_EXIF = "EXIF that cannot be read"
+# What turns the pixels upright, by EXIF's orientation (CIPA DC-008, tag 274); 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 class BadImageError(Exception):
     """An image cannot be used; the text says why, in a few words and without its name."""
@@ -75,8 +90,10 @@ def decode(content: bytes, suffix: str, size: int) -> Decoded:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check(image)
             changes = _changes(image, suffix)
-            rgb = _rgb(image).resize((size, size), Image.Resampling.BILINEAR)
-            return Decoded(np.asarray(rgb).transpose(2, 0, 1), changes)
+            image.load()
+            upright, turned = _upright(image)
+            rgb = _rgb(upright).resize((size, size), Image.Resampling.BILINEAR)
+            return Decoded(np.asarray(rgb).transpose(2, 0, 1), (*changes, *turned))
     except BadImageError:
         raise
     except UnidentifiedImageError:  # its own text is the address of a buffer
@@ -109,6 +126,18 @@ def _changes(image: Image.Image, suffix: str) -> tuple[str, ...]:
     if SUFFIXES.get(suffix, "") != image.format and image.format != "MPO":
         found.append("wrong extension")
     return tuple(found)
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return an image that is loaded as it is meant to be seen, and what was done for it.
+
+    A block that cannot be read, or an orientation that there is not, leaves the image as it is.
+    """
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow stumbles on in a block that is of no use here
+        return image, (BAD_EXIF,)
+    return (image, ()) if turn is None else (image.transpose(turn), (TURNED,))
 
 
 def _raw_mode(image: Image.Image) -> str:

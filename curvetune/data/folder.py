@@ -28,8 +28,9 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from curvetune.data import cache
-from curvetune.data.decode import BadImageError, decode
+from curvetune.data import cache, duplicates
+from curvetune.data.decode import TURNED, BadImageError, decode
+from curvetune.data.duplicates import Copies, Sample
 from curvetune.data.listing import EXPECTED, LeftOut, Listed, is_plain_file, list_images
 from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.errors import DataError, printable
@@ -39,7 +40,7 @@ OnBad = Literal["skip", "fail"]
 # Of ImageNet's pixels, times 255, as in every model zoo; batch normalisation does the rest.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 NAMED = 5  # bad files that an error names
-VERSION = 1  # bumped by hand when a change of decode.py or listing.py changes pixels or verdicts
+VERSION = 2  # bumped by hand when a change of decode.py or listing.py changes pixels or verdicts
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Report:
     bad: tuple[tuple[str, str], ...]  # (file, reason)
     left_out: LeftOut  # what is there and is not read
     counted: bool  # whether labels.csv counts the classes instead of naming them
+    copies: Copies  # what is there more than once
 
     def to_json(self) -> dict[str, Any]:
         """Return it for `plan --json`."""
@@ -67,6 +69,7 @@ class Report:
             "images_not_read": self.left_out.unread,
             "images_beside": self.left_out.beside,
             "labels_count": self.counted,
+            "copies": self.copies.to_json(),
         }
 
 
@@ -126,9 +129,14 @@ class Folder:
         return ClassSizes.of(y[:n], y[n:], len(content.report.classes))
 
     def digest(self, data_dir: Path | None) -> str:
-        """Return a digest of the used files' names, labels and bytes, wherever the folder is."""
+        """Return a digest of the used files' names, labels and bytes, wherever the folder is.
+
+        Where a photograph is turned, that it is enters too: before version 2 none was.
+        """
         content = self._usable(data_dir)
-        return _digest(content.report.classes, zip(content.used, content.sums, strict=True))
+        files = zip(content.used, content.sums, strict=True)
+        turned = TURNED in content.report.converted
+        return _digest(content.report.classes, files, *([TURNED] if turned else []))
 
     def train_files(self, data_dir: Path | None) -> tuple[str, ...]:
         """Return the file of each training image, (N,), relative to the folder."""
@@ -157,6 +165,10 @@ def _read(folder: Path, size: int) -> _Content:
     pixels, verdicts = _decoded(folder, size, listing.classes, candidates)
     refused: dict[str, str] = verdicts["bad"]
     used = [(one, found) for one, found in candidates if one.file not in refused]
+    samples = (
+        Sample(one.file, one.split == "test", one.label, content, found)
+        for (one, found), content in zip(used, verdicts["contents"], strict=True)
+    )
     problems = {one.file: one.problem for one, _ in summed if one.problem is not None}
     report = Report(
         train=sum(one.split == "train" for one, _ in used),
@@ -166,6 +178,7 @@ def _read(folder: Path, size: int) -> _Content:
         bad=tuple(sorted({**problems, **refused}.items(), key=lambda item: os.fsencode(item[0]))),
         left_out=listing.left_out,
         counted=listing.counted,
+        copies=duplicates.copies_of(list(samples)),
     )
     return _Content(tuple(o for o, _ in used), tuple(s for _, s in used), pixels, report)
 
@@ -181,9 +194,10 @@ def _with_sum(folder: Path, one: Listed) -> tuple[Listed, str]:
         return replace(one, problem=f"cannot be read ({error.strerror})"), ""
 
 
-def _digest(classes: tuple[str, ...], files: Iterator[tuple[Listed, str]]) -> str:
+def _digest(classes: tuple[str, ...], files: Iterator[tuple[Listed, str]], *more: str) -> str:
     parts: list[Any] = [list(classes)]
     parts += [[one.file, one.split, one.label, found] for one, found in files]
+    parts += more
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -207,6 +221,7 @@ def _decode_all(
     x = np.empty((len(files), 3, size, size), np.uint8)
     converted: Counter[str] = Counter()
     bad: dict[str, str] = {}
+    contents: list[str] = []
     good = 0
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow, on what it reads all the same
@@ -216,8 +231,9 @@ def _decode_all(
                 bad[one.file] = result
                 continue
             x[good], good = result.pixels, good + 1
+            contents.append(duplicates.content(result.pixels))
             converted.update(result.changes)
-    verdicts = {"bad": bad, "converted": dict(sorted(converted.items()))}
+    verdicts = {"bad": bad, "converted": dict(sorted(converted.items())), "contents": contents}
     return x[:good], np.frombuffer(json.dumps(verdicts).encode(), np.uint8).copy()
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from curvetune.errors import CorruptError
 from curvetune.report.cells import Cell, Grid, GridReader, Rows
+from curvetune.report.copies import copies_in
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.report.notes import grid_files, grid_note, method_files, method_note
 from curvetune.report.packaging import WEIGHTS, packaged
@@ -90,7 +91,7 @@ class GridSync:
         if running is None:
             running = any(cell.state == "running" for cell in grid.cells)
         top = self._run(grid_spec(grid))
-        self._use_data(top, lambda: grid_data(grid))
+        self._use_data(top, lambda: grid_data(grid, copies_in(self._storage, grid.digest)))
         for label, cells in grid.methods().items():
             method = self._run(method_spec(grid, label, cells, top))
             for cell in cells:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from curvetune.config import CellConfig
+from curvetune.data.duplicates import Copies, words
 from curvetune.report.cells import Cell, Grid
 from curvetune.report.labels import setting_parts
 from curvetune.report.points import cell_params
@@ -76,15 +77,23 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
     )
 
 
-def grid_data(grid: Grid) -> DataSpec:
-    """Return the data of a grid, before any bias."""
+def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
+    """Return the data of a grid, before any bias.
+
+    Args:
+        copies: what it has more than once.
+    """
     names = dict.fromkeys(setting.data for setting in grid.settings)
     biases = [", ".join(setting_parts(setting, grid.settings)) for setting in grid.settings]
     return DataSpec(
         name=", ".join(names),
         digest=grid.digest[:LONGEST_DIGEST],
         source=f"curvetune:{'+'.join(names)}",
-        profile={"content_sha256": grid.digest, "bias_settings": biases[:SHOWN]},
+        profile={
+            "content_sha256": grid.digest,
+            "bias_settings": biases[:SHOWN],
+            **({} if copies is None else {"copies": words(copies) or ["none"]}),
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """The training samples of a finished cell, ranked by how likely their label is wrong."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.config import CellConfig, MethodConfig
+from curvetune.data.duplicates import in_conflict
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.errors import ConfigError, CorruptError, printable
@@ -43,10 +45,20 @@ class Suspects:
     estimate: float  # of the share of wrong labels, from the losses
     notes: list[str] = field(default_factory=list)  # what is not known, and why
 
+    @functools.cached_property
+    def in_conflict(self) -> NDArray[np.bool_]:
+        """Which samples are the same picture as one with another given label, (N,)."""
+        if self.dataset is None:
+            return np.zeros(len(self.score), np.bool_)
+        return in_conflict(self.dataset.train.x[self.split.train], self.split.y)
+
     @property
     def order(self) -> NDArray[np.int64]:
-        """Positions, the worst first; equal scores in the order of the split."""
-        return np.argsort(-self.score, kind="stable")
+        """Positions, the worst first; equal scores in the order of the split.
+
+        A picture with two labels stands before all others: one of the labels is wrong for certain.
+        """
+        return np.lexsort((-self.score, ~self.in_conflict))
 
     @property
     def wrong(self) -> NDArray[np.bool_] | None:
@@ -63,7 +75,7 @@ class Suspects:
 
     def name_of(self, label: int) -> str:
         """Return the name of a class, or its number where names are not known."""
-        return str(label) if self.dataset is None else self.dataset.class_names[label]
+        return str(label) if self.dataset is None else printable(self.dataset.class_names[label])
 
     def table(self, top: int) -> Table:
         """Return how well each score finds the wrong labels; empty where they are not known."""

@@ -20,6 +20,7 @@ TITLES = {
     "file": "file",
     "given_name": "given",
     "other_name": "other",
+    "two_labels": "two labels",
     "score": "score",
     "weight": "weight",
     "mean_loss": "mean loss",
@@ -51,6 +52,8 @@ def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
     others = None if other is None else other[order]
     columns["other_label"] = [None] * len(order) if others is None else others
     columns["other_name"] = [None] * len(order) if others is None else map(found.name_of, others)
+    if found.in_conflict.any():
+        columns["two_labels"] = found.in_conflict[order]
     columns["score"] = found.score[order]
     columns |= {name: values[order] for name, values in found.columns.items()}
     if found.wrong is not None:
@@ -157,7 +160,10 @@ def title(found: Suspects) -> str:
 
 def footnotes(found: Suspects) -> list[str]:
     """Return what a reader must know."""
-    notes = [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
+    conflicts = int(found.in_conflict.sum())
+    first = "the first in the list are one picture each under two given labels: one is wrong"
+    notes = [f"{conflicts} samples are copies; {first}"] if conflicts else []
+    notes += [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
     if found.wrong is None:
         known = found.config.bias.truth_is_known
         why = "no wrong label was added" if known else "nobody knows which labels are wrong"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from curvetune.data.duplicates import words
 from curvetune.errors import CurvetuneError, printable
 from curvetune.report.cells import Cell, Grid, Select
+from curvetune.report.copies import copies_in
 from curvetune.report.figures import FORMATS, Drawn, file_of
 from curvetune.report.figures.gather import CellFiles, Images
 from curvetune.report.figures.of_grid import (
@@ -112,16 +114,18 @@ def picture(drawn: Drawn, captions: Mapping[str, str] = CAPTIONS) -> Picture:
     return Picture(caption, f"data:{MIME[form]};base64,{base64.b64encode(content).decode()}")
 
 
-def ran_on(grid: Grid) -> list[tuple[str, str]]:
+def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
     """Return what ran, on what, how long, and how to repeat it."""
     results = [cell.result for cell in grid.cells if cell.result is not None]
     finished = [cell.finished for cell in grid.cells if cell.finished]
     seconds = sum(cell.seconds or 0.0 for cell in grid.cells)
     counts = ", ".join(f"{n} {state}" for state, n in grid.counts().items() if n)
+    copies = copies_in(storage, grid.digest)
     facts = [
         ("cells", counts),
         ("command", grid.command),
         ("data", f"content {grid.digest[:16]}"),
+        *([("copies in it", "; ".join(words(copies)) or "none")] if copies is not None else []),
         ("devices", _each(result.get("device") for result in results)),
         ("versions", _each(_versions(result.get("versions")) for result in results)),
         ("commits", _each(result.get("commit") for result in results)),

@@ -50,7 +50,7 @@ def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | Non
         grid=grid,
         tables=[(sheet.title, Markup(html(sheet))) for sheet in document.sheets],  # `html` escapes
         notes=document.notes,
-        facts=ran_on(found),
+        facts=ran_on(storage, found),
         pictures=pictures_of_grid(storage, found, select),
         sections=[
             (section, [(Markup(s.thumbnail), s) for s in section.suspects])
