@@ -18,6 +18,7 @@ from curvetune.errors import BackendError, printable
 from curvetune.newfile import new_file
 from curvetune.tracking.address import address_of, path_in
 
+EFFECTIVE = os.access in os.supports_effective_ids
 File = tuple[int, int]  # device and number
 
 _opened: dict[str, tuple[str, File | None]] = {}  # by path: its spelling, and the file it opened
@@ -91,7 +92,7 @@ class Database:
         folder = os.path.dirname(self._path) or "."
         for path in (folder, self._path):
             # not by opening it: to close it again would end SQLite's locks (fcntl(2))
-            if os.path.exists(path) and not os.access(path, os.W_OK):
+            if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=EFFECTIVE):
                 return f"{printable(path)} cannot be written: {_who_may(path)}"
         return None
 
