@@ -23,7 +23,17 @@ DIRTY = "-dirty"  # what `git describe` adds where files have changed since
 # What `curvetune.cell` and all that it imports consist of: tests/test_source_code.py holds it.
 CORE = (
     *("batch.py", "bias", "cell.py", "config.py", "data", "errors.py", "fingerprint.py", "load.py"),
-    *("meta", "methods", "models", "probe", "redact.py", "sections", "seeding.py", "store"),
+    *(
+        "meta",
+        "methods",
+        "models",
+        "newfile.py",
+        "probe",
+        "redact.py",
+        "sections",
+        "seeding.py",
+        "store",
+    ),
     *("source_code.py", "train"),
 )
 

@@ -39,7 +39,7 @@ from curvetune.report.sync import sync
 from curvetune.report.tables import report_json
 from curvetune.store import CellStore
 from curvetune.store.history import read_rows, write_rows
-from curvetune.tracking.base import DATABASE, NullTracker, RunSpec, default_uri, resolve_uri, shown
+from curvetune.tracking.base import DATABASE, NullTracker, default_uri, resolve_uri, shown
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from curvetune.tracking.mlflow import MlflowTracker
 
     root = tmp_path_factory.mktemp("database")
-    MlflowTracker(default_uri(root), root).run(RunSpec("made", ("curvetune.grid", "x"), "x", None))
+    MlflowTracker(default_uri(root), root)
     return root / DATABASE
 
 

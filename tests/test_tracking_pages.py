@@ -28,13 +28,13 @@ from curvetune.report.sync import sync
 from curvetune.report.tables import report_json
 from curvetune.report.views import CELLS, METHODS, TAG, cells_name, saved_views, share_key
 from curvetune.store.files import load_arrays
-from curvetune.tracking.base import DATABASE, RunSpec, default_uri
+from curvetune.tracking.base import DATABASE, default_uri
 
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("database")
-    new_tracker(root).run(RunSpec("made", ("curvetune.grid", "x"), "x", None))
+    new_tracker(root)
     return root / DATABASE
 
 

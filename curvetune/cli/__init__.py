@@ -19,6 +19,7 @@ from curvetune.cli import (
     info,
     report,
     retry,
+    streams,
     suspects,
     sync,
 )
@@ -78,12 +79,40 @@ def main() -> None:
 
     Nothing that is printed on the way holds a secret (redact.py).
     """
+    streams.open_streams()
     guard_output()
+    raise SystemExit(_shown(_run()))
+
+
+def _run() -> int | str | None:
+    """Run a command and return its exit code."""
     try:
         app()
+    except SystemExit as end:
+        return end.code
     except CurvetuneError as error:
         typer.echo(redact(f"error: {error}"), err=True)
-        raise SystemExit(error.exit_code) from None
+        return error.exit_code
     except Exception as error:
-        print_traceback(error)
-        raise SystemExit(1) from None
+        if not streams.is_of_stdout(error):
+            print_traceback(error)
+            return 1
+    return 0
+
+
+def _shown(code: int | str | None) -> int | str | None:
+    """Return the exit code of a command once it is known whether stdout has all of its output."""
+    error = streams.lost()
+    reader_left = isinstance(error, BrokenPipeError)
+    if error is None or (reader_left and not streams.is_result()):
+        return code
+    if reader_left:
+        return streams.READER_LEFT
+    what = f"stdout cannot be written ({error.strerror}), so that what was to be there is missing"
+    if streams.is_result():
+        typer.echo(f"error: {what}; run it again where there is space", err=True)
+        return code or streams.NOT_WRITTEN
+    typer.echo(
+        f"{what}; the results are in the storage, and `curvetune report` shows them", err=True
+    )
+    return code

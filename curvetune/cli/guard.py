@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from curvetune.cli import streams
 from curvetune.redact import redact
 
 
@@ -50,6 +51,8 @@ def print_traceback(error: BaseException) -> None:
 
 
 def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    if streams.is_of_stdout(arguments.exc_value):  # told at the end
+        return
     if arguments.exc_value is not None and not issubclass(arguments.exc_type, SystemExit):
         print_traceback(arguments.exc_value)
 

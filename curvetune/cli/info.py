@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -55,12 +56,31 @@ def ui(
             f"digits`, make it anew with `curvetune sync` if it was deleted, or give its folder "
             f"with --storage (grids that were tracked by a server are shown there)"
         )
+    uri = default_uri(folder)
+    _bring_along(folder)
     typer.echo(f"MLflow starts at http://{HOST}:{port} (Ctrl-C ends it)", err=True)
-    code = serve(server_command(default_uri(folder), str(folder / ARTIFACTS), port))
+    code = serve(server_command(uri, (folder / ARTIFACTS).as_uri(), port))
     if code not in (0, *STOPPED):
         raise BackendError(
             f"the MLflow server ended with code {code}; what it said is above. If port {port} is "
             f"taken, choose another with --port"
+        )
+
+
+def _bring_along(folder: Path) -> None:
+    """Let the database of a storage that was moved name its files where they are now."""
+    import sqlite3
+
+    from curvetune.tracking.base import DATABASE
+    from curvetune.tracking.moved import bring_along, moved_words
+
+    database = folder / DATABASE
+    try:
+        if moved := bring_along(database, folder):
+            typer.echo(moved_words(database, moved, folder), err=True)
+    except sqlite3.Error as error:
+        typer.echo(
+            f"{database}: if the storage was moved, its files are not shown ({error})", err=True
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.streams import write_data
 from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def print_form(shown: "Document", form: str) -> None:
 
     if form != "table":
         check_form(form)
-        typer.echo(FORMS[form](shown), nl=False)
+        write_data(FORMS[form](shown))
         return
     from curvetune.report.console import plain_console
 
@@ -199,7 +200,7 @@ def _print_both(storage: Path, grid: str, form: str, select: "Select") -> None:
     from curvetune.report.tables import print_report, render
 
     if form != "table":
-        typer.echo(render(storage, grid, form, select), nl=False)
+        write_data(render(storage, grid, form, select))
         return
     from curvetune.report.console import plain_console
 

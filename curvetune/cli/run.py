@@ -164,9 +164,11 @@ def _run_and_tell(
     as_json: bool,
     time_steps: bool,
 ) -> None:
+    from curvetune.cli import streams
     from curvetune.store import CellStore
     from curvetune.tune.stopping import Stopping
 
+    streams.only_shown()  # from here on the results are in the storage
     stopping = Stopping()
     with stopping.handled():
         try:

@@ -11,12 +11,13 @@ file all the same.
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from curvetune.newfile import new_file
 
 CHECKSUM_BYTES = 32
 
@@ -75,10 +76,9 @@ def _write(name: str, x: NDArray[np.uint8]) -> None:
     try:
         path = _path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = new_file(path.parent, f".{path.name}.")
         try:
             _save(handle, x)
-            os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -10,4 +10,10 @@ def plain_console(**options: Any) -> Console:
 
     What it prints can be anybody's: names of grids, options and errors come out of files.
     """
-    return Console(markup=False, emoji=False, **options)
+    return _Console(markup=False, emoji=False, **options)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line (cli/streams.py) what becomes of a reader that left."""
+        raise  # what rich is handling just now

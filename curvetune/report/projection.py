@@ -48,7 +48,6 @@ MODEL = "curvetune.model"  # the SHA-256 of the model that was logged
 NOTE = "mlflow.note.content"
 KIND = "mlflow.experimentKind"  # else the pages are those for language models
 POINTS_AT_ONCE = 990  # MLflow takes 1,000 in a request, tags included, and each costs five commits
-NOTE_LENGTH = 7500  # MLflow cuts tags at 8,000 characters
 logger = logging.getLogger(__name__)
 
 News = Iterable[tuple[Sequence[Point], Mapping[str, str]]]  # points, and the tags for thereafter
@@ -142,7 +141,7 @@ class GridSync:
         if cell.result is None or _sent(run).get("done") != cell.finished:
             run = self._cell_news(spec, run, cell)
         if cell.error or run.tags.get(ERROR):
-            self._log(run, [], {ERROR: (cell.error or "")[:NOTE_LENGTH]})
+            self._log(run, [], {ERROR: cell.error or ""})
         self._use_data(run, lambda: cell_data(grid, cell))
         if self._log_models and cell.result is not None:
             self._model(run, cell, cell.result)
@@ -205,7 +204,7 @@ class GridSync:
             return
         self._tracker.write_files(run, {name: text.encode() for name, text in files.items()})
         also()
-        self._log(run, [], {NOTE: note[:NOTE_LENGTH], TABLES: digest})
+        self._log(run, [], {NOTE: note, TABLES: digest})
 
     def _figures(
         self, run: Run, cells: Sequence[Cell], draw: Callable[[], Mapping[str, bytes]]

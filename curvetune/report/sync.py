@@ -3,7 +3,9 @@
 Training must not notice MLflow: neither its import (2 s), nor that it is slow, nor that it is down.
 """
 
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,8 @@ from curvetune.redact import redact
 from curvetune.report.projection import GridSync, Sent
 from curvetune.report.receipt import Receipt
 from curvetune.report.turns import Turns
-from curvetune.tracking.base import Tracker, is_remote, resolve_uri, shown
+from curvetune.tracking.base import Tracker, database_file, is_remote, resolve_uri, shown
+from curvetune.tracking.moved import bring_along, moved_words
 
 EVERY_S = 5.0  # between two syncs
 LONGEST_S = 60.0  # between two tries while MLflow is down
@@ -83,6 +86,7 @@ class TrackerThread:
 
     def catch_up(self) -> None:
         """Sync once, for a grid that has nothing to run; not at all if the tracker has it all."""
+        self._bring_along()
         if not self._receipt.is_valid():
             self._stop.set()
             with self:
@@ -151,6 +155,13 @@ class TrackerThread:
         if self._tracker is None or not alone:
             self._tracker = self._connect()
         return self._tracker
+
+    def _bring_along(self) -> None:
+        """Correct a database that was moved with its storage: to the receipt it looks the same."""
+        if (database := database_file(self._uri)) is not None:
+            with contextlib.suppress(sqlite3.Error):  # the next sync tells
+                if moved := bring_along(database, Path(self._storage)):
+                    logger.warning("%s", moved_words(database, moved, self._storage))
 
     def _mlflow(self) -> Tracker:
         from curvetune.tracking.mlflow import MlflowTracker

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from curvetune.errors import CorruptError, LostLeaseError, StorageError, StorageFullError
+from curvetune.newfile import new_file
 from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
 
 SEAL = "sha256"  # of all that a published file says beside it
@@ -78,14 +79,13 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True, once: bool
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = new_file(path.parent, f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
             fail_at("written", path)
             if once:
                 _rename_once(temporary, path)

@@ -145,9 +145,10 @@ def _take(folder: Path, lease_s: float) -> Lease:
 
 def _is_alive(content: dict[str, object], folder: Path, beat: float) -> bool:
     """Say whether a holder that has not released its lease still works."""
-    here = _process(int(str(content.get("pid", 0))))
+    pid = int(str(content.get("pid", 0)))
+    here = _process(pid)
     on_this_machine = all(content.get(key) == here[key] for key in ("boot", "space"))
-    if on_this_machine and content.get("started") != here["started"]:
+    if on_this_machine and content.get("started") != here["started"] and not _is_hidden(pid):
         return False  # and gone
     return _now(folder) - beat <= float(str(content.get("lease_s", LEASE_S)))
 
@@ -173,6 +174,17 @@ def _process(pid: int) -> dict[str, object]:
         "space": _link("/proc/self/ns/pid"),
         "started": fields[19] if fields and fields[0] not in "ZX" else "",  # a zombie is dead
     }
+
+
+def _is_hidden(pid: int) -> bool:
+    """Say whether another user's process is there that /proc does not show (its hidepid option)."""
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}")
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 def _read(path: str) -> str:

@@ -13,6 +13,7 @@ from typing import Protocol
 from curvetune.errors import ConfigError
 from curvetune.mounts import is_network, kind_of
 from curvetune.redact import shown as shown  # for messages
+from curvetune.tracking.address import address_of, check_options, path_in
 
 # The tag that a run is found by: of the run of a grid, of a method, of a cell.
 GRID_TAG = "curvetune.grid"
@@ -67,6 +68,7 @@ class Run:
     status: str
     tags: dict[str, str]
     params: dict[str, str] = field(default_factory=dict)
+    artifacts: str = ""  # address of the folder of its files
 
 
 class Tracker(Protocol):
@@ -132,9 +134,10 @@ def resolve_uri(storage: Path | str, uri: str | None) -> str:
 
     Raises:
         ConfigError: it is a folder, which MLflow no longer supports, or an SQLite database on a
-            network file system.
+            network file system, or in a folder that MLflow cannot find.
     """
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(storage)
+    check_options(uri)
     if (database := database_file(uri)) is not None:
         _refuse_on_network(database)
     scheme = re.match(r"([a-zA-Z][\w+.-]*):", uri)
@@ -148,20 +151,23 @@ def resolve_uri(storage: Path | str, uri: str | None) -> str:
 
 
 def default_uri(storage: Path | str) -> str:
-    """Return the database in the storage, which can be deleted and is then rebuilt."""
-    return f"sqlite:///{Path(storage).absolute() / DATABASE}"
+    """Return the database in the storage, which can be deleted and is then rebuilt.
+
+    Raises:
+        ConfigError: MLflow cannot use a database there.
+    """
+    return address_of(Path(storage).absolute() / DATABASE)
 
 
 def is_remote(uri: str) -> bool:
     """Say whether `uri` is a server, which may be down, and keeps artifacts by itself."""
-    return not uri.startswith("sqlite:")
+    return uri.partition(":")[0].partition("+")[0] != "sqlite"
 
 
 def database_file(uri: str) -> Path | None:
     """Return the file of an SQLite database; None for anything else, and for one in memory."""
-    scheme, _, rest = uri.partition("://")
-    path = rest.partition("?")[0].removeprefix("/")
-    return Path(path) if scheme.partition("+")[0] == "sqlite" and path else None
+    path = path_in(uri)
+    return None if path is None else Path(path)
 
 
 def _refuse_on_network(database: Path) -> None:
