@@ -190,9 +190,9 @@ def _encoded(path: Path) -> list[bytes | None]:
 def _decode(content: bytes | None, where: str, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the pixels of an encoded image, (3, H, W)."""
     try:
-        # Naming the formats halves the time: Pillow would import and try all others first.
+        # Naming the formats takes 0.6 of the time: Pillow would try others first, and import them.
         with Image.open(io.BytesIO(content or b""), formats=("WEBP", "PNG")) as image:
-            # `convert` copies what is RGB already: a tenth of the time.
+            # `convert` copies what is RGB already: a tenth to a quarter more.
             pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
