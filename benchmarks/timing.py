@@ -1,4 +1,4 @@
-"""Ratios of back-to-back pairs, and rows of results.csv. Used by the benchmarks beside it."""
+"""Ratios of back-to-back pairs, and rows of results/. Used by all benchmarks."""
 
 import csv
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-RESULTS = Path(__file__).parent / "results.csv"
+RESULTS = Path(__file__).parent / "results"  # a file for each benchmark
 WARM_UP = 2
 Step = Callable[[], object]
 
@@ -37,9 +37,11 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def append(rows: Sequence[Mapping[str, object]]) -> None:
-    """Append rows to results.csv, each with device, threads, versions and commit.
+    """Append rows to results/<benchmark>.csv, each with device, threads, versions and commit.
 
-    The file has the columns of all benchmarks; those that a row does not have are empty.
+    Args:
+        rows: the column `benchmark` of each names its file. A column that an older row of the
+            file does not have is empty there.
     """
     common = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
@@ -48,20 +50,23 @@ def append(rows: Sequence[Mapping[str, object]]) -> None:
         "python": platform.python_version(),
         "commit": _commit(),
     }
-    both: list[Mapping[str, object]] = [*_results(), *({**row, **common} for row in rows)]
-    columns = dict.fromkeys(column for row in both for column in row)
-    with RESULTS.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(both)
+    for name in dict.fromkeys(str(row["benchmark"]) for row in rows):
+        file = RESULTS / f"{name}.csv"
+        new = [{**row, **common} for row in rows if row["benchmark"] == name]
+        both: list[Mapping[str, object]] = [*_results(file), *new]
+        columns = dict.fromkeys(column for row in both for column in row)
+        with file.open("w", newline="", encoding="utf-8") as target:
+            writer = csv.DictWriter(target, list(columns))
+            writer.writeheader()
+            writer.writerows(both)
 
 
-def _results() -> list[dict[str, str]]:
-    """Return the rows of results.csv."""
-    if not RESULTS.exists():
+def _results(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a file of results; none if it is not there."""
+    if not file.exists():
         return []
-    with RESULTS.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    with file.open(newline="", encoding="utf-8") as source:
+        return list(csv.DictReader(source))
 
 
 def _synchronize() -> None:

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from curvetune import methods, models
 from curvetune.config import (
     CellConfig,
-    CurveNetConfig,
-    HalfConfig,
     MetaSetConfig,
     NoiseRateConfig,
     TrainingConfig,
@@ -37,11 +35,11 @@ from curvetune.store import CellStore, CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.store.files import folder_of, load_arrays, read_json, save_arrays, write_json
 from curvetune.store.lease import Lease, leased
-from curvetune.train.checkpoint import Checkpoint, load_state, save_state
-from curvetune.train.engine import best_engine, prepare
-from curvetune.train.fit import Loop, Samples, fit, never
-from curvetune.train.metrics import Evaluation, evaluate, three_accuracies, weight_gap
-from curvetune.train.provenance import provenance
+from curvetune.training.checkpoint import Checkpoint, load_state, save_state
+from curvetune.training.engine import best_engine, prepare
+from curvetune.training.fit import Loop, Samples, fit, never
+from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
+from curvetune.training.provenance import provenance
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -203,7 +201,7 @@ class _Run:
             checkpoint_every=self.checkpoint_every,
             on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
             stop=self.stop,
-            subset=self._half() if isinstance(recipe, HalfConfig) else None,
+            subset=self._half() if recipe.trains_on_half else None,
             lease=lease,
         )
 
@@ -317,14 +315,14 @@ class _Run:
             return None
         if source == "clean":
             return self._resident(index := self._clean(), self.dataset.train.y[index])
-        config = self.cell.method
-        assert isinstance(config, CurveNetConfig)
+        wanted = self.cell.method.low_loss
+        assert wanted is not None
         assert curves is not None
         chosen = low_loss_samples(
-            kept(curves, config.removed_losses, config.drop_last),
+            kept(curves, wanted.removed, wanted.drop_last),
             torch.tensor(self.split.y, device=self.device),
             self.dataset.num_classes,
-            config.low_loss_per_class,
+            wanted.per_class,
         ).cpu()
         return self._resident(self.split.train[chosen], self.split.y[chosen])
 

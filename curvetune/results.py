@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars
 
+from curvetune.analysis.aggregate import cells_frame
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.report import detail
-from curvetune.report.catalog import Catalog
-from curvetune.report.cells import read_grid
-from curvetune.report.collect import cells_frame
+from curvetune.grids.catalog import Catalog
+from curvetune.grids.cells import read_grid
 from curvetune.report.document import as_markdown
 from curvetune.report.sheet import markdown
-from curvetune.report.tables import settings_sheet
+from curvetune.report.tables import detail
+from curvetune.report.tables.main import settings_sheet
 from curvetune.settings import Settings
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import folder_of, load_arrays
@@ -170,8 +170,8 @@ class Results:
         Raises:
             ConfigError: there is no such cell, or it is not done.
         """
-        from curvetune.report.suspects import find_suspects
-        from curvetune.report.suspects_forms import suspects_frame
+        from curvetune.analysis.suspects import find_suspects
+        from curvetune.report.suspects import suspects_frame
 
         folder = None if data_dir is None else Path(data_dir)
         return suspects_frame(find_suspects(self.storage, cell, folder), top)

@@ -4,8 +4,8 @@
 
 trains one cell of scikit-learn's digits, 40 % of whose labels are wrong, in less than a minute. In
 the package the same method is a file in `curvetune/methods/`, a row of `METHODS` there, and a
-section in `curvetune/sections/` that is a member of the union `_Method` in `curvetune/config.py`;
-then grids, the command line and the conformance suite (`tests/test_methods.py`) know it too.
+section in `curvetune/config/` that is a member of the union `_Method` in its `cell.py`; then grids,
+the command line and the conformance suite (`tests/methods/test_methods.py`) know it too.
 
 The method is generalised cross entropy, (1 − p_y^q) / q: cross entropy as q → 0, the robust mean
 absolute error at q = 1.
@@ -23,9 +23,9 @@ from torch import Tensor
 from curvetune import data
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig, MethodConfig, add_method
+from curvetune.config.profiles import apply_profile
 from curvetune.methods import METHODS, Method, Parts
 from curvetune.methods.shared.objective import LossMethod
-from curvetune.profiles import apply_profile
 
 
 class GCEConfig(MethodConfig):

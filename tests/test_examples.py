@@ -33,7 +33,7 @@ import torch
 from add_a_method import GCEConfig, generalised_cross_entropy, register
 from curvetune.config import METHOD_SECTIONS, CellConfig, MethodConfig, add_method
 from curvetune.errors import ConfigError
-from curvetune.load import full_key, validate
+from curvetune.config.load import full_key, validate
 
 before = CellConfig().cell_id("digest")
 register()

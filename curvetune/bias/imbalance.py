@@ -11,7 +11,7 @@ def long_tail_counts(largest: int, num_classes: int, imbalance: float) -> list[i
     Class k keeps `largest * (1 / imbalance) ** (k / (num_classes - 1))`, cut (not rounded) to a
     whole number. To divide by `imbalance ** (k / (num_classes - 1))` instead gives the same counts;
     to take powers of the (num_classes - 1)th root does not, since it loses a sample here and there
-    (tests/test_bias.py).
+    (tests/bias/test_bias.py).
 
     Args:
         imbalance: largest class over smallest class, at least 1; 1 is balanced.

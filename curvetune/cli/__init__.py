@@ -17,6 +17,7 @@ from curvetune.cli import (
     gc,
     grid,
     info,
+    offline,
     report,
     retry,
     streams,
@@ -25,7 +26,7 @@ from curvetune.cli import (
 )
 from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
-from curvetune.redact import redact
+from curvetune.system.redact import redact
 
 app = typer.Typer(
     name="curvetune",
@@ -69,6 +70,7 @@ app.command()(explain.why)
 app.command()(retry.retry)
 app.command()(sync.sync)
 app.command()(gc.gc)
+app.command(context_settings=offline.CONTEXT)(offline.offline)
 app.command()(doctor.doctor)
 app.command()(info.methods)
 app.command()(info.ui)
@@ -77,7 +79,7 @@ app.command()(info.ui)
 def main() -> None:
     """Run a command; an error that is meant for the user is printed without a traceback.
 
-    Nothing that is printed on the way holds a secret (redact.py).
+    Nothing that is printed on the way holds a secret (system/redact.py).
     """
     streams.open_streams()
     guard_output()

@@ -22,13 +22,13 @@ def doctor(
     """
     o.check_address(address)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    from curvetune.report.doctor import Subject, examine, findings_json, print_findings
+    from curvetune.status.doctor import Subject, examine, findings_json, print_findings
 
     findings = examine(Subject(folder, images, tracking_uri, address))
     if as_json:
         typer.echo(json.dumps(findings_json(findings), indent=1))
     else:
-        from curvetune.report.console import plain_console
+        from curvetune.system.terminal import plain_console
 
         print_findings(findings, plain_console())
     if any(finding.status == "fail" for finding in findings):

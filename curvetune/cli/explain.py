@@ -24,14 +24,14 @@ def why(
     A cell is done, running, failed, stale (begun and left), cached (not begun, but its probe is
     stored) or waiting. Changes nothing.
     """
-    from curvetune.report.why import explain, why_json
+    from curvetune.status.why import explain, why_json
 
     folder = o.storage_or_default(storage)
     found = explain(folder, cell)
     if as_json:
         typer.echo(json.dumps(why_json(found), indent=1))
         return
-    from curvetune.report.console import plain_console
-    from curvetune.report.why_text import print_why
+    from curvetune.status.why_text import print_why
+    from curvetune.system.terminal import plain_console
 
     print_why(found, plain_console(), folder, storage)

@@ -10,7 +10,7 @@ from curvetune.cli import options as o
 from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from curvetune.report.cells import Cell, Grid, Select
+    from curvetune.grids.cells import Cell, Grid, Select
     from curvetune.report.figures import Drawn
 
 
@@ -48,9 +48,9 @@ def figures(
 
     A figure that cannot be drawn is named on stderr and costs no other one.
     """
-    from curvetune.report.cells import ACCURACY, read_grid
+    from curvetune.grids.cells import ACCURACY, read_grid
+    from curvetune.planning.selection import parse_names
     from curvetune.report.figures import FORMATS, check_names, draw_all
-    from curvetune.tune.selection import parse_names
 
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r}: allowed are {', '.join(FORMATS)}")

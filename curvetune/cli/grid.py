@@ -34,7 +34,7 @@ def grid(
     Run the same command again to go on after an interruption. `curvetune plan` shows beforehand
     what would run.
     """
-    from curvetune.tune.selection import parse_selection
+    from curvetune.planning.selection import parse_selection
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
     launch = o.parse_launch(
@@ -82,8 +82,8 @@ def ablate(
     All values of the option share one probe per bias setting and seed. skip-layers also times the
     steps, once the cells are done.
     """
-    from curvetune.tune.ablations import TIMED, ablation_space
-    from curvetune.tune.selection import parse_selection
+    from curvetune.planning.ablations import TIMED, ablation_space
+    from curvetune.planning.selection import parse_selection
 
     selection = parse_selection(ablation_space(name), methods, seeds, profile, fixed or [])
     launch = o.parse_launch(
@@ -121,8 +121,8 @@ def plan(
     Time is estimated from epochs of earlier cells in the storage, on the same kind of device.
     """
     from curvetune.cli.pricing import price_plan
-    from curvetune.tune.ablations import shared_probes
-    from curvetune.tune.selection import parse_selection
+    from curvetune.planning.ablations import shared_probes
+    from curvetune.planning.selection import parse_selection
 
     selection = parse_selection(space, methods, seeds, profile, fixed or [])
     options = o.parse_launch(None, gpus_per_trial, cpus_per_trial, max_concurrent, 5, 3600.0)
@@ -136,7 +136,7 @@ def plan(
         return
     from curvetune.cli.plan_table import print_plan, print_shared
     from curvetune.cli.price_table import print_price
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     print_plan(result, plain_console())
     print_shared(shared, plain_console())

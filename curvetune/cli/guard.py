@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from curvetune.cli import streams
-from curvetune.redact import redact
+from curvetune.system.redact import redact
 
 
 class Guarded(TyperGroup):

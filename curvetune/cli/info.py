@@ -30,7 +30,7 @@ def methods(as_json: o.AsJson = False) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for header in ("method", "what it does", "needs", "time"):

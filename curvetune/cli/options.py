@@ -12,7 +12,7 @@ import typer
 from curvetune.errors import ConfigError
 
 if TYPE_CHECKING:
-    from curvetune.tune.resources import LaunchOptions
+    from curvetune.planning.resources import LaunchOptions
 
 WHAT, WHERE, HOW = "What is run", "Where it is", "How it runs"
 
@@ -194,7 +194,7 @@ def parse_launch(
     gpus = parse_gpus(gpus_per_trial)
     check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
     check_address(address)
-    from curvetune.tune.resources import LaunchOptions
+    from curvetune.planning.resources import LaunchOptions
 
     return LaunchOptions(
         address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after

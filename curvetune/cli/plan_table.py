@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from curvetune.tune.plan import Plan, PlannedCell
+from curvetune.planning.plan import Plan, PlannedCell
 
 NUMBERS = ("cells done", "cells to run", "probes stored", "probes to run", "cells per probe")
 

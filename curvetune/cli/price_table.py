@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.table import Table
 
 from curvetune.config import METHOD_SECTIONS
-from curvetune.tune.disk import Disk
-from curvetune.tune.estimates import Past
-from curvetune.tune.price import Kind, Price
+from curvetune.planning.price.disk import Disk
+from curvetune.planning.price.estimates import Past
+from curvetune.planning.price.price import Kind, Price
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 LARGEST = ("curves", "models", "samples", "histories", "splits")

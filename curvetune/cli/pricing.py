@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from curvetune.cli.run import Places
     from curvetune.config import CellConfig
     from curvetune.data import ClassSizes
-    from curvetune.tune.plan import Plan
-    from curvetune.tune.price import Machine, Price
-    from curvetune.tune.resources import LaunchOptions
+    from curvetune.planning.plan import Plan
+    from curvetune.planning.price.price import Machine, Price
+    from curvetune.planning.resources import LaunchOptions
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, with a line "Model: ..."
 
@@ -88,9 +88,9 @@ def keep_estimate(
     Args:
         images: how many of each class there are.
     """
-    from curvetune.tune.estimates import write_estimate
-    from curvetune.tune.measured import read_measured
-    from curvetune.tune.price import Machine, price
+    from curvetune.planning.price.estimates import write_estimate
+    from curvetune.planning.price.measured import read_measured
+    from curvetune.planning.price.price import Machine, price
 
     evidence, sizes = read_measured(storage).evidence, Sizes(images)
     devices = {}
@@ -110,8 +110,8 @@ def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
     Raises:
         ConfigError: it has no room for a trial.
     """
-    from curvetune.tune.price import Machine
-    from curvetune.tune.resources import fit_slots
+    from curvetune.planning.price.price import Machine
+    from curvetune.planning.resources import fit_slots
 
     gpus = gpu_names() if options.gpus_per_trial != 0 else []
     here = gpus[0] if gpus else f"cpu ({platform.machine()})"
@@ -135,7 +135,7 @@ def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ
 
 def ray_cpus() -> int:
     """Return how many CPUs Ray will count on this machine."""
-    from curvetune.report.doctor.machine import CGROUPS, quotas
+    from curvetune.status.doctor.machine import CGROUPS, quotas
 
     there = os.cpu_count() or 1
     return min(there, int(quotas([CGROUPS]) or there) or 1)
@@ -150,7 +150,7 @@ def _model_of(information: Path) -> str:
 
 def _driver_says() -> "Sequence[Mapping[str, str]]":
     """Ask nvidia-smi, where there is no folder to look into (some containers)."""
-    from curvetune.report.doctor.machine import nvidia_smi
+    from curvetune.status.doctor.machine import nvidia_smi
 
     return nvidia_smi()
 
@@ -164,11 +164,11 @@ def _sharing(options: "LaunchOptions") -> tuple[int, int]:
 
 
 def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | None) -> "Price":
-    from curvetune.tune.disk import disk_of, free_bytes
-    from curvetune.tune.estimates import read_past
-    from curvetune.tune.evidence import TEST_IMAGES
-    from curvetune.tune.measured import read_measured
-    from curvetune.tune.price import price
+    from curvetune.planning.price.disk import disk_of, free_bytes
+    from curvetune.planning.price.estimates import read_past
+    from curvetune.planning.price.evidence import TEST_IMAGES
+    from curvetune.planning.price.measured import read_measured
+    from curvetune.planning.price.price import price
 
     measured = read_measured(places.storage)
     disk = None
@@ -190,9 +190,11 @@ def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage
     """Measure what is not known yet, and keep it."""
     import torch
 
+    from curvetune.cell import run_cell
+    from curvetune.planning.price.calibrate import ShortRun, calibrate, cells_to_measure
+    from curvetune.planning.price.measured import add_calibrated
     from curvetune.store import open_storage
-    from curvetune.tune.measured import add_calibrated
-    from curvetune.tune.short_runs import ShortRun, calibrate, cells_to_measure
+    from curvetune.training.provenance import device_name
 
     cells = cells_to_measure(plan, found)
     if not cells:
@@ -204,7 +206,13 @@ def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage
             f"(`curvetune doctor` says why); --gpus-per-trial 0 measures the CPU"
         )
     device = torch.device("cuda" if found.machine.is_gpu else "cpu")
-    short_run = ShortRun(plan.digest, dataset, device, sizes, found.machine.cpus)
+    torch.set_num_threads(max(1, int(found.machine.cpus)))  # as each trial has
+
+    def run(cell: "CellConfig", folder: Path) -> None:
+        run_cell(cell, plan.digest, dataset, folder, device=device)
+
+    name = device_name(device)
+    short_run = ShortRun(plan.digest, dataset, device.type, name, run, sizes)
     typer.echo(f"measuring {len(cells)} kinds of cells on {found.machine.device}:", err=True)
     samples = calibrate(cells, short_run, lambda text: typer.echo(f"  {text}", err=True))
     if samples:

@@ -11,7 +11,7 @@ from curvetune.cli.streams import write_data
 from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from curvetune.report.cells import Select
+    from curvetune.grids.cells import Select
     from curvetune.report.document import Document
 
 SCHEMA_VERSION = 1
@@ -43,19 +43,19 @@ def status(
         _status_of_all(folder, as_json=as_json)
         return
     if follow:
-        from curvetune.report.watch import watch
+        from curvetune.status.watch import watch
 
         watch(folder, grid, every_s=every_s, given_storage=storage, as_json=as_json)
         return
-    from curvetune.report.activity import grid_progress
-    from curvetune.report.cells import read_grid
-    from curvetune.report.status import print_status, progress_json
+    from curvetune.grids.activity import grid_progress
+    from curvetune.grids.cells import read_grid
+    from curvetune.status.table import print_status, progress_json
 
     progress = grid_progress(read_grid(folder, grid))
     if as_json:
         typer.echo(json.dumps(progress_json(progress, folder, storage), indent=1))
         return
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     print_status(progress, plain_console(), folder, storage)
 
@@ -142,19 +142,19 @@ def report(
     if not any(kinds.values()):
         _print_both(folder, grid, form, chosen)
         return
-    from curvetune.report.cells import read_grid
+    from curvetune.grids.cells import read_grid
 
     found = read_grid(folder, grid)
     if paper is not None:
-        from curvetune.report.paper_tables import paper_document
+        from curvetune.report.tables.paper import paper_document
 
         shown = paper_document(folder, found, paper, chosen, published=published is not False)
     elif table is not None:
-        from curvetune.report.detail import table as table_of
+        from curvetune.report.tables.detail import table as table_of
 
         shown = table_of(folder, found, table, chosen, reference)
     else:
-        from curvetune.report.beside import published_document
+        from curvetune.report.published.table import published_document
 
         shown = published_document(found, chosen)
     print_form(shown, form)
@@ -164,7 +164,7 @@ def _write_page(
     grid: str, out: Path, select: "Select", storage: Path, data_dir: Path | None
 ) -> None:
     """Write the page of a grid, and say how large it is."""
-    from curvetune.report.page import write_html
+    from curvetune.report.pages import write_html
 
     size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
     typer.echo(out)
@@ -179,14 +179,14 @@ def print_form(shown: "Document", form: str) -> None:
         check_form(form)
         write_data(FORMS[form](shown))
         return
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     print_document(shown, plain_console())
 
 
 def selected(select: str) -> "Select":
     """Return `select` as a kind of accuracy, or refuse it."""
-    from curvetune.report.cells import ACCURACY
+    from curvetune.grids.cells import ACCURACY
 
     if select not in ACCURACY:
         raise ConfigError(
@@ -197,19 +197,19 @@ def selected(select: str) -> "Select":
 
 def _print_both(storage: Path, grid: str, form: str, select: "Select") -> None:
     """Print MA and the settings: the report without options."""
-    from curvetune.report.tables import print_report, render
+    from curvetune.report.tables.main import print_report, render
 
     if form != "table":
         write_data(render(storage, grid, form, select))
         return
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     print_report(storage, grid, plain_console(), select)
 
 
 def _status_of_all(storage: Path, *, as_json: bool) -> None:
     """Show how many cells of each grid are in which state."""
-    from curvetune.report.cells import read_grid
+    from curvetune.grids.cells import read_grid
     from curvetune.store import CellStore
 
     counts = {name: read_grid(storage, name).counts() for name in CellStore(storage).grids()}
@@ -223,7 +223,7 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from curvetune.report.console import plain_console
+    from curvetune.system.terminal import plain_console
 
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     table.add_column("grid")

@@ -9,7 +9,7 @@ from curvetune.cli.run import Places, run_plan
 from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from curvetune.tune.plan import Plan
+    from curvetune.planning.plan import Plan
 
 
 def retry(
@@ -61,7 +61,7 @@ def parse_kinds(text: str) -> list[str]:
     Raises:
         ConfigError: there is no such kind.
     """
-    from curvetune.report.failures import KINDS
+    from curvetune.status.failures import KINDS
 
     kinds = [word.strip() for word in text.split(",") if word.strip()]
     for kind in kinds:
@@ -73,8 +73,8 @@ def parse_kinds(text: str) -> list[str]:
 
 
 def _plan(grid: str, kinds: list[str], places: Places) -> "Plan":
+    from curvetune.planning.retry import plan_retry
     from curvetune.store import CellStore, CurveStore
-    from curvetune.tune.retry import plan_retry
 
     store = CellStore(places.storage)
     plan = plan_retry(
@@ -110,7 +110,7 @@ def _check_data(plan: "Plan", places: Places) -> None:
 
 def _tell_what_is_left(grid: str, places: Places) -> None:
     """Say which cells of the grid were not asked for and are not done."""
-    from curvetune.report.cells import read_grid
+    from curvetune.grids.cells import read_grid
 
     found = read_grid(places.storage, grid)
     left = {state: n for state, n in found.counts().items() if n and state != "done"}

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from curvetune import redact
 from curvetune.errors import CorruptError
+from curvetune.system import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from curvetune.data import Source
-    from curvetune.source_code import Code
+    from curvetune.planning.plan import Plan, PlannedCell
+    from curvetune.planning.resources import LaunchOptions
+    from curvetune.planning.selection import Selection
     from curvetune.store import CellStore, CurveStore
-    from curvetune.tune.plan import Plan, PlannedCell
-    from curvetune.tune.resources import LaunchOptions
-    from curvetune.tune.selection import Selection
+    from curvetune.system.source_code import Code
     from curvetune.tune.stopping import Stopping
 
 SOME_FAILED = 3
@@ -49,10 +49,10 @@ def make_plan(selection: "Selection", places: Places) -> "Plan":
     """
     from curvetune.cli.images import images_of, tell_images
     from curvetune.data import Folder
-    from curvetune.source_code import Code, others, this_code
+    from curvetune.planning.plan import build_plan
+    from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
-    from curvetune.tune.plan import build_plan
-    from curvetune.tune.selection import selected_space
+    from curvetune.system.source_code import Code, others, this_code
 
     space = selected_space(selection)
     images = images_of(space.cells[0].data, places)
@@ -88,7 +88,7 @@ def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
 
 def _is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
     """Say whether a cell has a result, and note which code made it."""
-    from curvetune.source_code import code_of
+    from curvetune.system.source_code import code_of
 
     result = store.result(cell_id)
     if result is not None:
@@ -139,9 +139,9 @@ def run_plan(
         time_steps: measure afterwards what a step takes, unless nothing was left to run.
     """
     from curvetune.cli.images import write_bad_list
-    from curvetune.report.console import plain_console
-    from curvetune.report.notify import check_hook, notified
+    from curvetune.status.notify import check_hook, notified
     from curvetune.store import open_storage
+    from curvetune.system.terminal import plain_console
     from curvetune.tracking.base import resolve_uri
 
     people = plain_console(stderr=True)
@@ -196,8 +196,8 @@ def _run_left(
     from curvetune.store import CellStore
 
     dataset = _prepare(plan, places) if plan.left else None
-    from curvetune.report.progress import LiveProgress
-    from curvetune.report.sync import TrackerThread
+    from curvetune.status.live import LiveProgress
+    from curvetune.tracking.sync.thread import TrackerThread
 
     if not plan.is_part:
         CellStore(places.storage).write_grid(plan.name, _grid_file(plan))
@@ -246,7 +246,7 @@ def _prepare(plan: "Plan", places: Places) -> Any:
 
 def _grid_file(plan: "Plan") -> dict[str, Any]:
     """Return what the storage keeps about a grid."""
-    from curvetune.tune.plan import cell_json
+    from curvetune.planning.plan import cell_json
 
     return {
         "cells": [cell_json(cell) for cell in plan.cells],
@@ -277,12 +277,12 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        from curvetune.report.tables import report_json
+        from curvetune.report.tables.main import report_json
 
         typer.echo(json.dumps(report_json(storage, name), indent=1))
         return
-    from curvetune.report.console import plain_console
-    from curvetune.report.tables import print_report
+    from curvetune.report.tables.main import print_report
+    from curvetune.system.terminal import plain_console
 
     print_report(storage, name, plain_console())
 

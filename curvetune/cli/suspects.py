@@ -11,7 +11,7 @@ from curvetune.cli import options as o
 from curvetune.errors import ConfigError, StorageError, nearest
 
 if TYPE_CHECKING:
-    from curvetune.report.suspects import Suspects
+    from curvetune.analysis.suspects import Suspects
 
 FORMS = ("table", "csv", "parquet", "cleanlab")
 
@@ -54,13 +54,13 @@ def suspects(
         raise ConfigError("--format, --html and --json are three forms; give one of them")
     if form == "parquet" and out is None and sys.stdout.isatty():
         raise ConfigError("--format parquet is no text for a terminal; give --out FILE")
-    from curvetune.report.suspects import find_suspects
+    from curvetune.analysis.suspects import find_suspects
 
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
     found = find_suspects(folder, cell, images)
     if form == "table" and out is None and not html and not as_json:
-        from curvetune.report.console import plain_console
-        from curvetune.report.suspects_forms import print_suspects
+        from curvetune.report.suspects import print_suspects
+        from curvetune.system.terminal import plain_console
 
         print_suspects(found, plain_console(), top)
         return
@@ -71,10 +71,10 @@ def suspects(
 
 def _content(found: "Suspects", form: str, top: int, *, html: bool, as_json: bool) -> bytes:
     """Return the bytes of what was asked for."""
-    from curvetune.report import suspects_forms as forms
+    from curvetune.report import suspects as forms
 
     if html:
-        from curvetune.report.suspects_page import suspects_page
+        from curvetune.report.pages.suspects import suspects_page
 
         return suspects_page(found, top).encode()
     if as_json:
@@ -103,7 +103,7 @@ def _write(content: bytes, out: Path | None) -> None:
 
 def _tell(found: "Suspects", top: int) -> None:
     """Say on standard error, where people look, how well the scores do."""
-    from curvetune.report.console import plain_console
-    from curvetune.report.suspects_forms import print_scores
+    from curvetune.report.suspects import print_scores
+    from curvetune.system.terminal import plain_console
 
     print_scores(found, plain_console(stderr=True), top)

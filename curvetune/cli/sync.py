@@ -75,7 +75,7 @@ def _sync_all(
 def _sync_one(
     storage: Path, name: str, tracker: "Tracker", *, log_models: bool
 ) -> tuple[dict[str, Any], int]:
-    from curvetune.report.sync import sync
+    from curvetune.tracking.sync.thread import sync
 
     row: dict[str, Any] = {"grid": name, "up_to_date": False, "runs": None, "points_sent": None}
     try:

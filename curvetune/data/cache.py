@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.newfile import new_file
+from curvetune.system.newfile import new_file
 
 CHECKSUM_BYTES = 32
 

@@ -2,7 +2,7 @@
 
 A network that was trained on everything goes on under a cyclic learning rate, from overfitting to
 underfitting and back; wrong labels have the highest losses over those cycles. Both stages are the
-method's probe (sections/selection.py). A fresh network is then trained with cross entropy on the
+method's probe (config/selection.py). A fresh network is then trained with cross entropy on the
 int((1 − noise rate)·N) samples with the lowest score.
 
 Source: Huang et al., "O2U-Net: A Simple Noisy Label Detection Approach for Deep Neural Networks",
@@ -30,7 +30,7 @@ def kept(score: Tensor, noise_rate: float) -> Tensor:
 
 
 def visited(logits: Tensor, y: Tensor) -> Tensor:
-    """Return 1 for each sample, (B,): one that is left out keeps the weight 0 (train/fit.py)."""
+    """Return 1 for each sample, (B,): one that is left out keeps the weight 0 (training/fit.py)."""
     return torch.ones_like(y, dtype=logits.dtype)
 
 

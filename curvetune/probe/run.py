@@ -23,9 +23,9 @@ from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.store import CurveStore
 from curvetune.store.curves import MODEL
 from curvetune.store.lease import Lease
-from curvetune.train.checkpoint import Checkpoint, save_state
-from curvetune.train.engine import best_engine
-from curvetune.train.fit import Loop, Row, fit, never, nothing
+from curvetune.training.checkpoint import Checkpoint, save_state
+from curvetune.training.engine import best_engine
+from curvetune.training.fit import Loop, Row, fit, never, nothing
 
 
 def run_probe(

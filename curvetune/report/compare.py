@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curvetune.analysis.aggregate import scores
+from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.errors import ConfigError, printable
-from curvetune.report.cells import Cell, Grid, Select, read_grid
-from curvetune.report.collect import scores
-from curvetune.report.detail import find_method, paired_notes, paired_record, paired_sheet
+from curvetune.grids.cells import Cell, Grid, Select, read_grid
+from curvetune.grids.labels import NO_OPTION, flatten, setting_parts
 from curvetune.report.document import Document
-from curvetune.report.labels import NO_OPTION, flatten, setting_parts
-from curvetune.report.significance import Paired, compare, corrected
-from curvetune.report.tables import SELECTED
+from curvetune.report.tables.detail import find_method, paired_notes, paired_record, paired_sheet
+from curvetune.report.tables.main import SELECTED
 
 SHOWN = 12  # differences of configs
 

@@ -1,6 +1,6 @@
 """How numbers are written in tables: two digits of a percent, a p value, an interval."""
 
-from curvetune.report.statistics import Mean
+from curvetune.analysis.statistics import Mean
 
 NOTHING = "–"
 

@@ -1,275 +1,224 @@
-"""The training samples of a finished cell, ranked by how likely their label is wrong."""
+"""The suspects of a cell as a data frame, JSON, and a table for a terminal."""
 
-import functools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+import io
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curvetune.config import CellConfig, MethodConfig
-from curvetune.data.duplicates import in_conflict
-from curvetune.data.source import Dataset
-from curvetune.data.splits import Split, make_split
-from curvetune.errors import ConfigError, CorruptError, printable
-from curvetune.report import scores
-from curvetune.report.catalog import Catalog
-from curvetune.report.cells import read_grid
-from curvetune.report.labels import setting_parts
-from curvetune.report.predictions import images_of, predicted
-from curvetune.store import CellStore, CurveStore
-from curvetune.store.curves import MODEL
-from curvetune.store.files import folder_of, load_arrays
+from curvetune.analysis.suspects import Suspects, Table
+from curvetune.errors import ConfigError, printable
 
-LISTED = 20  # cells that a message names
-INSTALL = "not installed: pip install 'curvetune[suspects]'"
+if TYPE_CHECKING:
+    import polars
+    from rich.console import Console
 
-Values = NDArray[np.float64]
-Table = dict[str, dict[str, float | None]]  # of each score, its AUROC and precisions
+SCHEMA_VERSION = 1
+NOTHING = "–"
+TITLES = {
+    "rank": "rank",
+    "index": "index",
+    "file": "file",
+    "given_name": "given",
+    "other_name": "other",
+    "two_labels": "two labels",
+    "score": "score",
+    "weight": "weight",
+    "mean_loss": "mean loss",
+    "last_loss": "last loss",
+    "true_name": "true",
+    "is_wrong": "wrong",
+}
 
-
-@dataclass
-class Suspects:
-    """What there is to say of every training sample of a cell, (N,), in the split's order."""
-
-    cell_id: str
-    config: CellConfig
-    split: Split
-    score: Values
-    made_of: tuple[str, ...]
-    columns: dict[str, Values]  # of the scores beside it; NaN where not known
-    dataset: Dataset | None  # None where the images are not here
-    probabilities: Values | None  # (N, K), of the cell's final classifier
-    files: tuple[str, ...] | None  # of a folder
-    estimate: float  # of the share of wrong labels, from the losses
-    notes: list[str] = field(default_factory=list)  # what is not known, and why
-
-    @functools.cached_property
-    def in_conflict(self) -> NDArray[np.bool_]:
-        """Which samples are the same picture as one with another given label, (N,)."""
-        if self.dataset is None:
-            return np.zeros(len(self.score), np.bool_)
-        return in_conflict(self.dataset.train.x[self.split.train], self.split.y)
-
-    @property
-    def order(self) -> NDArray[np.int64]:
-        """Positions, the worst first; equal scores in the order of the split.
-
-        A picture with two labels stands before all others: one of the labels is wrong for certain.
-        """
-        return np.lexsort((-self.score, ~self.in_conflict))
-
-    @property
-    def wrong(self) -> NDArray[np.bool_] | None:
-        """Which labels are wrong, (N,); None where nobody knows, or none are."""
-        known = self.config.bias.truth_is_known and bool(self.split.wrong.any())
-        return self.split.wrong if known else None
-
-    @property
-    def other(self) -> NDArray[np.int64] | None:
-        """The likeliest class beside the given one, (N,)."""
-        if self.probabilities is None:
-            return None
-        return scores.best_other(self.probabilities, self.split.y)
-
-    def name_of(self, label: int) -> str:
-        """Return the name of a class, or its number where names are not known."""
-        return str(label) if self.dataset is None else printable(self.dataset.class_names[label])
-
-    def table(self, top: int) -> Table:
-        """Return how well each score finds the wrong labels; empty where they are not known."""
-        if self.wrong is None:
-            return {}
-        bad = int(self.wrong.sum())
-        ks = tuple(sorted({k for k in (10, 50, top, bad) if 0 < k <= len(self.score)}))
-        return scores.evaluate({"score": self.score, **self._higher_is_worse()}, self.wrong, ks)
-
-    def _higher_is_worse(self) -> dict[str, Values]:
-        down = {"weight", "aum_lower_bound"}
-        return {name: -v if name in down else v for name, v in self.columns.items()}
+SCORES = {
+    "last_loss": "last loss",
+    "mean_loss": "mean loss",
+    "aum_lower_bound": "AUM (bound)",
+    "forgetting_events": "forgetting (bound)",
+    "cleanlab_self_confidence": "cleanlab, confidence",
+    "cleanlab_normalized_margin": "cleanlab, margin",
+}
 
 
-def find_cell(storage: Path, text: str) -> str:
-    """Return the id of a finished or unfinished cell: its first digits, or GRID/METHOD.
+def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
+    """Return the `top` samples (all of them if None), the worst first, a row for each."""
+    import polars
+
+    order = found.order[:top]
+    y, other = found.split.y[order], found.other
+    columns: dict[str, Any] = {"rank": range(1, len(order) + 1), "index": found.split.train[order]}
+    if found.files is not None:
+        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train[order]]
+    columns |= {"given_label": y, "given_name": [found.name_of(k) for k in y]}
+    others = None if other is None else other[order]
+    columns["other_label"] = [None] * len(order) if others is None else others
+    columns["other_name"] = [None] * len(order) if others is None else map(found.name_of, others)
+    if found.in_conflict.any():
+        columns["two_labels"] = found.in_conflict[order]
+    columns["score"] = found.score[order]
+    columns |= {name: values[order] for name, values in found.columns.items()}
+    if found.wrong is not None:
+        true = found.split.y_true[order]
+        columns |= {"true_label": true, "true_name": [found.name_of(k) for k in true]}
+        columns["is_wrong"] = found.wrong[order]
+    frame = polars.DataFrame({name: polars.Series(name, list(v)) for name, v in columns.items()})
+    kinds = [polars.col(polars.Float64).fill_nan(None)]
+    empty = {"other_label": polars.Int64, "other_name": polars.String}
+    return frame.with_columns(kinds).cast({k: t for k, t in empty.items() if others is None})
+
+
+def cleanlab_frame(found: Suspects) -> "polars.DataFrame":
+    """Return every sample in the split's order, with the columns of cleanlab's `get_label_issues`.
+
+    `label_quality` is 1 less our score. An issue is one of the worst, as many as the losses say are
+    wrong (probe/noise_rate.py). `predicted_label` is the final classifier's.
 
     Raises:
-        ConfigError: no cell is so called, or several are.
+        ConfigError: the images are not here, so there is no prediction.
     """
-    if "/" not in text:
-        return Catalog(storage).find(text)
-    name, _, label = text.partition("/")
-    grid = read_grid(storage, name)
-    found = [cell for cell in grid.cells if label in (cell.label, cell.name)]
-    if not found:
-        raise ConfigError(
-            f"grid {name} has no method {printable(label)!r}; it has {', '.join(grid.methods())}"
-        )
-    if len(found) > 1:
-        lines = [
-            f"  {c.cell_id}  {c.label}, "
-            f"{', '.join(setting_parts(c.setting, grid.settings))}, seed {c.seed} ({c.state})"
-            for c in found[:LISTED]
-        ]
-        more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
-        raise ConfigError(
-            "\n".join(
-                [f"{printable(text)} is {len(found)} cells; give the id of one:", *lines, *more]
-            )
-        )
-    return found[0].cell_id
+    import polars
 
-
-def find_suspects(
-    storage: Path,
-    cell: str,
-    data_dir: Path | None = None,
-    *,
-    images: Dataset | None = None,
-    ask: bool = True,
-) -> Suspects:
-    """Return the suspects of a cell that is done.
-
-    Args:
-        images: those that the cell was trained on, if they are loaded already.
-        ask: its classifiers about the images, which takes a while.
-
-    Raises:
-        ConfigError: there is no such cell, it is not done, or its values stayed elsewhere.
-        CorruptError: a file of it is damaged.
-        DataError: the images in `data_dir` are others than those that it was trained on.
-    """
-    cell_id = find_cell(storage, cell)
-    config, digest = Catalog(storage).config(cell_id)
-    values = _samples(storage, cell_id)
-    notes: list[str] = []
-    dataset, files = images, None
-    if dataset is None and ask:
-        dataset, files = images_of(config, digest, data_dir, notes)
-    split = _split(storage, config, digest, dataset)
-    curves = _curves(storage, config.probe_id(digest), notes)
-    loss = scores.mean_loss(curves) if curves is not None else np.full(len(split.y), np.nan)
-    score, made_of = scores.suspicion(loss, values["loss"], values.get("weight"))
-    if "weight" in values and "weight" not in made_of:
-        notes.append("the weight rises with the loss, so it is no trust in a label: not used")
-    found = Suspects(
-        cell_id=cell_id,
-        config=config,
-        split=split,
-        score=score,
-        made_of=made_of,
-        columns={},
-        dataset=dataset,
-        probabilities=None,
-        files=files,
-        estimate=_estimate(loss, values["loss"], split),
-        notes=notes,
+    if found.probabilities is None:
+        raise ConfigError(f"--format cleanlab needs predicted labels; {' '.join(found.notes)}")
+    issues = np.zeros(len(found.score), dtype=bool)
+    issues[found.order[: round(found.estimate * len(found.score))]] = True
+    columns: dict[str, Any] = {"index": found.split.train}
+    if found.files is not None:
+        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train]
+    return polars.DataFrame(
+        columns
+        | {
+            "is_label_issue": issues,
+            "label_quality": 1 - found.score,
+            "given_label": found.split.y,
+            "predicted_label": found.probabilities.argmax(axis=1),
+        }
     )
-    _add_columns(found, storage, digest, curves, values, ask=ask)
-    return found
 
 
-def _samples(storage: Path, cell_id: str) -> dict[str, Values]:
-    """Return the last values per sample that the cell's method had.
+def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
+    """Return what `suspects CELL --json` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "cell_id": found.cell_id,
+        "method": found.config.method.name,
+        "samples": len(found.score),
+        "wrong": None if found.wrong is None else int(found.wrong.sum()),
+        "estimated_noise_rate": found.estimate,
+        "made_of": list(found.made_of),
+        "scores": found.table(top),
+        "notes": found.notes,
+        "suspects": suspects_frame(found, top).to_dicts(),
+    }
 
-    Raises:
-        ConfigError: it is not done, or has none here.
-    """
-    store = CellStore(storage)
-    done = store.result(cell_id)
-    if done is None:
-        raise ConfigError(
-            f"cell {cell_id} has no result yet; `curvetune why {cell_id}` says what it waits for"
+
+def print_suspects(found: Suspects, console: "Console", top: int) -> None:
+    """Print the `top` samples, then how well each score does where the truth is known."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    frame = suspects_frame(found, top)
+    table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0)  # as narrow as can be
+    for name in shown_columns(frame):
+        words = name == "file" or name.endswith("_name")
+        table.add_column(
+            TITLES[name].replace(" ", "\n"),
+            justify="left" if name == "file" else "right",
+            overflow="fold",  # where it is too narrow, names go on below, and numbers are whole
+            no_wrap=not words,
         )
-    if "samples.safetensors" not in done.get("files", {}):
-        raise ConfigError(
-            f"cell {cell_id} was read from a line of results, without its values per sample; "
-            f"they are in the storage where it was run"
+    for row in frame.iter_rows(named=True):
+        table.add_row(*(Text(cell_text(name, row[name])) for name in shown_columns(frame)))
+    console.print(f"{title(found)}, the {len(frame)} worst", highlight=False)
+    console.print(table)
+    print_scores(found, console, top)
+
+
+def print_scores(found: Suspects, console: "Console", top: int) -> None:
+    """Print how well each score finds the wrong labels, and what to know about it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+
+    scored = found.table(top)
+    if scored:
+        table = RichTable(box=SIMPLE_HEAD, show_edge=False)
+        for k, name in enumerate(score_header(scored)):
+            table.add_column(name, justify="right" if k else "left", no_wrap=True)
+        for row in score_rows(scored):
+            table.add_row(*row)
+        console.print()
+        console.print("against the known noise", highlight=False)
+        console.print(table)
+    for note in footnotes(found):
+        console.print(note, style="dim", highlight=False)
+
+
+def title(found: Suspects) -> str:
+    """Return which samples these are."""
+    return f"cell {found.cell_id}, {found.config.method.name}: {len(found.score)} training samples"
+
+
+def footnotes(found: Suspects) -> list[str]:
+    """Return what a reader must know."""
+    conflicts = int(found.in_conflict.sum())
+    first = "the first in the list are one picture each under two given labels: one is wrong"
+    notes = [f"{conflicts} samples are copies; {first}"] if conflicts else []
+    notes += [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
+    if found.wrong is None:
+        known = found.config.bias.truth_is_known
+        why = "no wrong label was added" if known else "nobody knows which labels are wrong"
+        notes.append(f"{why} here, so no score can be judged")
+    else:
+        bad = int(found.wrong.sum())
+        share = bad / len(found.wrong)
+        notes.append(
+            f"{bad} labels are wrong: P@k is the share among the k worst, {share:.3f} by chance"
         )
-    arrays, _ = load_arrays(store.folder(cell_id) / "samples.safetensors")
-    if "loss" not in arrays or any(array.ndim != 1 for array in arrays.values()):
-        raise CorruptError(f"cell {cell_id}: samples.safetensors has no loss per sample")
-    return {name: np.asarray(values, np.float64) for name, values in arrays.items()}
+    return [*notes, f"the losses suggest that {found.estimate:.0%} are wrong", *found.notes]
 
 
-def _split(storage: Path, config: CellConfig, digest: str, dataset: Dataset | None) -> Split:
-    """Return the cell's split, stored or made anew; nothing is written."""
-    path = folder_of(storage, "splits", config.split_id(digest)).with_suffix(".safetensors")
-    if path.exists() or dataset is None:
-        return Split.from_arrays(load_arrays(path)[0])
-    train, test = dataset.train.y, dataset.test.y
-    return make_split(train, test, config.data, config.bias, config.seed, dataset.num_classes)
+def shown_columns(frame: "polars.DataFrame") -> list[str]:
+    """Return the columns that people read."""
+    return [name for name in TITLES if name in frame.columns]
 
 
-def _curves(storage: Path, probe_id: str | None, notes: list[str]) -> Values | None:
-    """Return the curves that the cell's method read, (N, T); None where there are none."""
-    if probe_id is None:
-        notes.append("no curves: the method has no probe, so columns that need one are empty")
-        return None
-    try:
-        return np.asarray(CurveStore(storage).read(probe_id), np.float64)
-    except CorruptError as error:
-        notes.append(f"no curves: {printable(error, 500)}")
-        return None
+def cell_text(name: str, value: Any) -> str:
+    """Return a value of `suspects_frame` for people."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return printable(value)
 
 
-def _estimate(loss: Values, last_loss: Values, split: Split) -> float:
-    from curvetune.probe.noise_rate import estimate_noise_rate
-
-    known = loss if not np.isnan(loss).all() else last_loss
-    return estimate_noise_rate(np.asarray(known[:, None], np.float32), split.y)
-
-
-def _add_columns(
-    found: Suspects,
-    storage: Path,
-    digest: str,
-    curves: Values | None,
-    values: Mapping[str, Values],
-    *,
-    ask: bool,
-) -> None:
-    """Fill the scores beside ours; what a sample's curve or image is needed for stays out."""
-    columns = found.columns
-    if "weight" in values:
-        columns["weight"] = values["weight"]
-    columns["last_loss"] = values["loss"]
-    probe_id = found.config.probe_id(digest)
-    if curves is not None:
-        classes = int(found.split.y_true.max()) + 1
-        columns["mean_loss"] = scores.mean_loss(curves)
-        columns["aum_lower_bound"] = -scores.negative_log_odds(curves)
-        columns["forgetting_events"] = scores.forgetting_events(curves, classes)
-        found.notes.append(
-            "area under the margin and forgetting events are bounds from the losses, since a probe "
-            "keeps no logits"
-        )
-    if found.dataset is None or not ask:
-        return
-    folder = CellStore(storage).folder(found.cell_id)
-    found.probabilities = _ask(found, folder / "model.safetensors", found.config.method)
-    asked = found.probabilities
-    if probe_id is not None and curves is not None:
-        path = CurveStore(storage).folder(probe_id) / MODEL
-        asked = _ask(found, path, None) if path.exists() else None
-    if asked is not None:
-        _add_cleanlab(found, asked, "the probe's" if probe_id else "the final")
+def score_header(scored: Table) -> list[str]:
+    """Return the header of `score_rows`."""
+    first = next(iter(scored.values()))
+    return ["by", *(n.replace("auroc", "AUROC").replace("precision_at_", "P@") for n in first)]
 
 
-def _add_cleanlab(found: Suspects, probabilities: Values, whose: str) -> None:
-    of_it = scores.cleanlab_scores(probabilities, found.split.y)
-    if of_it is None:
-        found.notes.append(f"cleanlab's columns are left out: {INSTALL}")
-        return
-    found.columns |= {f"cleanlab_{name}": values for name, values in of_it.items()}
-    found.notes.append(f"cleanlab's scores are of {whose} classifier, which was trained on these")
+def score_rows(scored: Table) -> list[list[str]]:
+    """Return a row for each score: its name, AUROC and precisions."""
+    return [
+        [SCORES.get(name, name), *(NOTHING if v is None else f"{v:.3f}" for v in row.values())]
+        for name, row in scored.items()
+    ]
 
 
-def _ask(found: Suspects, path: Path, method: MethodConfig | None) -> Values | None:
-    """Return what a classifier says of the training images; None, with a note, if damaged."""
-    assert found.dataset is not None
-    try:
-        return predicted(found.config, found.dataset, found.split, path, method)
-    except CorruptError as error:
-        found.notes.append(f"no predictions: {printable(error, 300)}")
-        return None
+def suspects_text(found: Suspects, top: int) -> str:
+    """Return what `print_suspects` prints, as text for a file."""
+    from curvetune.system.terminal import plain_console
+
+    console = plain_console(file=io.StringIO(), width=160)
+    print_suspects(found, console, top)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def parquet(frame: "polars.DataFrame") -> bytes:
+    """Return a frame as the bytes of a Parquet file."""
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return content.getvalue()

@@ -20,9 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.fingerprint import GRID_NAME
-from curvetune.redact import redact
 from curvetune.store.files import (
     check_files,
     check_owner,
@@ -37,6 +36,7 @@ from curvetune.store.history import read_rows
 from curvetune.store.lease import Lease
 from curvetune.store.plain import check_inside
 from curvetune.store.records import checked_grid
+from curvetune.system.redact import redact
 
 SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
@@ -105,7 +105,7 @@ class CellStore:
         (self.folder(cell_id) / "DONE.json").unlink(missing_ok=True)
 
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
-        """Record why a cell failed: one line, the traceback, and a kind of train/failures.py.
+        """Record why a cell failed: one line, the traceback, and a kind of training/failures.py.
 
         Secrets that are in them are not written.
         """

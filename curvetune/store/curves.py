@@ -4,7 +4,7 @@
                                       samples that the probe did not train on
                       model.safetensors   its classifier, for methods that start from one
                       history.jsonl   one row per epoch
-                      rounded.json    only if losses were rounded on the way (benchmarks/packing.py)
+                      rounded.json    only if losses were rounded on the way (offline/pack.py)
                       manifest.json   last; the SHA-256 of each file and what the probe was
 
 A probe exists when its manifest does and every file has the checksum that it lists.

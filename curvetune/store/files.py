@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from curvetune.errors import CorruptError, LostLeaseError, StorageError, StorageFullError
-from curvetune.newfile import new_file
 from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
+from curvetune.system.newfile import new_file
 
 SEAL = "sha256"  # of all that a published file says beside it
 ID = re.compile(r"[0-9a-f]{16}")

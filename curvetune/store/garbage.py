@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curvetune.config import CellConfig
+from curvetune.config.load import validate
 from curvetune.errors import BusyError, ConfigError, CorruptError, StorageError
-from curvetune.load import validate
 from curvetune.store.cells import CellStore
 from curvetune.store.files import ID, read_json
 from curvetune.store.lease import NAME as LEASE

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from curvetune.newfile import new_file
+from curvetune.system.newfile import new_file
 
 
 def write_artifacts(folder: Path, files: Mapping[str, bytes]) -> None:

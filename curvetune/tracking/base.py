@@ -1,4 +1,4 @@
-"""What a tracker owes the code that keeps it up to date (report/sync.py), and where it is.
+"""What a tracker owes the code that keeps it up to date (tracking/sync/thread.py), and where it is.
 
 Nothing here imports MLflow, which takes two seconds.
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from curvetune.errors import ConfigError
-from curvetune.mounts import is_network, kind_of
-from curvetune.redact import shown as shown  # for messages
+from curvetune.system.mounts import is_network, kind_of
+from curvetune.system.redact import shown as shown  # for messages
 from curvetune.tracking.address import address_of, check_options, path_in
 
 # The tag that a run is found by: of the run of a grid, of a method, of a cell.

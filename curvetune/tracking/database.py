@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 
 from curvetune.errors import BackendError, printable
-from curvetune.newfile import new_file
+from curvetune.system.newfile import new_file
 from curvetune.tracking.address import address_of, path_in
 
 EFFECTIVE = os.access in os.supports_effective_ids

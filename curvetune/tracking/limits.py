@@ -2,7 +2,7 @@
 
 MLflow cuts a text that is too long without a mark, keeps infinity as 1.8e308, and refuses a whole
 request for one name that it does not take. The limits are those of its `utils/validation.py` (read
-in 3.17); tests/test_limits.py holds them against the MLflow that is installed.
+in 3.17); tests/tracking/test_limits.py holds them against the MLflow that is installed.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ Imported after tracking/connection.py has set what MLflow reads as it is importe
 import requests
 from mlflow.exceptions import MlflowException
 
-from curvetune.redact import redact
+from curvetune.system.redact import redact
 from curvetune.tracking.base import DATABASE, is_remote
 
 UNREACHABLE = (

@@ -19,14 +19,14 @@ import ray
 from ray import tune
 
 from curvetune.errors import BackendError, CurvetuneError, StorageFullError
+from curvetune.planning.order import Order
+from curvetune.planning.plan import Plan, PlannedCell
+from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.store import CellStore
-from curvetune.train.failures import LOST, OOM
-from curvetune.tune.calibrate import Measure, measured_options
+from curvetune.training.failures import LOST, OOM
 from curvetune.tune.cluster import connected, nodes, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
-from curvetune.tune.order import Order
-from curvetune.tune.plan import Plan, PlannedCell
-from curvetune.tune.resources import LaunchOptions, Slots, fit_slots
+from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work, train_cell

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
+from curvetune.planning.order import Order
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import read_holder
-from curvetune.train.failures import FULL
-from curvetune.tune.order import Order
+from curvetune.training.failures import FULL
 
 WAIT_S = 0.2
 

@@ -21,9 +21,9 @@ import torch
 
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
-from curvetune.redact import redact
 from curvetune.store import CellStore
-from curvetune.train.failures import failure_kind, is_out_of_memory
+from curvetune.system.redact import redact
+from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.tune.curves import CurveReader
 
 # How long Ray waits for the thread of the last trial before it gives a worker the next one. With

@@ -8,8 +8,8 @@ import pytest
 from curvetune.cli.images import parse_on_bad
 from curvetune.cli.options import parse_launch
 from curvetune.errors import ConfigError
-from curvetune.tune.selection import parse_selection, selected_space
-from curvetune.tune.space import Space
+from curvetune.planning.selection import parse_selection, selected_space
+from curvetune.planning.space import Space
 
 GOOD = "base: {data: {name: digits}, model: {name: resnet8}}\ngrid: {seed: [0], imbalance: [1, 10]}"
 

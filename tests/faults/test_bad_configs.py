@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from refusals import GOOD, plan, refusal
 
+from curvetune.config.load import MAX_DEPTH, parse_yaml
 from curvetune.errors import ConfigError
-from curvetune.load import MAX_DEPTH, parse_yaml
 
 pytestmark = pytest.mark.faults
 

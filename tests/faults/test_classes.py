@@ -21,11 +21,11 @@ from ray.cluster_utils import Cluster
 
 from curvetune import data
 from curvetune.config import CellConfig
+from curvetune.planning.plan import Plan, build_plan
+from curvetune.planning.resources import LaunchOptions
+from curvetune.planning.space import Space
 from curvetune.store import CellStore, CurveStore
 from curvetune.tune.launch import launch
-from curvetune.tune.plan import Plan, build_plan
-from curvetune.tune.resources import LaunchOptions
-from curvetune.tune.space import Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.slow]
 for module in (fake_cell, grids, sys.modules[__name__]):  # which workers cannot import

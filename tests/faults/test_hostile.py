@@ -18,11 +18,11 @@ from curvetune import data
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.errors import CorruptError, CurvetuneError, StorageError
-from curvetune.report.cells import read_grid
+from curvetune.grids.cells import read_grid
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays, publish_json, read_json, save_arrays, sha256
 from curvetune.store.history import read_rows
-from curvetune.train.checkpoint import Checkpoint, load_state, save_state
+from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 

@@ -9,12 +9,12 @@ import pytest
 from storage_fixtures import make_cells, write_grid
 
 from curvetune.errors import CorruptError
-from curvetune.report.cells import read_grid
-from curvetune.report.tables import report_json
+from curvetune.grids.cells import read_grid
+from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays, read_json, save_arrays
 from curvetune.store.history import read_rows
-from curvetune.train.checkpoint import Checkpoint, load_state
+from curvetune.training.checkpoint import Checkpoint, load_state
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 

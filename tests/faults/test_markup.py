@@ -13,12 +13,12 @@ from rich.console import Console
 from storage_fixtures import finish, make_cells, write_grid
 
 from curvetune.errors import CurvetuneError
-from curvetune.report.activity import grid_progress
-from curvetune.report.cells import read_grid
-from curvetune.report.console import plain_console
-from curvetune.report.status import live_view, print_status, progress_json
-from curvetune.report.tables import print_report, render
+from curvetune.grids.activity import grid_progress
+from curvetune.grids.cells import read_grid
+from curvetune.report.tables.main import print_report, render
+from curvetune.status.table import live_view, print_status, progress_json
 from curvetune.store import CellStore
+from curvetune.system.terminal import plain_console
 
 pytestmark = pytest.mark.faults
 

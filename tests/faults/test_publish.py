@@ -20,7 +20,7 @@ from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.errors import CorruptError
 from curvetune.store import CellStore, CurveStore
-from curvetune.train.checkpoint import Checkpoint, load_state
+from curvetune.training.checkpoint import Checkpoint, load_state
 
 pytestmark = pytest.mark.faults
 

@@ -14,7 +14,7 @@ from proxy import Proxy
 from scipy.stats import bootstrap
 from tracking_helpers import one_by_one, the_cells
 
-from curvetune.report.sync import TrackerThread
+from curvetune.tracking.sync.thread import TrackerThread
 
 pytestmark = [pytest.mark.faults, pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(400)]
 

@@ -22,7 +22,7 @@ import pytest
 from proxy import Mode, Proxy
 from tracking_helpers import assert_up_to_date, new_tracker, one_by_one, the_cells
 
-from curvetune.report.sync import TrackerThread, sync
+from curvetune.tracking.sync.thread import TrackerThread, sync
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
@@ -30,7 +30,7 @@ COMMAND = "from curvetune.cli import main; main()"
 # Prints when its grid ended, waits for the tracker as a driver does, and exits.
 DRIVER = """
 import sys, time
-from curvetune.report.sync import TrackerThread, sync
+from curvetune.tracking.sync.thread import TrackerThread, sync
 with TrackerThread(*sys.argv[1:4], every_s=0.2):
     print("ready", flush=True)
     sys.stdin.readline()

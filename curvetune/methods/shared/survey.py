@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from curvetune.data.resident import ResidentSet
 from curvetune.models import features, last_layer
 
-SURVEY_BATCH = 1000  # as evaluation's (train/metrics.py): no gradients, so memory is no limit
+SURVEY_BATCH = 1000  # as evaluation's (training/metrics.py): no gradients, so memory is no limit
 
 
 class Survey(NamedTuple):

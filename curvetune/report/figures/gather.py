@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.analysis.predictions import confusion_matrix, images_of
 from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
-from curvetune.report.cells import Cell, Grid
+from curvetune.grids.cells import Cell, Grid
+from curvetune.grids.labels import REAL, setting_parts
 from curvetune.report.figures.training import Rows
-from curvetune.report.labels import REAL, setting_parts
-from curvetune.report.predictions import confusion_matrix, images_of
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import folder_of, load_arrays
 from curvetune.store.history import read_rows

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
-from curvetune.report.cells import Cell, Grid, Select
-from curvetune.report.collect import MethodRow, method_rows
+from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.report.figures import grids, samples, training
 from curvetune.report.figures.gather import CellFiles, Images, MissingError
 from curvetune.report.figures.style import file_of

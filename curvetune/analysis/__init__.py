@@ -1,0 +1,1 @@
+"""Numbers from a storage, without a word printed: means, tests, scores, suspects."""

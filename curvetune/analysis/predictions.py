@@ -1,0 +1,121 @@
+"""What a stored classifier says of the images that it was trained on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune import data
+from curvetune.config import CellConfig, MethodConfig
+from curvetune.data.folder import Folder
+from curvetune.data.source import Dataset
+from curvetune.data.splits import Split
+from curvetune.errors import CorruptError, DataError, printable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BATCH = 500  # images at once
+
+
+def images_of(
+    config: CellConfig, digest: str, data_dir: Path | None, notes: list[str]
+) -> tuple[Dataset | None, tuple[str, ...] | None]:
+    """Return the images of a cell and, of a folder, its files; nothing is downloaded for it.
+
+    Args:
+        notes: is told why there are none.
+
+    Raises:
+        DataError: they are others than those that the cell was trained on.
+    """
+    name = config.data.name
+    source = data.find_source(name, image_size=config.data.image_size, on_bad="skip")
+    if data_dir is None and (name == "folder" or source.train_labels(None) is None):
+        notes.append(f"no classifier is asked: the images of {name} are not here; give --data-dir")
+        return None, None
+    if source.digest(data_dir) != digest:
+        raise DataError(
+            f"the images of {name} {'' if data_dir is None else f'in {data_dir} '}are others than "
+            f"those that the cell was trained on (digest {digest[:12]}…); give their --data-dir"
+        )
+    files = source.train_files(data_dir) if isinstance(source, Folder) else None
+    return source.load(data_dir), files
+
+
+def predicted(
+    config: CellConfig, dataset: Dataset, split: Split, path: Path, method: MethodConfig | None
+) -> NDArray[np.float64]:
+    """Return the probabilities, (N, K), that the classifier in `path` gives the training images.
+
+    Args:
+        method: that made it, since it may have a last layer of its own; None for a probe.
+
+    Raises:
+        CorruptError: the file is damaged, or of another classifier.
+    """
+    return _asked(config, dataset, dataset.train.x[split.train], split.y, path, method)
+
+
+def confusion_matrix(
+    config: CellConfig, dataset: Dataset, split: Split, path: Path
+) -> NDArray[np.int64]:
+    """Return how often the final classifier in `path` takes a test image of class i for j, (K, K).
+
+    Raises:
+        CorruptError: the file is damaged, or of another classifier.
+    """
+    x, y = dataset.test.x[split.test], dataset.test.y[split.test]
+    found = _asked(config, dataset, x, y, path, config.method).argmax(axis=1)
+    pairs = np.bincount(y * dataset.num_classes + found, minlength=dataset.num_classes**2)
+    return np.asarray(pairs.reshape(dataset.num_classes, -1), np.int64)
+
+
+def _asked(
+    config: CellConfig,
+    dataset: Dataset,
+    x: NDArray[np.uint8],
+    y: NDArray[np.int64],
+    path: Path,
+    method: MethodConfig | None,
+) -> NDArray[np.float64]:
+    import torch
+
+    from curvetune.data.resident import ResidentSet
+    from curvetune.training.checkpoint import load_state
+
+    model, scale = _model(config, dataset, method)
+    try:
+        model.load_state_dict(load_state(path)["model"])
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        name = f"{path.parent.name}/{path.name}"
+        raise CorruptError(f"{name}: of another classifier ({printable(error)})") from None
+    images = ResidentSet(x, y, dataset, torch.device("cpu"))
+    model.eval()
+    with torch.inference_mode():
+        parts = [(scale * model(b.x)).softmax(dim=1).double() for b in images.ordered(BATCH)]
+    return np.asarray(torch.cat(parts).numpy(), np.float64)
+
+
+def _model(
+    config: CellConfig, dataset: Dataset, method: MethodConfig | None
+) -> tuple["nn.Module", float]:
+    """Return a classifier with the layers of the stored one, and what its logits are times."""
+    import torch
+
+    from curvetune import models
+    from curvetune.methods.ldam_drw import CosineLayer
+
+    model = models.build(
+        config.model.name,
+        dataset.num_classes,
+        dataset.train.x.shape[1],
+        precision=config.model.precision,
+    )
+    if method is None or method.cosine_scale is None:
+        return model, 1.0
+    width = models.last_layer(model).in_features
+    assert isinstance(width, int)
+    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, torch.Generator()))
+    return model, method.cosine_scale

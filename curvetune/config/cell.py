@@ -1,0 +1,194 @@
+"""One cell: every section that decides its numbers, and its addresses in the storage."""
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import Field, model_validator
+
+from curvetune.config.base import Section
+from curvetune.config.bias import BiasConfig
+from curvetune.config.data import DataConfig
+from curvetune.config.features import (
+    CleanNetConfig,
+    MetaCleanerConfig,
+    RoLTDRWConfig,
+    SelfLearningConfig,
+)
+from curvetune.config.fingerprint import fingerprint
+from curvetune.config.hybrid import DistillConfig
+from curvetune.config.losses import (
+    BootstrappingConfig,
+    ClassBalancedConfig,
+    CrossEntropyConfig,
+    FocalConfig,
+    LDAMDRWConfig,
+)
+from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
+from curvetune.config.model import ModelConfig
+from curvetune.config.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
+from curvetune.config.reweighting import (
+    CMWNetConfig,
+    CurveNetConfig,
+    FaMUSConfig,
+    L2RWConfig,
+    MWNetImbConfig,
+    MWNetNoiseConfig,
+)
+from curvetune.config.selection import (
+    CoTeachingConfig,
+    MentorNetConfig,
+    O2UNetConfig,
+)
+from curvetune.config.training import (
+    AllocateConfig,
+    ProbeConfig,
+    TrainingConfig,
+)
+
+# Bumped by hand when a change of the code moves the numbers of a stage.
+SPLIT_VERSION = 1
+PROBE_VERSION = 1
+CELL_VERSION = 1
+
+# Every method's section; its `name` picks it.
+_Method = (
+    CrossEntropyConfig
+    | ClassBalancedConfig
+    | FocalConfig
+    | LDAMDRWConfig
+    | CoTeachingConfig
+    | O2UNetConfig
+    | MWNetNoiseConfig
+    | MWNetImbConfig
+    | HARConfig
+    | CurveNetConfig
+    | BootstrappingConfig
+    | SAdaptationConfig
+    | LCCNConfig
+    | CleanNetConfig
+    | MetaCleanerConfig
+    | SelfLearningConfig
+    | DistillConfig
+    | FaMUSConfig
+    | L2RWConfig
+    | GLCConfig
+    | MentorNetConfig
+    | CMWNetConfig
+    | RoLTDRWConfig
+)
+AnyMethod = Annotated[_Method, Field(discriminator="name")]
+METHOD_SECTIONS: dict[str, type[MethodConfig]] = {
+    section.model_fields["name"].default: section for section in get_args(_Method)
+}
+
+
+class CellConfig(Section):
+    """One cell of a grid: everything that decides its numbers, but the bytes of the data."""
+
+    data: DataConfig = DataConfig()
+    bias: BiasConfig = BiasConfig()
+    model: ModelConfig = ModelConfig()
+    probe: ProbeConfig = ProbeConfig()
+    allocate: AllocateConfig = AllocateConfig()
+    method: AnyMethod = CrossEntropyConfig()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _the_curve_is_not_empty(self) -> Self:
+        self.method.check_probe(self.probe)
+        return self
+
+    @model_validator(mode="after")
+    def _the_method_gets_what_it_needs(self) -> Self:
+        method = self.method
+        if method.meta_set == "clean" and self.data.meta_per_class == 0:
+            instead = f", or {method.without_clean_set}" if method.without_clean_set else ""
+            raise ValueError(
+                f"{method.name} needs a clean set and data.meta_per_class=0 sets none aside; "
+                f"allowed is at least 1: --set meta_per_class=10{instead}"
+            )
+        clean = self.data.meta_per_class if method.meta_set == "clean" else 0
+        if isinstance(method, MetaSetConfig) and (method.meta_images or 0) > clean:
+            raise ValueError(
+                f"method.meta_images={method.meta_images} is more than the {clean} clean images of "
+                f"each class that the method has (data.meta_per_class, method.meta=clean)"
+            )
+        if (
+            isinstance(method, NoiseRateConfig)
+            and method.noise_rate_estimate == "given"
+            and self.bias.noise == "real"
+        ):
+            raise ValueError(
+                f"{method.name} needs the noise rate, and nobody knows that of real noise; give "
+                f"it with --set noise_rate_estimate=0.2, or have it estimated from a probe with "
+                f"--set noise_rate_estimate=auto"
+            )
+        if method.recipe == "native" and method.native is None:
+            raise ValueError(
+                f"{method.name} has no published recipe that fits; leave method.recipe=default"
+            )
+        return self
+
+    @property
+    def probe_recipe(self) -> TrainingConfig | None:
+        """The recipe of the method's probe, None if it has none."""
+        return self.method.probe_recipe(self.probe, self.allocate)
+
+    def split_identity(self, digest: str) -> dict[str, Any]:
+        """Return what decides the split: the data's content `digest`, the bias and the seed."""
+        return {
+            "version": SPLIT_VERSION,
+            "data": self.data.identity() | {"digest": digest},
+            "bias": self.bias.identity(),
+            "seed": self.seed,
+        }
+
+    def probe_identity(self, digest: str) -> dict[str, Any]:
+        """Return what decides the curves: the split, the model and the probing run."""
+        assert self.probe_recipe is not None, f"{self.method.name} has no probe"
+        return {
+            "version": PROBE_VERSION,
+            "split": self.split_identity(digest),
+            "model": self.model.identity(),
+            "probe": self.probe_recipe.identity(),
+        }
+
+    def cell_identity(self, digest: str) -> dict[str, Any]:
+        """Return what decides the result; the probe only where the method reads its curves."""
+        return {
+            "version": CELL_VERSION,
+            "split": self.split_identity(digest),
+            "model": self.model.identity(),
+            "probe": self.probe_recipe.identity() if self.probe_recipe else None,
+            "allocate": self.allocate.identity(),
+            "method": self.method.identity(),
+        }
+
+    def split_id(self, digest: str) -> str:
+        """Return the address of the split in the storage."""
+        return fingerprint(self.split_identity(digest))
+
+    def probe_id(self, digest: str) -> str | None:
+        """Return the address of the probe, or None if the method needs none."""
+        return fingerprint(self.probe_identity(digest)) if self.probe_recipe else None
+
+    def cell_id(self, digest: str) -> str:
+        """Return the address of the result."""
+        return fingerprint(self.cell_identity(digest))
+
+
+def add_method(section: type[MethodConfig]) -> None:
+    """Let cells of this process have a method that is not of this package.
+
+    `section` becomes a row of `METHOD_SECTIONS`, and one more choice of `CellConfig.method`; its
+    builder goes into `curvetune.methods.METHODS`. A method of the package is in `_Method` instead.
+
+    Raises:
+        ValueError: another method has that name.
+    """
+    name: str = section.model_fields["name"].default
+    if METHOD_SECTIONS.setdefault(name, section) is not section:
+        raise ValueError(f"there is a method {name!r} already; give the new one another name")
+    CellConfig.model_fields["method"].annotation = reduce(or_, METHOD_SECTIONS.values())
+    CellConfig.model_rebuild(force=True)

@@ -1,0 +1,1 @@
+"""What a storage says of a grid and its cells; only reads."""

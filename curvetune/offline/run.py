@@ -1,0 +1,125 @@
+"""Runs the cells of a plan until a time, and makes lines of results of them."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curvetune import data
+from curvetune.errors import ConfigError
+from curvetune.grids.labels import method_labels
+from curvetune.offline.lines import FILE, add_lines, import_lines, read_lines, result_line
+from curvetune.offline.slices import Tally, run_slice
+from curvetune.offline.workers import Slice
+from curvetune.planning.plan import Plan, PlannedCell, build_plan, cell_json
+from curvetune.planning.selection import Selection, selected_space
+from curvetune.store import CellStore, CurveStore
+
+RESERVE_S = 20.0  # of a limited time is for what comes after the cells, and for a late epoch
+LEAST_SHARE = 0.1  # or this share of it, if that is less
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How cells are run; `seconds` are of the whole command, `started` is of `time.monotonic`."""
+
+    device: str
+    workers: int
+    seconds: float
+    started: float
+    checkpoint_every: int = 20
+    data_dir: Path | None = None
+    lines: Path | None = None
+
+
+def make_plan(selection: Selection, digest: str, storage: Path) -> Plan:
+    """Return what is to be run, and record it as a grid of the storage."""
+    cells, curves = CellStore(storage), CurveStore(storage)
+    plan = build_plan(
+        selected_space(selection),
+        digest,
+        is_done=lambda cell_id: cells.result(cell_id) is not None,
+        has_probe=curves.has,
+    )
+    entries = [cell_json(cell) for cell in plan.cells]
+    command = shlex.join(["python", "-m", "curvetune.offline", *sys.argv[1:]])
+    cells.write_grid(plan.name, {"cells": entries, "command": command, "data_digest": digest})
+    return plan
+
+
+def read_in(selection: Selection, file: Path, storage: Path) -> str:
+    """Make the lines of `file` results of the storage, and a grid of what is selected.
+
+    Returns:
+        what was new, in words.
+
+    Raises:
+        ConfigError: a line is no result, or the lines are of several data sets.
+    """
+    lines = read_lines(file)
+    digests = sorted({line["data_digest"] for line in lines})
+    if len(digests) != 1:
+        raise ConfigError(
+            f"{file}: its lines are about {len(digests)} sets of data ({digests}); "
+            f"allowed is one: put those of each into a file and a storage of its own"
+        )
+    new = import_lines(CellStore(storage), lines)
+    plan = make_plan(selection, digests[0], storage)
+    counts = plan.counts()
+    return (
+        f"{new} of {len(lines)} results are new; {plan.name}: {counts['cells_done']} of "
+        f"{counts['cells_total']} cells are done: curvetune report {plan.name} --storage {storage}"
+    )
+
+
+def run(plan: Plan, options: RunOptions, storage: Path, tell: Say) -> Tally:
+    """Run what is left of the plan; every finished cell is a line at once.
+
+    Args:
+        tell: is given a line of text whenever something happened to a cell.
+    """
+    store, file = CellStore(storage), options.lines or storage / FILE
+    finished = [result_line(store, cell.cell_id) for cell in plan.cells if cell.done]
+    add_lines(file, [line for line in finished if line is not None])
+    done = len(finished)
+    labels = method_labels([cell.config.model_dump(mode="json") for cell in plan.cells])
+    names = dict(zip((cell.cell_id for cell in plan.cells), labels, strict=True))
+
+    def say(what: str, cell: PlannedCell) -> None:
+        nonlocal done
+        if what == "done" and (line := result_line(store, cell.cell_id)) is not None:
+            add_lines(file, [line])
+            done += 1
+            parts = ", ".join(f"{stage} {s:.0f} s" for stage, s in line["seconds"].items() if s)
+            what = f"done {done}/{len(plan.cells)}: {line['accuracy']:.2f} % in {parts}"
+        passed = time.monotonic() - options.started
+        tell(f"{passed:6.0f} s  {names[cell.cell_id]}, {_setting(cell)}: {what}")
+
+    reserve = min(RESERVE_S, LEAST_SHARE * options.seconds)
+    deadline = options.started + options.seconds - reserve
+    if not plan.left or time.monotonic() >= deadline:
+        return Tally()
+    slice_ = Slice(
+        storage=storage,
+        digest=plan.digest,
+        device=options.device,
+        workers=options.workers,
+        checkpoint_every=options.checkpoint_every,
+        started=options.started,
+        deadline=deadline,
+        end=deadline + reserve / 2,
+    )
+    name = plan.cells[0].config.data.name
+    return run_slice(plan, lambda: data.load(name, options.data_dir), slice_, say)
+
+
+def _setting(cell: PlannedCell) -> str:
+    bias = cell.config.bias
+    return (
+        f"imbalance {bias.imbalance:g}, {bias.noise} {bias.noise_rate:g}, "
+        f"seed {cell.config.seed} ({cell.cell_id})"
+    )

@@ -1,0 +1,75 @@
+"""What a trial asks of a cluster, and how many trials it has room for; knows nothing of Ray."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from curvetune.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Where and with what trials run; nothing here decides a number.
+
+    Args:
+        address: of a running cluster, host:port or `auto`; None starts Ray on this machine.
+        gpus_per_trial: None is 1 where there are GPUs, else 0; a fraction shares a GPU; `auto` is
+            measured before the trials start (tune/gpu_memory.py).
+        cpus_per_trial: None is 1, or less where there are more GPU slots than cores.
+        max_concurrent: None is as many as the cluster has room for.
+        checkpoint_every: epochs between two checkpoints.
+        hang_after_s: how long a cell may go without the end of an epoch.
+    """
+
+    address: str | None = None
+    gpus_per_trial: float | Literal["auto"] | None = None
+    cpus_per_trial: float | None = None
+    max_concurrent: int | None = None
+    checkpoint_every: int = 5
+    hang_after_s: float = 3600.0
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What each trial asks of Ray, and how many fit at once."""
+
+    cpus: float
+    gpus: float
+    count: int
+
+
+def fit_slots(nodes: Sequence[Mapping[str, float]], options: LaunchOptions) -> Slots:
+    """Return what a trial asks for, and how many fit on these nodes ({"CPU": 8, "GPU": 2}, …).
+
+    `auto` that nobody has measured is a whole GPU.
+
+    Raises:
+        ConfigError: no node has room for one trial.
+    """
+    gpus = options.gpus_per_trial
+    if gpus is None or gpus == "auto":
+        gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
+    cpus = options.cpus_per_trial
+    if cpus is None:
+        cpus = min([1.0, *(_even_share(node, gpus) for node in nodes)])
+    count = sum(_room(node, cpus, gpus) for node in nodes)
+    if count == 0:
+        found = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+        raise ConfigError(
+            f"a trial asks for {cpus:g} CPUs (--cpus-per-trial) and {gpus:g} GPUs "
+            f"(--gpus-per-trial); no node has that many: {found}. Ask for less."
+        )
+    return Slots(cpus, gpus, min(count, options.max_concurrent or count))
+
+
+def _even_share(node: Mapping[str, float], gpus: float) -> float:
+    """Return the CPUs per trial with which every GPU slot of `node` can be used."""
+    slots = math.floor(node.get("GPU", 0) / gpus) if gpus else 0
+    return math.floor(100 * node.get("CPU", 0) / slots) / 100 if slots else 1.0
+
+
+def _room(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    """Return how many trials fit on `node`; the slack absorbs fractions such as 1/3."""
+    asked = {"CPU": cpus, "GPU": gpus}
+    return min(int(node.get(key, 0) / n + 1e-6) for key, n in asked.items() if n > 0)

@@ -1,0 +1,246 @@
+"""Search spaces: a YAML file in, the cells of a grid out.
+
+    base:                          # what all cells share
+      data: {name: cifar10}
+      bias: {noise: flip2}
+    grid:                          # one axis per entry; the product is the grid
+      imbalance: [1, 20]           # short for bias.imbalance
+      noise_rate: [0.0, 0.4]
+      seed: [0, 1, 2]
+      method:
+        - {name: cross-entropy}
+        - {name: curvenet, skip_layers: [0, 3]}   # a list inside an entry: an axis of it alone
+
+Precedence: config defaults < space < profile < `--set`.
+"""
+
+import importlib.resources
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from curvetune.config import METHOD_SECTIONS, CellConfig, Section
+from curvetune.config.fingerprint import GRID_NAME
+from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
+from curvetune.config.profiles import apply_profile, native_recipe
+from curvetune.errors import ConfigError, nearest, printable
+
+MAX_CELLS = 100_000  # a guard against a slip of the hand: to plan so many takes a minute
+
+
+class SpaceFile(Section):
+    """The two keys of a search-space file."""
+
+    base: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named set of cells."""
+
+    name: str
+    cells: tuple[CellConfig, ...]
+
+
+def spaces_folder() -> Path:
+    """Return the folder of the built-in spaces, from a wheel or from a source checkout."""
+    package = Path(str(importlib.resources.files("curvetune")))
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+def find_space(name_or_path: str) -> Path:
+    """Return the file of a built-in space's name, or of a path.
+
+    Raises:
+        ConfigError: there is neither such a space nor such a file.
+    """
+    path, shown = Path(name_or_path), repr(printable(name_or_path))
+    if path.suffix in (".yaml", ".yml"):
+        if not _is_file(path):
+            raise ConfigError(f"search space {shown}: there is no such file; give a .yaml file")
+        if not GRID_NAME.fullmatch(path.stem):
+            raise ConfigError(
+                f"search space {shown}: a grid is named like its file; allowed are letters from a "
+                f"to z, digits, '.', '_' and '-', at most 128: rename the file"
+            )
+        return path
+    builtin = {file.stem: file for file in spaces_folder().glob("*.yaml")}
+    if name_or_path in builtin:
+        return builtin[name_or_path]
+    raise ConfigError(
+        f"unknown search space {shown}{nearest(name_or_path, builtin)}; "
+        f"allowed are {', '.join(sorted(builtin))}, or the path of a .yaml file"
+    )
+
+
+def load_space(
+    name_or_path: str,
+    *,
+    profile: str = "release",
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    fixed: Mapping[str, str] | None = None,
+) -> Space:
+    """Return the cells of a space, each once, in the order of its axes.
+
+    Args:
+        methods: names that replace the space's own choice of methods; `all` is every method. A
+            method keeps the options that the space gives it.
+        seeds: seeds that replace the space's own.
+        fixed: `--set`: a key and its value as YAML text; a list there is an axis.
+
+    Raises:
+        ConfigError: a wrong key, value, name or path; or nothing is left to run.
+    """
+    path = find_space(name_or_path)
+    origin = printable(path)
+    file = validate(read_yaml(path), SpaceFile, origin)
+    grid = _full_keys(file.grid, f"{origin}: grid")
+    grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
+    if seeds:
+        grid["seed"] = list(seeds)
+    settings = _parse_set(fixed or {})
+    _check_size(grid, settings, origin)
+    cells: dict[str, CellConfig] = {}
+    for point in _points(grid, origin):
+        raw = _merged(file.base, point)
+        for override in _points(settings, "--set"):
+            cell = apply_profile(native_recipe(validate(raw, CellConfig, origin)), profile)
+            cell = _override(cell, override)
+            cells[cell.model_dump_json()] = cell
+    _check_used(settings, list(cells.values()))
+    if not cells:
+        raise ConfigError(f"{origin}: the grid is empty; each axis needs at least one value")
+    return Space(path.stem, tuple(cells.values()))
+
+
+def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:
+    """Return the space's method entries, or those that `--methods` names."""
+    if not names:
+        return entries
+    if list(names) == ["all"]:
+        names = list(METHOD_SECTIONS)
+    chosen: list[Any] = []
+    for name in names:
+        if name not in METHOD_SECTIONS:
+            raise ConfigError(
+                f"--methods: unknown method {printable(name)!r}{nearest(name, METHOD_SECTIONS)}; "
+                f"allowed are all, {', '.join(METHOD_SECTIONS)}"
+            )
+        own = [e for e in entries if isinstance(e, dict) and e.get("name") == name]
+        chosen += own or [{"name": name}]
+    return chosen
+
+
+def _parse_set(fixed: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Return `--set` as axes: each full key with its values."""
+    axes: dict[str, list[Any]] = {}
+    for key, text in fixed.items():
+        value = parse_yaml(text, f"--set {printable(key)}: {printable(text)!r} is not a YAML value")
+        axes[key] = value if isinstance(value, list) else [value]
+    return _full_keys(axes, "--set")
+
+
+def _full_keys(axes: Mapping[str, list[Any]], origin: str) -> dict[str, list[Any]]:
+    """Return the axes by their full keys, refusing one that is there twice by two names."""
+    found: dict[str, list[Any]] = {}
+    for key, values in axes.items():
+        full = full_key(key, origin)
+        if full in found:
+            raise ConfigError(
+                f"{origin}: {key!r} is given twice, since it is {full}; leave one out"
+            )
+        found[full] = values
+    return found
+
+
+def _check_size(grid: Mapping[str, Any], settings: Mapping[str, Any], origin: str) -> None:
+    """Refuse more cells than anybody means, before the first is made."""
+    axes = [*grid.items(), *settings.items()]
+    sizes = {key: sum(_num_entries(value) for value in values) for key, values in axes}
+    total = math.prod(sizes.values())
+    if total > MAX_CELLS:
+        words = ", ".join(
+            f"{key} has {min(size, 10**9):,}" for key, size in sizes.items() if size > 1
+        )
+        raise ConfigError(
+            f"{origin}: more than {MAX_CELLS:,} cells, which are allowed: {words}; shorten an axis"
+        )
+
+
+def _num_entries(value: Any) -> int:
+    if not isinstance(value, dict):
+        return 1
+    return math.prod(len(item) for item in value.values() if isinstance(item, list))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _points(axes: Mapping[str, list[Any]], origin: str) -> Iterator[dict[str, Any]]:
+    """Yield the product of the axes; a list inside a mapping is an axis of that entry alone."""
+    for key, values in axes.items():
+        if not values:
+            raise ConfigError(f"{origin}: {key} has no value, so the grid is empty; give it one")
+    expanded = [[one for value in values for one in _entries(value)] for values in axes.values()]
+    for combination in itertools.product(*expanded):
+        yield dict(zip(axes, combination, strict=True))
+
+
+def _entries(value: Any) -> Iterator[Any]:
+    if not isinstance(value, dict):
+        yield value
+        return
+    lists = {key: item if isinstance(item, list) else [item] for key, item in value.items()}
+    for combination in itertools.product(*lists.values()):
+        yield dict(zip(lists, combination, strict=True))
+
+
+def _merged(base: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `point` put at their dotted keys."""
+    raw: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in base.items()
+    }
+    for key, value in sorted(point.items()):  # `method` comes before `method.option`
+        section, _, option = key.partition(".")
+        before = raw.get(section, {})
+        if option and isinstance(before, dict):
+            raw[section] = {**before, option: value}
+        elif not option:  # else what is no section stays, and is refused as such
+            raw[section] = value
+    return raw
+
+
+def _override(cell: CellConfig, override: Mapping[str, Any]) -> CellConfig:
+    """Return `cell` with the values of `--set`; a method's option goes where it exists."""
+    raw = cell.model_dump()
+    for key, value in override.items():
+        section, _, option = key.partition(".")
+        if section != "method":
+            raw = _merged(raw, {key: value})
+        elif option in type(cell.method).model_fields:
+            before = raw["method"][option]
+            if isinstance(before, dict) and isinstance(value, dict):  # a section of its own
+                value = {**before, **value}
+            raw["method"] = {**raw["method"], option: value}
+    return validate(raw, CellConfig, "--set")
+
+
+def _check_used(settings: Mapping[str, list[Any]], cells: Sequence[CellConfig]) -> None:
+    """Refuse a method option that no chosen method has."""
+    for key in settings:
+        section, _, option = key.partition(".")
+        if section == "method" and not any(option in type(c.method).model_fields for c in cells):
+            names = ", ".join(sorted({c.method.name for c in cells}))
+            raise ConfigError(f"--set {key}: none of the chosen methods ({names}) has this option")

@@ -1,5 +1,0 @@
-"""A grid as one page of HTML that needs no network."""
-
-from curvetune.report.page.write import write_html
-
-__all__ = ["write_html"]

@@ -1,0 +1,59 @@
+"""Puts the page of a grid together and writes it."""
+
+from pathlib import Path
+
+from curvetune.grids.cells import Select, read_grid
+from curvetune.report.pages.content import pictures_of_grid, ran_on, sections
+from curvetune.report.sheet import html
+from curvetune.report.tables.main import report_document
+from curvetune.store.files import write_atomic
+
+TEMPLATE = "page.html.j2"
+
+
+def write_html(
+    storage: Path, grid: str, out: Path, select: Select = "last", data_dir: Path | None = None
+) -> int:
+    """Write the page of `grid` to `out`; return its size in bytes.
+
+    Args:
+        data_dir: where the images are, for confusion matrices and thumbnails.
+
+    Raises:
+        ConfigError: the storage has no such grid.
+        StorageError: `out` cannot be written.
+    """
+    content = page(storage, grid, select, data_dir).encode("utf-8", "replace")
+    write_atomic(out, content, durable=False)
+    return len(content)
+
+
+def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | None = None) -> str:
+    """Return the page of a grid.
+
+    Raises:
+        ConfigError: the storage has no such grid.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    found = read_grid(storage, grid)
+    environment = Environment(
+        loader=PackageLoader("curvetune.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    document = report_document(storage, found, select)
+    return environment.get_template(TEMPLATE).render(
+        grid=grid,
+        tables=[(sheet.title, Markup(html(sheet))) for sheet in document.sheets],  # `html` escapes
+        notes=document.notes,
+        facts=ran_on(storage, found),
+        pictures=pictures_of_grid(storage, found, select),
+        sections=[
+            (section, [(Markup(s.thumbnail), s) for s in section.suspects])
+            for section in sections(storage, found, select, data_dir)
+        ],
+    )

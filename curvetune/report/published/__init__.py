@@ -1,0 +1,1 @@
+"""Published numbers, and which of a grid's can stand beside them."""

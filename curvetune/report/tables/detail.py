@@ -1,0 +1,281 @@
+"""The tables of `curvetune report --table`: MA, cells, seeds and significance."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from curvetune.analysis import shots
+from curvetune.analysis.aggregate import MethodRow, SettingMean, cell_json, method_rows, scores
+from curvetune.analysis.signed_rank import smallest_p
+from curvetune.analysis.significance import Paired, against, all_pairs
+from curvetune.analysis.weight_auroc import Samples, notes_of, read_samples
+from curvetune.errors import ConfigError, nearest, printable
+from curvetune.grids.cells import ACCURACY, Cell, Grid, Select
+from curvetune.grids.labels import REAL, Setting, setting_parts
+from curvetune.report.document import Document
+from curvetune.report.numbers import between, of, p_value, percent, signed, spread
+from curvetune.report.sheet import Sheet
+from curvetune.report.tables.main import best_rows, by_ma, footnotes, settings_sheet
+
+REFERENCE = "cross-entropy"
+ALL = "all"
+DECISIVE = 6  # pairs that differ: the fewest whose p can be below 5 %
+AUROC_NOTE = (
+    "AUROC: chance that a right label has a larger final weight than a wrong one; 0.5 is no "
+    "knowledge, – a method without weights, or no wrong labels that are known"
+)
+
+
+def table(
+    storage: Path | str, grid: Grid, name: str, select: Select, reference: str | None = None
+) -> Document:
+    """Return the table `name` of a grid.
+
+    Raises:
+        ConfigError: there is no such table, or the grid has no method `reference`.
+    """
+    if name not in TABLES:
+        raise ConfigError(
+            f"--table {printable(name)!r}: allowed are {', '.join(TABLES)}{nearest(name, TABLES)}"
+        )
+    if name == "cells":
+        return cells_document(grid, select, read_samples(storage, grid))
+    if name == "significance":
+        return significance_document(grid, select, reference)
+    return TABLES[name](grid, select)
+
+
+def ma_document(grid: Grid, select: Select) -> Document:
+    """Return the MA of each method with its interval over seeds, and each setting's mean."""
+    rows = by_ma(method_rows(grid, select))
+    sheet = Sheet(
+        title=f"{grid.name}: mean accuracy (MA, %) over {len(grid.settings)} bias settings",
+        header=(("method",), ("MA",), ("95 % interval",), ("seeds",), ("cells done",)),
+        rows=tuple(
+            (r.label, spread(r.ma), between(r.ma.interval), str(r.ma.n), of(r.cells_done, r.cells))
+            for r in rows
+        ),
+        best=frozenset((k, 1) for k in best_rows([row.ma.mean for row in rows])),
+    )
+    notes = (*footnotes(grid, select), _interval_note("seeds that have all settings"))
+    records = tuple(_ma_record(row) for row in rows)
+    return Document("MA", grid.name, (sheet, settings_sheet(grid, select)), records, notes)
+
+
+def seeds_document(grid: Grid, select: Select) -> Document:
+    """Return each method in each setting: the accuracy of each seed, and their mean."""
+    seeds = list(dict.fromkeys(cell.seed for cell in grid.cells))
+    found = [
+        (row, column, {seed: values.get((column.setting, seed)) for seed in seeds})
+        for row in by_ma(method_rows(grid, select))
+        for values in [scores(grid.methods()[row.label], select)]
+        for column in row.settings
+        if column.seeds
+    ]
+    header = ("method", "setting", *(f"seed {s}" for s in seeds), "mean", "95 % interval", "done")
+    rows = [
+        (
+            row.label,
+            _setting(column.setting, grid),
+            *(percent(by_seed[seed]) for seed in seeds),
+            spread(column.accuracy),
+            between(column.accuracy.interval),
+            of(column.seeds_done, column.seeds),
+        )
+        for row, column, by_seed in found
+    ]
+    sheet = Sheet(
+        f"{grid.name}: accuracy (%) of each seed", tuple((h,) for h in header), tuple(rows)
+    )
+    records = tuple(_seed_record(*one) for one in found)
+    notes = (*footnotes(grid, select), _interval_note("seeds"))
+    return Document("seeds", grid.name, (sheet,), records, notes)
+
+
+def cells_document(grid: Grid, select: Select, samples: Sequence[Samples]) -> Document:
+    """Return a row per cell: its accuracies, those of its class groups, and its weights' AUROC."""
+    rule = shots.rule_of([one.counts for one in samples if one.counts])
+    records = [_cell_record(c, s, rule) for c, s in zip(grid.cells, samples, strict=True)]
+    header = ("method", "setting", "seed", "state", "last", "last 10", "best", *shots.GROUPS)
+    rows = [
+        (
+            cell.label,
+            _setting(cell.setting, grid),
+            str(cell.seed),
+            cell.state,
+            *(percent(record[key]) for key in (*ACCURACY.values(), *_SHOT_KEYS)),
+            percent(record["weight_auroc"]),
+            "–" if cell.seconds is None else f"{cell.seconds:.0f}",
+            cell.cell_id,
+        )
+        for cell, record in zip(grid.cells, records, strict=True)
+    ]
+    names = (*header, "AUROC", "seconds", "cell")
+    sheet = Sheet(f"{grid.name}: its cells (%)", tuple((name,) for name in names), tuple(rows))
+    notes = (shots.SAID[rule], AUROC_NOTE, *notes_of(samples), *footnotes(grid, select)[1:])
+    return Document("cells", grid.name, (sheet,), tuple(records), notes)
+
+
+def significance_document(grid: Grid, select: Select, reference: str | None = None) -> Document:
+    """Return each method compared with `reference`, or with "all" others, pair by pair."""
+    methods = {label: scores(cells, select) for label, cells in grid.methods().items()}
+    pairs = len({(cell.setting, cell.seed) for cell in grid.cells})
+    if reference == ALL:
+        compared = all_pairs(methods, pairs)
+    else:
+        compared = against(find_method(grid, reference), methods, pairs)
+    compared.sort(key=lambda one: -1e9 if one.difference is None else one.difference, reverse=True)
+    sheet = paired_sheet(f"{grid.name}: difference of accuracy in points, paired", compared)
+    notes = (*footnotes(grid, select), *paired_notes(compared))
+    records = tuple(paired_record(one) for one in compared)
+    return Document("significance", grid.name, (sheet,), records, notes)
+
+
+def find_method(grid: Grid, wanted: str | None) -> str:
+    """Return the label of the method that others are compared with.
+
+    Cross entropy unless another one is named: a reference that was chosen after a look at the
+    results, such as the best one, would make the p values too small.
+
+    Raises:
+        ConfigError: the grid has no such method, or several.
+    """
+    labels = list(grid.methods())
+    names = {label: cells[0].name for label, cells in grid.methods().items()}
+    target = wanted or REFERENCE
+    found = [target] if target in labels else [k for k, name in names.items() if name == target]
+    if len(found) == 1 or (found and wanted is None):
+        return found[0]
+    if wanted is None and labels:
+        return labels[0]
+    said = "is several methods" if found else "is no method"
+    raise ConfigError(
+        f"{printable(target)!r} {said} of grid {grid.name}{nearest(target, labels)}; "
+        f"it has: {', '.join(found or labels)}"
+    )
+
+
+def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") -> Sheet:
+    """Return comparisons as a table; a significant one is bold."""
+    header = (first, "than", "difference", "95 % interval", "p", "p (Holm)", "pairs")
+    rows = [
+        (
+            one.b,
+            one.a,
+            signed(one.difference),
+            between(one.interval, "+"),
+            p_value(one.p),
+            p_value(one.p_holm),
+            of(one.n, one.wanted),
+        )
+        for one in compared
+    ]
+    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
+    return Sheet(title, tuple((name,) for name in header), tuple(rows), bold)
+
+
+def paired_notes(compared: Sequence[Paired]) -> list[str]:
+    """Return what a reader of p values must know."""
+    notes = [
+        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, exact and "
+        "two-sided (Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: "
+        "below 0.05",
+        "the interval is Student's t of the mean difference; pairs of one setting are not "
+        "independent settings, so p speaks of the settings of this grid",
+    ]
+    fewest = min((one.differing for one in compared), default=DECISIVE)
+    if fewest < DECISIVE:
+        notes.append(
+            f"pairs that are equal do not count for p: where only {fewest} "
+            f"differ{'s' * (fewest == 1)}, it cannot be below {smallest_p(fewest):.3g}, however "
+            f"large the difference; more seeds or settings are needed"
+        )
+    missing = sum(one.n < one.wanted for one in compared)
+    if missing:
+        notes.append(
+            f"{missing} of {len(compared)} comparisons lack pairs, since cells are missing: their "
+            f"difference is not that of the MAs"
+        )
+    return notes
+
+
+def paired_record(one: Paired) -> dict[str, Any]:
+    """Return a comparison with its numbers in full."""
+    low, high = one.interval or (None, None)
+    return {
+        "method": one.b,
+        "than": one.a,
+        "difference": one.difference,
+        "low": low,
+        "high": high,
+        "p": one.p,
+        "p_holm": one.p_holm,
+        "pairs": one.n,
+        "pairs_differing": one.differing,
+        "pairs_wanted": one.wanted,
+        "mean_method": one.mean_b,
+        "mean_than": one.mean_a,
+    }
+
+
+TABLES: dict[str, Callable[..., Document]] = {
+    "MA": ma_document,
+    "cells": cells_document,
+    "seeds": seeds_document,
+    "significance": significance_document,
+}
+_SHOT_KEYS = tuple(f"{group}_shot" for group in shots.GROUPS)
+
+
+def _setting(setting: Setting, grid: Grid) -> str:
+    return ", ".join(setting_parts(setting, grid.settings))
+
+
+def _interval_note(over: str) -> str:
+    return f"95 % interval: Student's t over {over}, of three or more"
+
+
+def _ma_record(row: MethodRow) -> dict[str, Any]:
+    low, high = row.ma.interval or (None, None)
+    return {
+        "method": row.label,
+        "ma": row.ma.mean,
+        "ma_std": row.ma.std,
+        "low": low,
+        "high": high,
+        "seeds": row.ma.n,
+        "cells_done": row.cells_done,
+        "cells": row.cells,
+    }
+
+
+def _seed_record(
+    row: MethodRow, column: SettingMean, by_seed: dict[int, float | None]
+) -> dict[str, Any]:
+    low, high = column.accuracy.interval or (None, None)
+    setting = column.setting
+    return {
+        "method": row.label,
+        "data": setting.data,
+        "model": setting.model,
+        "imbalance": setting.imbalance,
+        "noise": setting.noise,
+        "noise_rate": None if setting.noise == REAL else setting.noise_rate,
+        **{f"seed_{seed}": value for seed, value in by_seed.items()},
+        "mean": column.accuracy.mean,
+        "std": column.accuracy.std,
+        "low": low,
+        "high": high,
+        "seeds_done": column.seeds_done,
+        "seeds": column.seeds,
+    }
+
+
+def _cell_record(cell: Cell, samples: Samples, rule: shots.Rule) -> dict[str, Any]:
+    record = cell_json(cell)
+    per_class = record["per_class_accuracy"]
+    found: dict[str, float | None] = dict.fromkeys(shots.GROUPS)
+    if isinstance(per_class, list) and samples.counts:
+        found = shots.shot_accuracy(per_class, shots.groups_of(samples.counts, rule))
+    shot = {f"{group}_shot": value for group, value in found.items()}
+    return {**record, **shot, "weight_auroc": samples.auroc, "note": samples.note}

@@ -1,1 +1,0 @@
-"""Sections of a cell's config that `curvetune.config` puts together; no torch in here."""

@@ -1,0 +1,1 @@
+"""How a grid comes along, why a cell is as it is, and whether a grid can run here."""

@@ -1,0 +1,181 @@
+"""This machine: its GPUs, the CPUs that may be used, and its shared memory."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from curvetune.planning.gpu_share import mps_runs
+from curvetune.status.doctor.finding import GIB, Finding, Subject
+from curvetune.status.doctor.inquiry import ask
+
+QUERY = ("name", "driver_version", "memory.total", "compute_mode")
+STORE_SHARE = 0.3  # of the memory, that Ray wants for its object store (ray_constants.py)
+STORE_MOST = 10**10  # bytes of shared memory that satisfy it in any case (likewise)
+CGROUPS = Path("/sys/fs/cgroup")
+SHM = Path("/dev/shm")
+
+Row = Mapping[str, str]
+
+
+def gpus(subject: Subject) -> Sequence[Finding]:
+    """Can PyTorch use the GPUs of this machine, and can several cells share one?"""
+    return gpu_findings(ask("torch_gpus"), nvidia_smi(), mps=mps_runs())
+
+
+def nvidia_smi() -> list[Row]:
+    """Return what the driver says of each GPU; nothing where there is no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [dict(zip(QUERY, map(str.strip, line.split(",")), strict=False)) for line in lines]
+
+
+def gpu_findings(torch: Mapping[str, Any], driver: Sequence[Row], *, mps: bool) -> list[Finding]:
+    """Return what follows from what PyTorch and the driver say.
+
+    Args:
+        torch: the answer of inquiry.torch_gpus.
+        mps: whether an MPS daemon runs.
+    """
+    if "error" in torch:
+        advice = "install PyTorch again (pip install -U torch torchvision), see pytorch.org"
+        return [Finding("gpus", "fail", f"PyTorch cannot be asked: {torch['error']}", advice)]
+    if torch["devices"]:
+        return [_usable(torch["devices"], driver), *_sharing(driver, mps=mps)]
+    if not driver:
+        return [Finding("gpus", "note", "none on this machine: cells train on the CPU")]
+    found = f"the driver has {len(driver)}, but PyTorch can use none"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return [Finding("gpus", "fail", found, "unset CUDA_VISIBLE_DEVICES, which hides them")]
+    if torch["cuda"] is None:
+        advice = "install a PyTorch that was built for CUDA (pytorch.org), or --gpus-per-trial 0"
+    else:
+        advice = (
+            f"PyTorch was built for CUDA {torch['cuda']}, the driver is "
+            f"{driver[0].get('driver_version')}: update the driver, or install a PyTorch for it; "
+            f"--gpus-per-trial 0 trains on the CPU"
+        )
+    return [Finding("gpus", "fail", f"{found}. {torch['why']}".strip(" ."), advice)]
+
+
+def _usable(devices: Sequence[Mapping[str, Any]], driver: Sequence[Row]) -> Finding:
+    names = {str(device["name"]) for device in devices}
+    least = min(device["free"] for device in devices)
+    found = f"{len(devices)} × {', '.join(sorted(names))}"
+    if driver:
+        found += f", driver {driver[0].get('driver_version')}"
+    found += f"; {least / GIB:.1f} of {devices[0]['total'] / GIB:.1f} GiB free"
+    busy = [k for k, device in enumerate(devices) if device["free"] < 0.5 * device["total"]]
+    if busy:
+        advice = "`nvidia-smi` shows by whom; Ray does not know of others and uses them all"
+        found += f"; more than half in use on {', '.join(map(str, busy))}"
+        return Finding("gpus", "warn", found, f"{advice}; CUDA_VISIBLE_DEVICES chooses some")
+    return Finding("gpus", "ok", found)
+
+
+def _sharing(driver: Sequence[Row], *, mps: bool) -> list[Finding]:
+    if mps:
+        return [Finding("mps", "ok", "CUDA MPS runs: kernels of cells on one GPU run side by side")]
+    found = "CUDA MPS does not run: cells that share a GPU take turns"
+    start = (
+        "to share GPUs (--gpus-per-trial below 1, or auto), start it: nvidia-cuda-mps-control -d"
+    )
+    if any("Exclusive" in row.get("compute_mode", "") for row in driver):
+        found = "the GPUs take one process at a time, and CUDA MPS does not run"
+        return [Finding("mps", "warn", found, f"{start}; or nvidia-smi --compute-mode=DEFAULT")]
+    return [Finding("mps", "note", found, start)]
+
+
+def cpus(subject: Subject) -> Sequence[Finding]:
+    """Does Ray count more CPUs than this process may use?"""
+    there = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    return [cpu_finding(there, allowed, quotas(own_cgroups()), quotas([CGROUPS]))]
+
+
+def cpu_finding(there: int, allowed: int, own: float | None, root: float | None) -> Finding:
+    """Return what follows from the CPUs that there are.
+
+    Args:
+        allowed: those on which the scheduler puts this process.
+        own: how many the cgroup of this process may use at once; None is all.
+        root: likewise of the top of the tree, which is where Ray looks, and the only place.
+    """
+    usable = min(there, allowed, own or there)
+    counted = min(there, int(root or there) or 1)
+    if counted > max(1, int(usable)):
+        few = max(1, int(usable))
+        found = f"{usable:g} of {there} may be used, but Ray counts {counted}"
+        advice = f"--max-concurrent {few}, or start Ray with as many: ray start --num-cpus {few}"
+        return Finding("cpus", "warn", found, advice)
+    if usable < there:
+        return Finding("cpus", "ok", f"{usable:g} of {there} may be used, and Ray knows it")
+    return Finding("cpus", "ok", f"{there}")
+
+
+def own_cgroups(root: Path = CGROUPS, cgroup: Path = Path("/proc/self/cgroup")) -> list[Path]:
+    """Return the folders of the cgroups (of version 2, or of `cpu`) that hold this process."""
+    try:
+        lines = cgroup.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = [root]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        top = root if not controllers else root / "cpu" if "cpu" in controllers.split(",") else None
+        if top is not None:
+            inner = top / path.lstrip("/")
+            found += [inner, *(p for p in inner.parents if p.is_relative_to(top))]
+    return found
+
+
+def quotas(folders: Iterable[Path]) -> float | None:
+    """Return the smallest number of CPUs that one of these cgroups is held to; None without any."""
+    found = [quota for folder in folders for quota in _quota(folder)]
+    return min(found, default=None)
+
+
+def _quota(folder: Path) -> list[float]:
+    texts = []
+    if (text := _text(folder / "cpu.max")) is not None:
+        texts.append(text.split())
+    for inner in (folder, folder / "cpu"):
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        texts.append([_text(inner / name) or "" for name in names])
+    pairs = [pair for pair in texts if len(pair) == 2 and all(part.isdigit() for part in pair)]
+    return [int(quota) / int(period) for quota, period in pairs if int(period)]
+
+
+def shared_memory(subject: Subject) -> Sequence[Finding]:
+    """Has Ray's object store room in /dev/shm? Data and curves go through it."""
+    if not SHM.is_dir():
+        return [Finding("shared memory", "note", f"no {SHM} here: Ray uses files instead")]
+    free = shutil.disk_usage(SHM).free
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [_text(CGROUPS / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    memory = min([memory, *(int(limit) for limit in limits if limit and limit.isdigit())])
+    return [shm_finding(free, memory)]
+
+
+def shm_finding(free: int, memory: int) -> Finding:
+    """Return what follows from the bytes that are free in /dev/shm, and those of the memory."""
+    found = f"{free / GIB:.1f} GiB free in {SHM}"
+    wanted = min(STORE_SHARE * memory, STORE_MOST)
+    if free >= wanted:
+        return Finding("shared memory", "ok", found)
+    advice = f"give the container more, such as docker run --shm-size={wanted / GIB:.0f}g"
+    slow = f"{found}; Ray wants {wanted / GIB:.1f} and will use files on a disk, which is slower"
+    return Finding("shared memory", "warn", slow, advice)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

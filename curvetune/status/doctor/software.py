@@ -1,0 +1,93 @@
+"""What is installed, and the data."""
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from curvetune.status.doctor.finding import Finding, Subject
+
+NAMED = ("curvetune", "torch", "torchvision", "ray", "mlflow")  # whose versions are told
+
+
+def versions(subject: Subject) -> Sequence[Finding]:
+    """Is everything installed in a version that curvetune works with?"""
+    import curvetune
+
+    said = ", ".join(f"{name} {version_of(name)}" for name in NAMED[1:] if version_of(name))
+    found = f"curvetune {curvetune.__version__}, Python {platform.python_version()}, {said}"
+    try:
+        wrong = list(_wrong(importlib.metadata.distribution("curvetune")))
+    except importlib.metadata.PackageNotFoundError:
+        advice = "pip install -e . in its folder, so that what it needs can be checked"
+        return [Finding("versions", "note", f"{found}; curvetune is not installed", advice)]
+    return wrong or [Finding("versions", "ok", found)]
+
+
+def _wrong(package: importlib.metadata.Distribution) -> Iterator[Finding]:
+    """Yield a finding for Python and every package that is not in the range that is declared."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    pythons = package.metadata["Requires-Python"] or ""
+    if not SpecifierSet(pythons).contains(platform.python_version(), prereleases=True):
+        found = f"Python {platform.python_version()}, allowed is {pythons}"
+        yield Finding("versions", "fail", found, "make a virtual environment with another Python")
+    for text in package.requires or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        version = version_of(wanted.name)
+        if version is None or not wanted.specifier.contains(version, prereleases=True):
+            found = f"{wanted.name} {version or 'is not installed'}, allowed is {wanted.specifier}"
+            advice = f"pip install '{wanted.name}{wanted.specifier}'"
+            yield Finding("versions", "fail", found, advice)
+
+
+def version_of(package: str) -> str | None:
+    """Return the version of an installed package, without importing it; None without one."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def newer(version: str, least: str) -> bool:
+    """Say whether `version` is `least` or later."""
+    from packaging.version import Version
+
+    return Version(version) >= Version(least)
+
+
+def data(subject: Subject) -> Sequence[Finding]:
+    """Which sources of images are there?"""
+    from curvetune.data import SOURCES
+
+    folder = subject.data_dir
+    names = [name for name in SOURCES if name != "folder" or folder is not None]
+    findings = {name: _source(name, folder) for name in names}
+    there = [name for name, f in findings.items() if f.status != "note" and name != "digits"]
+    if folder is not None and not there:  # only the digits, which are always there
+        found = f"--data-dir {folder} has none of {', '.join(n for n in SOURCES if n != 'digits')}"
+        missing = Finding("data", "fail", found, "what was looked for is told below")
+        return [missing, *findings.values()]
+    return list(findings.values())
+
+
+def _source(name: str, data_dir: Path | None) -> Finding:
+    from curvetune import data
+    from curvetune.errors import DataError
+
+    try:
+        digest = data.digest(name, data_dir)
+        labels = data.train_labels(name, data_dir)
+    except DataError as error:
+        if f"no {name} " not in str(error):  # which all sources say where they find nothing
+            return Finding("data", "fail", f"{name}: {error}", "mend the files, or copy them again")
+        where = "needs --data-dir" if data_dir is None else f"is not in {data_dir}"
+        return Finding("data", "note", f"{name} {where}", str(error))
+    if labels is None:
+        found = f"{name} will be downloaded by the first grid that needs it"
+        return Finding("data", "note", found, "or give a folder that has it with --data-dir")
+    found = f"{name}: {len(labels):,} training images, digest {digest[:12]}"
+    return Finding("data", "ok", found)

@@ -1,0 +1,1 @@
+"""What is below curvetune: file systems, the terminal, git, and secrets in texts."""

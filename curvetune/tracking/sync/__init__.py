@@ -1,0 +1,1 @@
+"""Brings MLflow up to date with the storage."""

@@ -1,0 +1,81 @@
+"""What a tracker is to show of a grid: the params and points of each run, from its records."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from curvetune.analysis.aggregate import scores
+from curvetune.analysis.statistics import accuracy_so_far, mean_accuracy
+from curvetune.grids.cells import ACCURACY, Cell, Rows
+from curvetune.grids.labels import Config, Setting
+from curvetune.tracking.base import Point
+
+OF_THE_ROW = ("epoch", "time", "seconds")  # the time stamps tell the seconds
+WITHOUT_STAGE = ("accuracy", "weight_gap")  # only the final training has them
+
+
+def cell_params(config: Config) -> dict[str, str]:
+    """Return a cell's config, flat, so that the tracker's own tables can group by it."""
+    bias, method = config["bias"], config["method"]
+    params = {
+        "method": method["name"],
+        **{key: bias[key] for key in ("imbalance", "noise", "noise_rate")},
+        "seed": config["seed"],
+        "data": config["data"]["name"],
+        "model": config["model"]["name"],
+        "probe_epochs": config["probe"]["epochs"],
+        "allocate_epochs": config["allocate"]["epochs"],
+        **{key: value for key, value in method.items() if key != "name"},
+    }
+    return {key: _text(value) for key, value in params.items()}
+
+
+def history_points(stage: str, rows: Rows) -> list[Point]:
+    """Return the numbers of some epochs, as `<stage>/loss` and so on."""
+    return [
+        Point(key if key in WITHOUT_STAGE else f"{stage}/{key}", value, row["epoch"], row["time"])
+        for row in rows
+        for key, value in _numbers(row)
+        if key not in OF_THE_ROW
+    ]
+
+
+def result_points(result: Mapping[str, Any], rows: Rows) -> list[Point]:
+    """Return the numbers of a result that are not in the `rows` of its history."""
+    in_rows = {key for row in rows for key in row}
+    values = {key: result.get(key) for key in (*ACCURACY.values(), "weight_gap")}
+    for k, accuracy in enumerate(result.get("per_class_accuracy") or ()):
+        values[f"accuracy_class/{k}"] = accuracy
+    for stage, seconds in result.get("seconds", {}).items():
+        values[f"seconds/{stage}"] = seconds
+    step = rows[-1]["epoch"] if rows else 0
+    return [
+        Point(key, float(value), step, float(result["finished"]))
+        for key, value in values.items()
+        if value is not None and key not in in_rows
+    ]
+
+
+def ma_values(cells: Sequence[Cell], settings: Sequence[Setting]) -> dict[str, float | None]:
+    """Return what the run of a method shows when exactly these of its cells are done."""
+    values = scores(cells)
+    ma = mean_accuracy(settings, values)
+    return {
+        "ma": ma.mean,
+        "ma_std": ma.std,
+        "ma_so_far": accuracy_so_far(settings, values),
+        "cells_done": float(len(values)),
+    }
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for key, value in row.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield key, float(value)
+
+
+def _text(value: Any) -> str:
+    """Return a value as people write it: 10 for 10.0, true for True."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,134 @@
+"""The runs that a tracker shows of a grid: what each is found by, and what it says of itself."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from curvetune.config import CellConfig
+from curvetune.data.duplicates import Copies, words
+from curvetune.grids.cells import Cell, Grid
+from curvetune.grids.labels import setting_parts
+from curvetune.tracking.base import (
+    CELL_TAG,
+    GRID_TAG,
+    LABEL_TAG,
+    LEVEL_TAG,
+    METHOD_TAG,
+    DataSpec,
+    Run,
+    RunSpec,
+)
+from curvetune.tracking.sync.points import cell_params
+
+SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
+SCHEMA_VERSION = "1"
+LONGEST_DIGEST = 36  # characters, in MLflow
+SHOWN = 100  # settings in a profile
+
+
+def grid_spec(grid: Grid) -> RunSpec:
+    """Return the run of a grid."""
+    return RunSpec(
+        experiment=grid.name,
+        key=(GRID_TAG, grid.name),
+        name=grid.name,
+        parent=None,
+        tags={
+            **SOURCE,
+            LEVEL_TAG: "grid",
+            "curvetune.command": grid.command,
+            "curvetune.data_digest": grid.digest,
+            "curvetune.schema_version": SCHEMA_VERSION,
+        },
+        began=_began(grid.cells),
+    )
+
+
+def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
+    """Return the run of a method, under that of the grid."""
+    return RunSpec(
+        experiment=grid.name,
+        key=(METHOD_TAG, label),
+        name=label,
+        parent=parent.run_id,
+        tags={**SOURCE, LEVEL_TAG: "method"},
+        params={"method": cells[0].name},
+        began=_began(cells),
+    )
+
+
+def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
+    """Return the run of a cell, under that of its method."""
+    where = setting_parts(cell.setting, grid.settings)
+    return RunSpec(
+        experiment=grid.name,
+        key=(CELL_TAG, cell.cell_id),
+        name=", ".join([cell.label, *where, f"seed {cell.seed}"]),
+        parent=parent.run_id,
+        tags={
+            **SOURCE,
+            LEVEL_TAG: "cell",
+            LABEL_TAG: cell.label,
+            "curvetune.probe_id": cell.probe_id or "",
+            "curvetune.data_digest": grid.digest,
+        },
+        params=cell_params(cell.config),
+        began=_began([cell]),
+    )
+
+
+def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
+    """Return the data of a grid, before any bias.
+
+    Args:
+        copies: what it has more than once.
+    """
+    names = dict.fromkeys(setting.data for setting in grid.settings)
+    biases = [", ".join(setting_parts(setting, grid.settings)) for setting in grid.settings]
+    return DataSpec(
+        name=", ".join(names),
+        digest=grid.digest[:LONGEST_DIGEST],
+        source=f"curvetune:{'+'.join(names)}",
+        profile={
+            "content_sha256": grid.digest,
+            "bias_settings": biases[:SHOWN],
+            **({} if copies is None else {"copies": words(copies) or ["none"]}),
+        },
+    )
+
+
+def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
+    """Return the biased data of a cell; None if another version of curvetune wrote its config."""
+    try:
+        config = CellConfig.model_validate(cell.config)
+    except ValidationError:
+        return None
+    bias, setting = config.bias, cell.setting
+    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
+    if not bias.truth_is_known:
+        noise = "noise of its own"
+    profile: dict[str, object] = {
+        "imbalance": bias.imbalance,
+        "noise": bias.noise,
+        "noise_rate": bias.noise_rate if bias.truth_is_known else None,
+        "seed": config.seed,
+        "content_sha256": grid.digest,
+    }
+    return DataSpec(
+        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        digest=config.split_id(grid.digest),  # of another seed it is another draw
+        source=f"curvetune:{setting.data}",
+        profile=profile,
+    )
+
+
+def _began(cells: Sequence[Cell]) -> float:
+    """Return when the first of `cells` began, in Unix seconds; 0 if none has."""
+    times = [
+        (cell.finished or 0.0) - (cell.seconds or 0.0)
+        if cell.activity is None
+        else cell.activity.began
+        for cell in cells
+        if cell.result is not None or cell.activity is not None
+    ]
+    return min(times, default=0.0)

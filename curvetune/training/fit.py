@@ -1,0 +1,189 @@
+"""The training loop: the same for the probe and for every method.
+
+It owns the order of the data, evaluation, checkpoints and history. All that it needs to go on is in
+one checkpoint: the method's state, the random streams and the values per sample.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curvetune.data.resident import ResidentSet
+from curvetune.errors import DivergedError, StoppedError
+from curvetune.methods.base import Method, Recipe
+from curvetune.store.history import History
+from curvetune.training.checkpoint import Checkpoint
+from curvetune.training.engine import Eager, Engine
+
+Row = dict[str, Any]
+Samples = dict[str, Tensor]
+
+
+def _nothing(_: Any) -> dict[str, float]:
+    return {}
+
+
+def never() -> bool:
+    """Say that nobody asks to stop."""
+    return False
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass
+class Loop:
+    """What a run needs beside its method.
+
+    `streams` holds the generators `train` and `meta`; `describe` adds numbers to an epoch's row
+    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch;
+    `guard` is called before anything is written, and raises if that is no longer ours to do.
+    """
+
+    recipe: Recipe
+    train: ResidentSet
+    streams: dict[str, torch.Generator]
+    checkpoint: Checkpoint
+    history: Path
+    meta: ResidentSet | None = None
+    meta_batch_size: int = 128
+    meta_every: int = 1  # steps from one meta batch to the next; every epoch begins with one
+    engine: Engine = field(default_factory=Eager)
+    describe: Callable[[Samples], dict[str, float]] = _nothing
+    evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
+    on_epoch: Callable[[Row], object] = _nothing
+    stop: Callable[[], bool] = never
+    guard: Callable[[], None] = nothing
+    curves: Tensor | None = None  # (N, T): if given, receives the loss of each visited sample
+    samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
+    rows: list[Row] = field(default_factory=list)
+
+
+def fit(method: Method, loop: Loop) -> None:
+    """Train to the end, from the last checkpoint if there is one; results are in `loop`.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        StoppedError: `loop.stop` said so; the checkpoint has all epochs that were run.
+        LostLeaseError: raised by `loop.guard`.
+    """
+    first = _resume(method, loop)
+    with History(loop.history, loop.rows) as history:
+        _train(method, loop, first, history)
+
+
+def _train(method: Method, loop: Loop, first: int, history: History) -> None:
+    """Run the epochs from `first` on."""
+    saved = first
+    for epoch in range(first, loop.recipe.epochs):
+        if loop.stop():
+            loop.guard()
+            if epoch > saved:
+                loop.checkpoint.save(_state(method, loop))
+            raise StoppedError(
+                f"stopped after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept: "
+                f"run the same command again to go on"
+            )
+        started = time.time()
+        order = method.start_epoch(epoch)
+        visited: list[Tensor] = []
+        totals = _run_epoch(method, loop, epoch, order, visited)
+        losses = loop.samples["loss"] if order is None else loop.samples["loss"][order]
+        if loop.curves is not None:
+            loop.curves[slice(None) if order is None else order, epoch] = losses
+        row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
+        if not math.isfinite(row["loss"]):
+            raise DivergedError(
+                f"the mean loss of epoch {epoch} is {row['loss']}, first not finite in batch "
+                f"{_first_not_finite(loop, visited)} of {len(visited)}; lower the learning rate "
+                f"(now {row['lr']:g}), for instance --set allocate.lr=0.05"
+            )
+        row |= totals | loop.describe(loop.samples) | loop.evaluate(method.model)
+        row |= {"time": time.time(), "seconds": time.time() - started}
+        loop.guard()
+        history.append(row)
+        if loop.checkpoint.due(epoch + 1):
+            loop.checkpoint.save(_state(method, loop))
+            saved = epoch + 1
+        loop.on_epoch(row)
+
+
+def _first_not_finite(loop: Loop, visited: list[Tensor]) -> int:
+    """Return which of the batches, given by their indices, first has a loss that is not finite."""
+    finite = loop.samples["loss"].isfinite()
+    return next(k for k, index in enumerate(visited) if not finite[index].all())
+
+
+def _run_epoch(
+    method: Method, loop: Loop, epoch: int, order: Tensor | None, visited: list[Tensor]
+) -> dict[str, float]:
+    """Give the method the samples of an epoch; return the mean over steps of its 0-d metrics.
+
+    Args:
+        visited: receives the indices of each batch.
+    """
+    size = loop.recipe.batch_size_at(epoch)
+    batches = loop.train.batches(size, loop.streams["train"], order=order)
+    meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
+    pairs = (
+        (batch, next(meta) if meta and k % loop.meta_every == 0 else None)
+        for k, batch in enumerate(batches)
+    )
+    sums: dict[str, Tensor] = {}
+    steps: dict[str, int] = {}
+    for batch, metrics in loop.engine.run(method, pairs):
+        visited.append(batch.index)
+        for name, value in metrics.items():
+            if value.dim() == 0:
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                steps[name] = steps.get(name, 0) + 1
+            else:
+                _latest(loop, name, value)[batch.index] = value
+    return {name: float(total) / steps[name] for name, total in sums.items()}
+
+
+def _latest(loop: Loop, name: str, like: Tensor) -> Tensor:
+    """Return the tensor, (N,), that keeps the latest value of a metric for each sample."""
+    if name not in loop.samples:
+        loop.samples[name] = torch.zeros(len(loop.train), dtype=like.dtype, device=like.device)
+    return loop.samples[name]
+
+
+def _state(method: Method, loop: Loop) -> dict[str, Any]:
+    done = len(loop.rows)
+    return {
+        "epoch": done,
+        "rows": loop.rows,
+        "method": method.state.state_dict(),
+        "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
+        "samples": loop.samples,
+        "curves": None if loop.curves is None else loop.curves[:, :done],
+    }
+
+
+def _resume(method: Method, loop: Loop) -> int:
+    """Bring everything to where the last checkpoint left it; return the next epoch."""
+    state = loop.checkpoint.load()
+    if state is None or "rows" not in state:  # none, or of a version that kept the rows elsewhere
+        return 0
+    done: int = state["epoch"]
+    method.state.load_state_dict(state["method"])
+    for name, stream in loop.streams.items():
+        stream.set_state(state["streams"][name])
+    for name, values in state["samples"].items():
+        _latest(loop, name, values.to(_device(method)))[:] = values
+    if loop.curves is not None:
+        loop.curves[:, :done] = state["curves"]
+    loop.rows[:] = state["rows"]
+    return done
+
+
+def _device(method: Method) -> torch.device:
+    return next(method.model.parameters()).device

@@ -1,0 +1,106 @@
+"""A captured and an ordinary step agree; here up to the capture itself, which needs a GPU."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from toy import CASES, Case, tensors, toy, toy_batch
+
+from curvetune.methods import Method
+from curvetune.training.engine import Eager, Graphs, Pair, best_engine, cuda_graph, generators
+
+SIZES = (*(12,) * 13, 5)
+
+
+class Recorder:
+    """Stands in for a CUDA graph: replays by running the same work on the same tensors."""
+
+    def __init__(self) -> None:
+        self.recorded = 0
+        self.replayed = 0
+
+    def __call__(self, work: Callable[[], None], drawn: list[torch.Generator]) -> Any:
+        self.recorded += 1
+
+        def replay() -> None:
+            self.replayed += 1
+            work()
+
+        return replay
+
+
+def pairs(seed: int) -> list[Pair]:
+    """Return an epoch of batches, the last one ragged, each with a meta batch."""
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for size in SIZES:
+        index = torch.randperm(60, generator=generator)
+        made.append((toy_batch(index[:size]), toy_batch(index[-20:])))
+    return made
+
+
+def train(method: Method, engine: Any, epochs: int = 3) -> list[Any]:
+    seen = []
+    for epoch in range(epochs):
+        method.start_epoch(epoch)
+        for batch, metrics in engine.run(method, pairs(epoch)):
+            seen.append((batch.index, {name: value.clone() for name, value in metrics.items()}))
+    return seen
+
+
+@pytest.mark.parametrize("case", CASES, ids=[name for name, _ in CASES])
+def test_replayed_steps_end_bit_for_bit_where_ordinary_ones_do(case: Case) -> None:
+    ordinary, replayed, recorder = toy(case), toy(case), Recorder()
+    expected = train(ordinary, Eager())
+    found = train(replayed, Graphs(recorder, samples_per_replay=36))
+    assert recorder.replayed > 0
+    assert len(found) == len(expected)
+    for (index, metrics), (other_index, other_metrics) in zip(expected, found, strict=True):
+        assert torch.equal(index, other_index)
+        assert metrics.keys() == other_metrics.keys()
+        assert all(torch.equal(metrics[name], other_metrics[name]) for name in metrics)
+    ends = tensors(ordinary.state.state_dict()), tensors(replayed.state.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_a_graph_is_recorded_once_for_each_shape_and_phase() -> None:
+    method: Any = toy(("cross-entropy", {}))
+    recorder = Recorder()
+    engine = Graphs(recorder, samples_per_replay=36)
+    train(method, engine, epochs=6)  # four groups of 3 batches, one of 1, and the ragged one
+    assert recorder.recorded == 3
+    method.phase = "another"
+    train(method, engine, epochs=6)
+    assert recorder.recorded == 6
+
+
+def test_a_gpu_gets_graphs_and_a_cpu_plain_steps() -> None:
+    assert isinstance(best_engine(torch.device("cpu")), Eager)
+    assert isinstance(best_engine(torch.device("cuda")), Graphs)
+
+
+def test_the_generators_of_a_method_are_those_in_its_state() -> None:
+    method = toy(("cross-entropy", {}))
+    assert generators(method) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("case", CASES, ids=[name for name, _ in CASES])
+def test_a_captured_step_agrees_with_an_ordinary_one_on_a_gpu(case: Case) -> None:
+    device = torch.device("cuda")
+    ends = []
+    for engine in (Eager(), Graphs(cuda_graph)):
+        method = toy(case, device=device)
+        train_on = [
+            [tuple(type(b)(*(t.to(device) for t in b)) for b in pair) for pair in pairs(epoch)]
+            for epoch in range(6)
+        ]
+        for epoch, epoch_pairs in enumerate(train_on):
+            method.start_epoch(epoch)
+            for _ in engine.run(method, epoch_pairs):  # type: ignore[arg-type]
+                pass
+        ends.append(tensors(method.state.state_dict()))
+    for a, b in zip(*ends, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
