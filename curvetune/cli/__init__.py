@@ -23,6 +23,7 @@ from curvetune.cli import (
     sync,
 )
 from curvetune.cli.guard import Guarded, guard_output, print_traceback
+from curvetune.cli.home import ensure_home
 from curvetune.errors import CurvetuneError
 from curvetune.redact import redact
 
@@ -79,6 +80,7 @@ def main() -> None:
     Nothing that is printed on the way holds a secret (redact.py).
     """
     guard_output()
+    ensure_home()
     try:
         app()
     except CurvetuneError as error:
