@@ -93,10 +93,15 @@ def test_an_own_folder_is_private_and_gone_in_the_end_unless_ray_did_not_start(
     with pytest.raises(BackendError), own_folder(chosen):
         raise BackendError("it left no logs")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(BackendError), own_folder(chosen) as folder:
-        assert folder is not None
-        (folder / f"session_2026-01-01_00-00-00_000000_{os.getpid()}").mkdir()
-        raise BackendError("its logs: there")
+
+    def fail_with_logs() -> None:
+        with own_folder(chosen) as folder:
+            assert folder is not None
+            (folder / f"session_2026-01-01_00-00-00_000000_{os.getpid()}").mkdir()
+            raise BackendError("its logs: there")
+
+    with pytest.raises(BackendError):
+        fail_with_logs()
     assert [path.name.startswith("ray-") for path in tmp_path.iterdir()] == [True]
     with own_folder(RayFolder(tmp_path / "ray")) as folder:
         assert folder is None
