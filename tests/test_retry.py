@@ -19,6 +19,7 @@ from curvetune.report.failures import KINDS, carried_options, retry_command
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import leased
 from curvetune.train import failures
+from curvetune.train.import_errors import IMPORT
 from curvetune.tune.plan import Plan
 from curvetune.tune.retry import plan_retry
 
@@ -109,7 +110,8 @@ def test_a_cell_that_this_version_would_not_run_as_it_was_is_refused(
 
 def test_every_kind_of_failure_can_be_named() -> None:
     named = {*failures.KINDS.values(), failures.OOM, failures.LOST, failures.HANG, failures.OTHER}
-    assert set(KINDS) == named | {failures.FULL}
+    named |= {failures.FULL, IMPORT}
+    assert set(KINDS) == named
     assert command.parse_kinds(",".join(KINDS)) == list(KINDS)
     assert command.parse_kinds("") == []
     with pytest.raises(ConfigError, match=r"--failed-as 'oon': allowed are .*\(did you mean 'oom'"):

@@ -12,7 +12,17 @@ from curvetune.tracking.base import CELL_TAG, DATABASE
 from curvetune.tracking.lookup import find_run
 
 # As in train/failures.py, which needs PyTorch.
-KINDS = ("oom", "diverged", "bad-data", "disk-full", "storage", "lost", "hang", "other")
+KINDS = (
+    "oom",
+    "diverged",
+    "bad-data",
+    "disk-full",
+    "storage",
+    "lost",
+    "hang",
+    "import",
+    "other",
+)
 TAIL = 6  # lines of a log that are shown
 MAX_DETAILED = 5  # failures with more than a line each
 UI = "http://127.0.0.1:5000"  # where `curvetune ui` listens

@@ -9,7 +9,7 @@ from curvetune.redact import redact
 from curvetune.report.doctor.backends import ray, ray_authentication, tracker
 from curvetune.report.doctor.finding import Finding, Subject
 from curvetune.report.doctor.machine import cpus, gpus, shared_memory
-from curvetune.report.doctor.place import clock, disk, file_system, renames
+from curvetune.report.doctor.place import clock, disk, file_system, ray_folder, renames
 from curvetune.report.doctor.software import data, versions
 
 LIMIT_S = 60.0  # for all of them
@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "versions": versions,
     "ray": ray,
     "ray authentication": ray_authentication,
+    "ray folder": ray_folder,
     "gpus": gpus,
     "cpus": cpus,
     "shared memory": shared_memory,
