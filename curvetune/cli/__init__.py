@@ -25,6 +25,7 @@ from curvetune.cli import (
     sync,
 )
 from curvetune.cli.guard import Guarded, guard_output, print_traceback
+from curvetune.cli.home import ensure_home
 from curvetune.errors import CurvetuneError
 from curvetune.system.redact import redact
 
@@ -83,6 +84,7 @@ def main() -> None:
     """
     streams.open_streams()
     guard_output()
+    ensure_home()
     raise SystemExit(_shown(_run()))
 
 

@@ -21,8 +21,8 @@ def retry(
         typer.Option(
             "--failed-as",
             metavar="KIND,KIND",
-            help="Only these kinds of failure: oom, diverged, hang, lost, bad-data, disk-full, "
-            "storage or other.",
+            help="Only these kinds of failure: oom, diverged, hang, lost, import, bad-data, "
+            "disk-full, storage or other.",
             rich_help_panel=o.WHAT,
         ),
     ] = "",

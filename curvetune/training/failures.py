@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from curvetune.errors import DataError, DivergedError, HangError, StorageError, StorageFullError
+from curvetune.training.import_errors import IMPORT, is_import_error
 
 OOM, LOST, HANG, FULL, OTHER = "oom", "lost", "hang", "disk-full", "other"
 KINDS: dict[type[BaseException], str] = {
@@ -21,9 +22,11 @@ OOM_TEXTS = ("out of memory", "_STATUS_ALLOC_FAILED")
 
 
 def failure_kind(error: BaseException) -> str:
-    """Return one of the kinds: oom, diverged, bad-data, disk-full, storage, hang, lost, other."""
+    """Return one of: oom, import, diverged, bad-data, disk-full, storage, hang, lost, other."""
     if is_out_of_memory(error):
         return OOM
+    if is_import_error(error):
+        return IMPORT
     return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), OTHER)
 
 

@@ -4,14 +4,25 @@ import contextlib
 import gc
 import logging
 import os
+import secrets
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
+from ray.job_config import JobConfig
 
 from curvetune.errors import BackendError
+from curvetune.tune.ray_folder import (
+    RayFolder,
+    choose_folder,
+    logs_of_this_process,
+    own_folder,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -19,6 +30,10 @@ QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # a research tool does not phone home unasked
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # pick_device does not need it; else Ray warns
 }
+UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+# With these, Ray gives the workers an environment of its own, and must upload that.
+OWN_ENVIRONMENT = (UV_RUN, "RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder
 
 
 def nodes() -> list[Mapping[str, float]]:
@@ -40,20 +55,85 @@ def connected(address: str | None) -> Iterator[None]:
     _check_reachable(address)
     for name, value in QUIET_RAY.items():
         os.environ.setdefault(name, value)
-    try:
+    chosen = choose_folder() if address is None else RayFolder(Path())
+    with own_folder(chosen) as folder:
+        if address is None:
+            give_token()
+        try:
+            _init(address, folder)
+        except Exception as error:  # ConnectionError, RuntimeError, ValueError and others
+            reason = f"{type(error).__name__}: {error}"
+            where = folder or chosen.folder
+            raise BackendError(_unreachable(address, reason, where)) from error
+        try:
+            _protect_token()
+            yield
+        finally:
+            _leave()
+
+
+def _init(address: str | None, folder: Path | None) -> None:
+    with _workers_as_driver():
         ray.init(
             address=address or "local",
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
+            job_config=_job_config(),
+            _temp_dir=None if folder is None else str(folder),
         )
-    except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and others
-        raise BackendError(_unreachable(address, f"{type(error).__name__}: {error}")) from error
+
+
+def _job_config() -> JobConfig:
+    """Return a job whose workers look for modules where the driver does.
+
+    Ray puts the working directory before all else on the path of its workers, where the driver of
+    a console script does not have it: a `profile.py` there would take the place of Python's own.
+    `_client_job` is the one way to leave it out (ray/_private/worker.py, `connect`), and has no
+    other effect without a runtime environment. The folder of a script is still handed on.
+    """
+    if any(os.environ.get(name, "0") != "0" for name in OWN_ENVIRONMENT):
+        return JobConfig()
+    here = os.path.realpath(os.curdir)
+    is_seen = here in {os.path.realpath(entry or os.curdir) for entry in sys.path}
+    return JobConfig(_client_job=True, _py_driver_sys_path=[here] if is_seen else [])
+
+
+@contextlib.contextmanager
+def _workers_as_driver() -> Iterator[None]:
+    """Let workers have the driver's Python, where `uv run` started that.
+
+    Ray would run `uv run` again for each worker, upload the working directory for it, and refuse
+    below the project's folder. It read the variable when it was imported.
+    """
+    before = getattr(ray_constants, UV_RUN, None)
+    if before is None or UV_RUN in os.environ:  # another Ray, or the user's choice
+        yield
+        return
+    setattr(ray_constants, UV_RUN, False)
     try:
-        _protect_token()
         yield
     finally:
-        _leave()
+        setattr(ray_constants, UV_RUN, before)
+
+
+def give_token() -> None:
+    """Make a token for the clusters of this process alone, where Ray could not keep one.
+
+    It writes `~/.ray/auth_token`, unless it finds a token, and ends where it cannot.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        token = Path.home() / TOKEN_FILE
+        if os.access(token, os.R_OK):
+            return
+        token.parent.mkdir(parents=True, exist_ok=True)  # as Ray would
+        with tempfile.TemporaryFile(dir=token.parent):
+            return
+    except (OSError, RuntimeError):  # cannot be written, or there is no home at all
+        # for the whole process, as Ray reads its token once
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _leave() -> None:
@@ -101,8 +181,8 @@ def _copied_names() -> set[str]:
 
 def _protect_token() -> None:
     """Let nobody else read the token of this user's clusters: Ray 2.60 makes it world-readable."""
-    token = Path.home() / ".ray" / "auth_token"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
+        token = Path.home() / TOKEN_FILE
         if token.stat().st_mode & 0o077:
             token.chmod(0o600)
 
@@ -115,12 +195,14 @@ def _check_reachable(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
-        raise BackendError(_unreachable(address, str(error))) from None
+        raise BackendError(_unreachable(address, str(error), Path())) from None
 
 
-def _unreachable(address: str | None, reason: str) -> str:
+def _unreachable(address: str | None, reason: str, folder: Path) -> str:
     if address is None:
-        return f"Ray could not be started here ({reason}); its logs: /tmp/ray/session_latest/logs"
+        logs = logs_of_this_process(folder)
+        end = f"its logs: {logs}" if logs else "it left no logs"
+        return f"Ray could not be started here ({reason}); {end}"
     return (
         f"--address {address}: no Ray cluster can be reached there ({reason}); give host:port of "
         f"its head node (`ray start --head` prints it), or leave --address out to run here"

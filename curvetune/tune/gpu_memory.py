@@ -18,8 +18,8 @@ from ray.exceptions import RayError
 
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig
-from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
 from curvetune.data.source import Dataset
+from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
 from curvetune.planning.gpu_share import (
     Measured,
     cells_per_gpu,
@@ -31,7 +31,7 @@ from curvetune.planning.gpu_share import (
 )
 from curvetune.planning.plan import Plan
 from curvetune.planning.resources import LaunchOptions
-from curvetune.tune.trainable import one_line, pick_device
+from curvetune.tune.trainable import pick_device, task_reason
 
 STEPS = 64  # of an epoch of the measured run: enough that its start and end do not count much
 COPIES = 2  # of the curves on the device at once, at most: the probe's, and the method's
@@ -78,8 +78,7 @@ def _measured(plan: Plan, dataset: Any, measure: Measure) -> Measured | None:
     try:
         measured: Measured | None = ray.get(task.remote(cell, plan.digest, dataset))
     except RayError as error:
-        reason = one_line(getattr(error, "cause", None) or error)
-        logger.warning("%s; not measured: %s", ALONE, reason)
+        logger.warning("%s; not measured: %s", ALONE, task_reason(error))
         return None
     if measured is None:
         logger.warning("%s; PyTorch finds none there", ALONE)

@@ -16,20 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 
 from curvetune.errors import BackendError, CurvetuneError, StorageFullError
+from curvetune.system.redact import redact
+from curvetune.store import CellStore
+from curvetune.training.failures import LOST, OOM
+from curvetune.training.import_errors import IMPORT, words_in_log
+from curvetune.tune.gpu_memory import Measure, measured_options
+from curvetune.tune.cluster import connected, nodes, without_keys
+from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
-from curvetune.store import CellStore
-from curvetune.training.failures import LOST, OOM
-from curvetune.tune.cluster import connected, nodes, without_keys
-from curvetune.tune.curves import CurveReader, start_cache
-from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
-from curvetune.tune.trainable import RunCell, Work, train_cell
+from curvetune.tune.trainable import RunCell, Work
+from curvetune.tune.worker import run_trial
 
 MAX_FAILURES = 3  # how often a trial is tried again whose process died
 
@@ -90,12 +93,11 @@ def launch(
             run_cell=run_cell,
         )
         cache = start_cache(storage)
+        parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}
         trainable = tune.with_parameters(
-            train_cell,
-            work=work,
-            cells={cell.cell_id: cell.config for cell in plan.left},
-            dataset=dataset,
-            curves=CurveReader(storage, cache),
+            run_trial,
+            parts={name: ray.put(part) for name, part in parts.items()},
+            cells={cell.cell_id: _pickled(cell) for cell in plan.left},
         )
         launched = _Launched(trainable, plan, work, stopping)
         try:
@@ -109,6 +111,12 @@ def launch(
             work.stop_file.unlink(missing_ok=True)
             ray.kill(cache)
         return complete
+
+
+def _pickled(cell: PlannedCell) -> bytes:
+    """Return a cell's config in bytes of its own: what another cell needs may not be there."""
+    content: bytes = cloudpickle.dumps(cell.config)  # type: ignore[no-untyped-call]
+    return content
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,11 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, n
 
 
 class LostTrials(tune.Callback):
-    """Settles the cell of a trial that Tune gave up, since its process died too often.
+    """Settles the cell of a trial that Tune gave up, or that could not import what it needs.
+
+    A worker that cannot import tells so (worker.py), unless it is Ray that fails there: then it is
+    in Tune's log, and the trial is tried once more, since it may be one node's fault. Either way
+    people are told once.
 
     Tune has ways to give up a trial in which it tells neither searcher nor callback (a worker that
     could not be reset), and a cell that is never settled would be waited for without end. So this
@@ -202,6 +214,19 @@ class LostTrials(tune.Callback):
         self._searcher = searcher
         self._store = store
         self._seen: set[str] = set()
+        self._told: set[str] = set()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record a failed import that the worker told of: the storage may be out of its reach."""
+        if result.get("kind") == IMPORT and "log" in result:
+            self._fail(result["cell_id"], str(result["failed"]), str(result["log"]), IMPORT)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Give a trial only one more chance where Ray could not import what it runs."""
+        if words_in_log(_error_text(trial)) is not None:
+            trial.max_failures = 1
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         for trial in trials:
@@ -212,16 +237,25 @@ class LostTrials(tune.Callback):
 
     def _record(self, trial: Any) -> None:
         """Write FAILED.json; an exception here would end the whole run."""
-        log = _error_text(trial)
-        if "actor died" in log:
+        log = redact(_error_text(trial))
+        kind = LOST
+        if (words := words_in_log(log)) is not None:
+            reason, kind = words, IMPORT
+        elif "actor died" in log:
             reason = (
                 f"its worker process died {trial.num_failures} times (killed, out of memory, or "
                 f"its node was lost)"
             )
         else:
             reason = f"given up after {trial.num_failures} tries: {log.strip().splitlines()[-1]}"
+        self._fail(trial.config["cell_id"], reason, log, kind)
+
+    def _fail(self, cell_id: str, reason: str, log: str, kind: str) -> None:
+        if kind == IMPORT and reason not in self._told:
+            self._told.add(reason)
+            logger.warning("a worker of Ray %s; only cells that need it fail", reason)
         try:
-            self._store.fail(trial.config["cell_id"], reason, log, kind=LOST)
+            self._store.fail(cell_id, reason, log, kind=kind)
         except CurvetuneError as error:
             logger.warning("a failure could not be recorded: %s", error)
 

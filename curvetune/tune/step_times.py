@@ -16,14 +16,14 @@ from ray.exceptions import RayError
 
 from curvetune.config import CellConfig, WeightNetConfig
 from curvetune.data.source import Dataset
-from curvetune.planning.plan import Plan
-from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.store.files import write_json
 from curvetune.training.engine import prepare
 from curvetune.training.provenance import provenance
 from curvetune.training.step_time import BUDGET_S, time_steps
 from curvetune.tune.cluster import connected, nodes
-from curvetune.tune.trainable import one_line, pick_device
+from curvetune.planning.plan import Plan
+from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
+from curvetune.tune.trainable import pick_device, task_reason
 
 SCHEMA_VERSION = 1
 
@@ -56,8 +56,7 @@ def measure_step_times(
         try:
             found: dict[str, Any] = ray.get(task.remote(cells, dataset, slots, budget_s))
         except RayError as error:
-            reason = one_line(getattr(error, "cause", None) or error)
-            logger.warning("the steps could not be timed: %s", reason)
+            logger.warning("the steps could not be timed: %s", task_reason(error))
             return
     content = {"schema_version": SCHEMA_VERSION, "grid": plan.name, **found}
     write_json(storage / "step_times" / f"{plan.name}.json", content)

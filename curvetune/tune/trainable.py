@@ -18,12 +18,14 @@ from typing import Any
 import ray
 import ray.tune
 import torch
+from ray.exceptions import RayError
 
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
-from curvetune.store import CellStore
 from curvetune.system.redact import redact
+from curvetune.store import CellStore
 from curvetune.training.failures import failure_kind, is_out_of_memory
+from curvetune.training.import_errors import IMPORT, import_words, words_in_log
 from curvetune.tune.curves import CurveReader
 
 # How long Ray waits for the thread of the last trial before it gives a worker the next one. With
@@ -65,12 +67,12 @@ class Work:
 def train_cell(
     config: Mapping[str, Any],
     *,
+    cell: CellConfig,
     work: Work,
-    cells: Mapping[str, CellConfig],
     dataset: Any,
     curves: CurveReader,
 ) -> None:
-    """Run the cell that `config["cell_id"]` names, and tell Tune how it went.
+    """Run a cell, whose id is `config["cell_id"]`, and tell Tune how it went.
 
     Tune hears {"stage": "stored", "probe_id"} as soon as curves are on the disk, and at last how it
     ended: `done`, `stopped`, `busy` (another command has the cell, or makes its probe) or `failed`.
@@ -85,7 +87,7 @@ def train_cell(
     ending: dict[str, Any] = {"stage": "done"}
     try:
         with watched(work.hang_log(cell_id), work.hang_after_s) as alive:
-            _run(cells[cell_id], cell_id, work, dataset, curves, alive)
+            _run(cell, cell_id, work, dataset, curves, alive)
     except StoppedError:
         ending = {"stage": "stopped"}
     except BusyError as error:
@@ -96,7 +98,9 @@ def train_cell(
     except Exception as error:
         if _process_is_lost(error):
             raise
-        ending = {"stage": "failed", "failed": one_line(error), "kind": failure_kind(error)}
+        kind = failure_kind(error)
+        said = redact(import_words(error)) if kind == IMPORT else one_line(error)
+        ending = {"stage": "failed", "failed": said, "kind": kind}
         with contextlib.suppress(StorageError):  # a full disk takes no FAILED.json either
             CellStore(work.storage).fail(
                 cell_id, ending["failed"], traceback.format_exc(), kind=ending["kind"]
@@ -120,7 +124,7 @@ def _run(
         alive()
         listener(event)
 
-    _runner(work)(
+    runner(work)(
         cell,
         work.digest,
         dataset,
@@ -188,6 +192,12 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
+def task_reason(error: RayError) -> str:
+    """Return on one line why a task of ours failed in its worker."""
+    words = words_in_log(str(error))
+    return one_line(getattr(error, "cause", None) or error) if words is None else redact(words)
+
+
 class _Listener:
     """Hears a cell's events: passes on that curves are stored, and renews them in the cache."""
 
@@ -206,7 +216,8 @@ class _Listener:
         ray.tune.report({**event, "cell_id": self._cell_id})
 
 
-def _runner(work: Work) -> RunCell:
+def runner(work: Work) -> RunCell:
+    """Return what runs a cell, once all that it imports at once is imported."""
     if work.run_cell is not None:
         return work.run_cell
     from curvetune.cell import run_cell

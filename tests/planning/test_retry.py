@@ -15,12 +15,13 @@ from curvetune import data
 from curvetune.cli import retry as command
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
-from curvetune.planning.plan import Plan
-from curvetune.planning.retry import plan_retry
 from curvetune.status.failures import KINDS, carried_options, retry_command
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import leased
 from curvetune.training import failures
+from curvetune.training.import_errors import IMPORT
+from curvetune.planning.plan import Plan
+from curvetune.planning.retry import plan_retry
 
 
 @pytest.fixture
@@ -109,7 +110,8 @@ def test_a_cell_that_this_version_would_not_run_as_it_was_is_refused(
 
 def test_every_kind_of_failure_can_be_named() -> None:
     named = {*failures.KINDS.values(), failures.OOM, failures.LOST, failures.HANG, failures.OTHER}
-    assert set(KINDS) == named | {failures.FULL}
+    named |= {failures.FULL, IMPORT}
+    assert set(KINDS) == named
     assert command.parse_kinds(",".join(KINDS)) == list(KINDS)
     assert command.parse_kinds("") == []
     with pytest.raises(ConfigError, match=r"--failed-as 'oon': allowed are .*\(did you mean 'oom'"):

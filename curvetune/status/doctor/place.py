@@ -6,11 +6,13 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from curvetune.status.doctor.finding import GIB, Finding, Subject
+from curvetune.errors import BackendError
 from curvetune.system.mounts import existing, is_network, kind_of
+from curvetune.status.doctor.finding import GIB, Finding, Subject
+from curvetune.tune.ray_folder import SHORT, choose_folder
 
 FULL = 0.95  # from which share on Ray makes no new objects (its file system monitor)
 LITTLE = 5 * GIB  # a probe of CIFAR takes 60 MB of curves, a cell 5 MB
@@ -25,9 +27,34 @@ def disk(subject: Subject) -> Sequence[Finding]:
     counts = os.statvfs(place)
     inodes = counts.f_favail if counts.f_files else None  # some file systems make them as needed
     first = disk_finding(shutil.disk_usage(place).free, inodes)
-    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    used = shutil.disk_usage(existing(Path(folder)))
-    return [first, *temporary_findings(folder, used.used / (used.used + used.free))]
+    try:
+        chosen = choose_folder()
+    except BackendError:  # the next check tells
+        return [first]
+    folder = chosen.parent or chosen.folder.parent
+    used = shutil.disk_usage(existing(folder))
+    return [first, *temporary_findings(str(folder), used.used / (used.used + used.free))]
+
+
+def ray_folder(subject: Subject) -> Sequence[Finding]:
+    """Can a Ray that is started here make its sockets and logs?"""
+    return [folder_finding(subject.address, os.environ)]
+
+
+def folder_finding(
+    address: str | None, environment: Mapping[str, str], short: Sequence[str] = SHORT
+) -> Finding:
+    """Return what follows from where Ray is told to keep its files."""
+    name = "ray folder"
+    if address is not None:
+        return Finding(name, "ok", "the cluster has its own")
+    try:
+        chosen = choose_folder(environment, short)
+    except BackendError as error:  # what a grid says
+        return Finding(name, "fail", str(error), "export RAY_TMPDIR=/a/short/folder")
+    if chosen.parent is None:
+        return Finding(name, "ok", str(chosen.folder))
+    return Finding(name, "note", f"{chosen.trouble}: a grid makes its own in {chosen.parent}")
 
 
 def disk_finding(free: int, inodes: int | None) -> Finding:
