@@ -18,7 +18,18 @@ Every message says what was wrong with which value, what is allowed, and what to
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
+
+# What a command exits with where no error ends it.
+SOME_FAILED = 3  # every cell was run, and some have no result
+INTERRUPTED = 4
+PREEMPTED = 75  # by SIGTERM: run it again elsewhere (EX_TEMPFAIL of sysexits.h)
+
+# What kind of failure ended a cell (FAILED.json), so that a kind can be treated alike.
+FailureKind = Literal[
+    "oom", "diverged", "hang", "lost", "import", "bad-data", "disk-full", "storage", "other"
+]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
 class CurvetuneError(Exception):

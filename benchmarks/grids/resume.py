@@ -187,14 +187,15 @@ def measure(case: Case, num_cells: int, repeats: int, folder: Path) -> list[dict
 
 def profile(folder: Path) -> None:
     """Print where planning, and the report, spend their time."""
-    from curvetune.cli.run import Places, make_plan
+    from curvetune.places import Places
     from curvetune.planning.selection import parse_selection
     from curvetune.report.tables.main import report_json
+    from curvetune.run import make_plan
 
     space, storage = folder / "space.yaml", folder / "storage"
     selection = parse_selection(str(space), "", "", "release", [])
     for name, act in (
-        ("make_plan", lambda: make_plan(selection, Places(None, storage))),
+        ("make_plan", lambda: make_plan(selection, Places(None, storage), print)),
         ("report_json", lambda: report_json(storage, "space")),
     ):
         with cProfile.Profile() as profiler:

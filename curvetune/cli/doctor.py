@@ -5,6 +5,7 @@ import json
 import typer
 
 from curvetune.cli import options as o
+from curvetune.planning.options import check_address
 
 UNFIT = 5  # as where storage or backend cannot be reached
 
@@ -20,7 +21,7 @@ def doctor(
 
     It takes seconds, starts no cluster, and changes nothing. Exit code 5 if a check failed.
     """
-    o.check_address(address)
+    check_address(address)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
     from curvetune.status.doctor import Subject, examine, findings_json, print_findings
 

@@ -5,28 +5,24 @@ from typing import Annotated
 
 import typer
 
+from curvetune.cli import groups
 from curvetune.cli import options as o
-from curvetune.cli.run import Places, make_plan, run_grid
+from curvetune.cli.groups import Choice, with_groups
+from curvetune.cli.run import run_and_tell, tell
+from curvetune.places import Places, Telling
+from curvetune.planning.resources import LaunchOptions
 
 
+@with_groups(
+    choice=groups.choice, places=groups.places, telling=groups.telling, launch=groups.launch
+)
 def grid(
     space: o.Space,
-    methods: o.Methods = "",
-    seeds: o.Seeds = "",
-    profile: o.Profile = "release",
-    fixed: o.Fixed = None,
-    data_dir: o.DataDir = None,
-    on_bad: o.OnBad = "fail",
-    storage: o.Storage = None,
-    tracking_uri: o.TrackingUri = None,
-    log_models: o.LogModels = False,
-    notify: o.Notify = None,
-    address: o.Address = None,
-    gpus_per_trial: o.GpusPerTrial = None,
-    cpus_per_trial: o.CpusPerTrial = None,
-    max_concurrent: o.MaxConcurrent = None,
-    checkpoint_every: o.CheckpointEvery = 5,
-    hang_after: o.HangAfter = 3600.0,
+    *,
+    choice: Choice,
+    places: Places,
+    telling: Telling,
+    launch: LaunchOptions,
     as_json: o.AsJson = False,
 ) -> None:
     """Run every cell of SPACE that is not done yet, and show the mean accuracies.
@@ -34,23 +30,17 @@ def grid(
     Run the same command again to go on after an interruption. `curvetune plan` shows beforehand
     what would run.
     """
-    from curvetune.planning.selection import parse_selection
+    from curvetune.run import make_plan
 
-    selection = parse_selection(space, methods, seeds, profile, fixed or [])
-    launch = o.parse_launch(
-        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+    selection = choice.of(space)
+    run_and_tell(
+        lambda: make_plan(selection, places, tell), places, telling, launch, as_json=as_json
     )
-    places = Places(
-        o.data_dir_or_default(data_dir),
-        o.storage_or_default(storage),
-        tracking_uri,
-        notify,
-        on_bad,
-        log_models,
-    )
-    run_grid(selection, places, launch, as_json=as_json)
 
 
+@with_groups(
+    choice=groups.choice, places=groups.places, telling=groups.telling, launch=groups.launch
+)
 def ablate(
     name: Annotated[
         str,
@@ -59,22 +49,11 @@ def ablate(
             help="skip-layers, embedding-dim, removed-losses, meta-size, backbone or noise-kind.",
         ),
     ],
-    methods: o.Methods = "",
-    seeds: o.Seeds = "",
-    profile: o.Profile = "release",
-    fixed: o.Fixed = None,
-    data_dir: o.DataDir = None,
-    on_bad: o.OnBad = "fail",
-    storage: o.Storage = None,
-    tracking_uri: o.TrackingUri = None,
-    log_models: o.LogModels = False,
-    notify: o.Notify = None,
-    address: o.Address = None,
-    gpus_per_trial: o.GpusPerTrial = None,
-    cpus_per_trial: o.CpusPerTrial = None,
-    max_concurrent: o.MaxConcurrent = None,
-    checkpoint_every: o.CheckpointEvery = 5,
-    hang_after: o.HangAfter = 3600.0,
+    *,
+    choice: Choice,
+    places: Places,
+    telling: Telling,
+    launch: LaunchOptions,
     as_json: o.AsJson = False,
 ) -> None:
     """Run one of the paper's ablations: `grid` on the built-in space ablate-NAME.
@@ -83,35 +62,26 @@ def ablate(
     steps, once the cells are done.
     """
     from curvetune.planning.ablations import TIMED, ablation_space
-    from curvetune.planning.selection import parse_selection
+    from curvetune.run import make_plan
 
-    selection = parse_selection(ablation_space(name), methods, seeds, profile, fixed or [])
-    launch = o.parse_launch(
-        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+    selection = choice.of(ablation_space(name))
+    run_and_tell(
+        lambda: make_plan(selection, places, tell),
+        places,
+        telling,
+        launch,
+        as_json=as_json,
+        time_steps=name in TIMED,
     )
-    places = Places(
-        o.data_dir_or_default(data_dir),
-        o.storage_or_default(storage),
-        tracking_uri,
-        notify,
-        on_bad,
-        log_models,
-    )
-    run_grid(selection, places, launch, as_json=as_json, time_steps=name in TIMED)
 
 
+@with_groups(choice=groups.choice, places=groups.places, room=groups.room)
 def plan(
     space: o.Space,
-    methods: o.Methods = "",
-    seeds: o.Seeds = "",
-    profile: o.Profile = "release",
-    fixed: o.Fixed = None,
-    data_dir: o.DataDir = None,
-    on_bad: o.OnBad = "fail",
-    storage: o.Storage = None,
-    gpus_per_trial: o.GpusPerTrial = None,
-    cpus_per_trial: o.CpusPerTrial = None,
-    max_concurrent: o.MaxConcurrent = None,
+    *,
+    choice: Choice,
+    places: Places,
+    room: LaunchOptions,
     device: o.Device = None,
     calibrate: o.Calibrate = False,
     as_json: o.AsJson = False,
@@ -120,15 +90,13 @@ def plan(
 
     Time is estimated from epochs of earlier cells in the storage, on the same kind of device.
     """
-    from curvetune.cli.pricing import price_plan
     from curvetune.planning.ablations import shared_probes
-    from curvetune.planning.selection import parse_selection
+    from curvetune.pricing import price_plan
+    from curvetune.run import make_plan
 
-    selection = parse_selection(space, methods, seeds, profile, fixed or [])
-    options = o.parse_launch(None, gpus_per_trial, cpus_per_trial, max_concurrent, 5, 3600.0)
-    places = Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), on_bad=on_bad)
-    result = make_plan(selection, places)
-    price = price_plan(result, places, options, device=device, calibrate=calibrate)
+    selection = choice.of(space)
+    result = make_plan(selection, places, tell)
+    price = price_plan(result, places, room, device=device, calibrate=calibrate, tell=tell)
     shared = shared_probes(result, selection)
     if as_json:
         more = {"price": price.to_json(), "probes_shared_with_ablations": shared}

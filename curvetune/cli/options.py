@@ -3,16 +3,10 @@
 Nothing heavy is imported here: every `--help` pays for it.
 """
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
-
-from curvetune.errors import ConfigError
-
-if TYPE_CHECKING:
-    from curvetune.planning.resources import LaunchOptions
 
 WHAT, WHERE, HOW = "What is run", "Where it is", "How it runs"
 
@@ -176,76 +170,6 @@ LogModels = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
-
-
-def parse_launch(
-    address: str | None,
-    gpus_per_trial: str | None,
-    cpus_per_trial: float | None,
-    max_concurrent: int | None,
-    checkpoint_every: int,
-    hang_after: float,
-) -> "LaunchOptions":
-    """Return how trials run, refusing before Ray starts what Ray would refuse much later.
-
-    Raises:
-        ConfigError: a share of a device that cannot be had, or an address for another client.
-    """
-    gpus = parse_gpus(gpus_per_trial)
-    check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
-    check_address(address)
-    from curvetune.planning.resources import LaunchOptions
-
-    return LaunchOptions(
-        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
-    )
-
-
-def check_address(address: str | None) -> None:
-    """Refuse an address for another client than ours.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    if address is not None and "://" in address:
-        raise ConfigError(
-            f"--address {address}: write host:port of the cluster's head node, or `auto` on one "
-            f"of its nodes; Ray Client and dashboard addresses do not work"
-        )
-
-
-def parse_gpus(text: str | None) -> float | Literal["auto"] | None:
-    """Return the share of a GPU that "0.5" or "auto" stands for.
-
-    Raises:
-        ConfigError: it stands for none that can be had.
-    """
-    if text is None:
-        return None
-    if text == "auto":
-        return "auto"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(
-            f"--gpus-per-trial {text}: allowed are 0 to 1, a whole number above 1, or `auto`"
-        )
-    check_share("--gpus-per-trial", value, least=0.0)
-    return value
-
-
-def check_share(option: str, value: float | None, *, least: float) -> None:
-    """Refuse what Ray cannot hand out: parts of a device are below 1, more are whole devices.
-
-    Raises:
-        ConfigError: `value` is neither.
-    """
-    if value is not None and (value < least or (value > 1 and value != int(value))):
-        raise ConfigError(
-            f"{option} {value:g}: allowed are {least:g} to 1, or a whole number above 1"
-        )
 
 
 def data_dir_or_default(data_dir: Path | None) -> Path | None:

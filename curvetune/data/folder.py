@@ -56,6 +56,28 @@ class Report:
     counted: bool  # whether labels.csv counts the classes instead of naming them
     copies: Copies  # what is there more than once
 
+    def words(self) -> list[str]:
+        """Return what people should know about it, a line each."""
+        changed = ", ".join(f"{count:,} {what}" for what, count in self.converted.items())
+        size = (
+            f"{self.train:,} images to train on and {self.test:,} to test on, of "
+            f"{len(self.classes)} classes"
+        )
+        lines = [f"{size}; converted: {changed}" if changed else size]
+        if self.counted:
+            shown = ", ".join(
+                f"{k} is {printable(c, 40)}" for k, c in enumerate(self.classes[:NAMED])
+            )
+            more = ", …" if len(self.classes) > NAMED else ""
+            lines.append(f"the labels in labels.csv count the classes: {shown}{more}")
+        lines += [*self.left_out.words(), *duplicates.words(self.copies)]
+        if self.bad:
+            lines.append(f"left out: {len(self.bad):,} bad images (--on-bad skip)")
+        lines += [f"  {printable(file)}: {reason}" for file, reason in self.bad[:NAMED]]
+        if len(self.bad) > NAMED:
+            lines.append(f"  and {len(self.bad) - NAMED:,} more")
+        return lines
+
     def to_json(self) -> dict[str, Any]:
         """Return it for `plan --json`."""
         return {

@@ -27,7 +27,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from curvetune.errors import ConfigError, CurvetuneError
+from curvetune.errors import INTERRUPTED, SOME_FAILED, ConfigError, CurvetuneError
 from curvetune.offline.pack import LIMIT, MIB, pack
 from curvetune.offline.unpack import parts, unpack
 from curvetune.planning.plan import Plan
@@ -35,7 +35,7 @@ from curvetune.planning.selection import Selection, parse_selection, selected_sp
 from curvetune.store import open_storage
 from curvetune.system.source_code import COMMIT
 
-SOME_FAILED, TIME_IS_UP = 3, 4
+TIME_IS_UP = INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

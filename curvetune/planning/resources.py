@@ -7,6 +7,9 @@ from typing import Literal
 
 from curvetune.errors import ConfigError
 
+CHECKPOINT_EVERY = 5  # epochs
+HANG_AFTER_S = 3600.0
+
 
 @dataclass(frozen=True)
 class LaunchOptions:
@@ -26,8 +29,8 @@ class LaunchOptions:
     gpus_per_trial: float | Literal["auto"] | None = None
     cpus_per_trial: float | None = None
     max_concurrent: int | None = None
-    checkpoint_every: int = 5
-    hang_after_s: float = 3600.0
+    checkpoint_every: int = CHECKPOINT_EVERY
+    hang_after_s: float = HANG_AFTER_S
 
 
 @dataclass(frozen=True)

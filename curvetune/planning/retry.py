@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from curvetune.config import CellConfig
@@ -57,3 +58,18 @@ def _config(entry: Mapping[str, Any], digest: str, name: str, command: str) -> C
             f"grid was recorded by another version; run it anew: {command}"
         )
     return config
+
+
+def check_data(plan: Plan, digest: str, data_dir: Path | None) -> None:
+    """Refuse other data than the grid's: what comes of it would be another cell.
+
+    Raises:
+        ConfigError: its content is another.
+    """
+    if digest != plan.digest:
+        name = plan.cells[0].config.data.name
+        raise ConfigError(
+            f"the data in {data_dir or 'the default place'} is not what grid {plan.name!r} "
+            f"was run on (digest {digest[:12]}, not {plan.digest[:12]}); give the folder of that "
+            f"{name} with --data-dir"
+        )

@@ -121,6 +121,32 @@ def load_space(
     return Space(path.stem, tuple(cells.values()))
 
 
+def cell_of(
+    values: Mapping[str, Any], *, profile: str = "release", fixed: Mapping[str, str] | None = None
+) -> CellConfig:
+    """Return one cell: dotted keys with their values, as a point of a space has them.
+
+    Args:
+        fixed: `set`: a key and its value as YAML text; a list there is one value.
+
+    Raises:
+        ConfigError: a wrong key or value.
+    """
+    cell = validate(_merged({}, values), CellConfig, "train")
+    cell = apply_profile(native_recipe(cell), profile)
+    settings = _full_keys({key: [value] for key, value in _values(fixed or {}).items()}, "set")
+    cell = _override(cell, {key: value for key, (value,) in settings.items()})
+    _check_used(settings, [cell])
+    return cell
+
+
+def _values(fixed: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        key: parse_yaml(text, f"set {printable(key)}: {printable(text)!r} is not a YAML value")
+        for key, text in fixed.items()
+    }
+
+
 def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:
     """Return the space's method entries, or those that `--methods` names."""
     if not names:

@@ -6,23 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from curvetune.errors import printable
-from curvetune.system.redact import MASK
 from curvetune.grids.cells import Cell, Grid
+from curvetune.system.redact import MASK
 from curvetune.tracking.base import CELL_TAG, DATABASE
 from curvetune.tracking.lookup import find_run
 
-# As in training/failures.py, which needs PyTorch.
-KINDS = (
-    "oom",
-    "diverged",
-    "bad-data",
-    "disk-full",
-    "storage",
-    "lost",
-    "hang",
-    "import",
-    "other",
-)
 TAIL = 6  # lines of a log that are shown
 MAX_DETAILED = 5  # failures with more than a line each
 UI = "http://127.0.0.1:5000"  # where `curvetune ui` listens

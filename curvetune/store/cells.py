@@ -127,6 +127,10 @@ class CellStore:
         content = read_json(path)
         return content | {key: redact(str(content[key])) for key in texts if key in content}
 
+    def failure_file(self, cell_id: str) -> Path:
+        """Return where `fail` records why a cell failed."""
+        return self.folder(cell_id) / "FAILED.json"
+
     def history(self, cell_id: str) -> list[dict[str, Any]]:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
         return read_rows(self.folder(cell_id) / "history.jsonl")

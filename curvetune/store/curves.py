@@ -83,6 +83,10 @@ class CurveStore:
             lease.check()
         publish_json(folder / "manifest.json", manifest)
 
+    def has_manifest(self, probe_id: str) -> bool:
+        """Say whether the probe was published, be it whole or damaged now."""
+        return (self.folder(probe_id) / "manifest.json").exists()
+
     def discard(self, probe_id: str) -> None:
         """Remove a probe that cannot be read, so that another can be published."""
         (self.folder(probe_id) / "manifest.json").unlink(missing_ok=True)

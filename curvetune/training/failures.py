@@ -4,11 +4,21 @@ from collections.abc import Iterator
 
 import torch
 
-from curvetune.errors import DataError, DivergedError, HangError, StorageError, StorageFullError
+from curvetune.errors import (
+    DataError,
+    DivergedError,
+    FailureKind,
+    HangError,
+    StorageError,
+    StorageFullError,
+)
 from curvetune.training.import_errors import IMPORT, is_import_error
 
-OOM, LOST, HANG, FULL, OTHER = "oom", "lost", "hang", "disk-full", "other"
-KINDS: dict[type[BaseException], str] = {
+OOM: FailureKind = "oom"
+LOST: FailureKind = "lost"
+HANG: FailureKind = "hang"
+FULL: FailureKind = "disk-full"
+KIND_OF: dict[type[BaseException], FailureKind] = {
     DivergedError: "diverged",
     DataError: "bad-data",
     HangError: HANG,
@@ -21,13 +31,13 @@ KINDS: dict[type[BaseException], str] = {
 OOM_TEXTS = ("out of memory", "_STATUS_ALLOC_FAILED")
 
 
-def failure_kind(error: BaseException) -> str:
-    """Return one of: oom, import, diverged, bad-data, disk-full, storage, hang, lost, other."""
+def failure_kind(error: BaseException) -> FailureKind:
+    """Return what kind of failure an error is."""
     if is_out_of_memory(error):
         return OOM
     if is_import_error(error):
         return IMPORT
-    return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), OTHER)
+    return next((kind for cls, kind in KIND_OF.items() if isinstance(error, cls)), "other")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -7,7 +7,9 @@ import re
 import traceback
 from types import ModuleType, TracebackType
 
-IMPORT = "import"  # the kind of failure that FAILED.json names
+from curvetune.errors import FailureKind
+
+IMPORT: FailureKind = "import"  # the kind of failure that FAILED.json names
 MARK = "failed to import on the worker"  # what Ray says (_private/function_manager.py)
 FRAME = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
 RAISED = re.compile(r"^[\w.]+: .+$|^\w*(?:Error|Exit)$", re.MULTILINE)

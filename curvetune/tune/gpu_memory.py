@@ -18,8 +18,8 @@ from ray.exceptions import RayError
 
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig
-from curvetune.data.source import Dataset
 from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
+from curvetune.data.source import Dataset
 from curvetune.planning.gpu_share import (
     Measured,
     cells_per_gpu,

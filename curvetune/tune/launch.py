@@ -18,17 +18,17 @@ from typing import Any
 import ray
 from ray import cloudpickle, tune
 
-from curvetune.errors import BackendError, CurvetuneError, StorageFullError
-from curvetune.system.redact import redact
-from curvetune.store import CellStore
-from curvetune.training.failures import LOST, OOM
-from curvetune.training.import_errors import IMPORT, words_in_log
-from curvetune.tune.gpu_memory import Measure, measured_options
-from curvetune.tune.cluster import connected, nodes, without_keys
-from curvetune.tune.curves import CurveReader, start_cache
+from curvetune.errors import BackendError, CurvetuneError, FailureKind, StorageFullError
 from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
+from curvetune.store import CellStore
+from curvetune.system.redact import redact
+from curvetune.training.failures import LOST, OOM
+from curvetune.training.import_errors import IMPORT, words_in_log
+from curvetune.tune.cluster import connected, nodes, without_keys
+from curvetune.tune.curves import CurveReader, start_cache
+from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work
@@ -238,7 +238,7 @@ class LostTrials(tune.Callback):
     def _record(self, trial: Any) -> None:
         """Write FAILED.json; an exception here would end the whole run."""
         log = redact(_error_text(trial))
-        kind = LOST
+        kind: FailureKind = LOST
         if (words := words_in_log(log)) is not None:
             reason, kind = words, IMPORT
         elif "actor died" in log:
@@ -250,7 +250,7 @@ class LostTrials(tune.Callback):
             reason = f"given up after {trial.num_failures} tries: {log.strip().splitlines()[-1]}"
         self._fail(trial.config["cell_id"], reason, log, kind)
 
-    def _fail(self, cell_id: str, reason: str, log: str, kind: str) -> None:
+    def _fail(self, cell_id: str, reason: str, log: str, kind: FailureKind) -> None:
         if kind == IMPORT and reason not in self._told:
             self._told.add(reason)
             logger.warning("a worker of Ray %s; only cells that need it fail", reason)

@@ -16,13 +16,13 @@ from ray.exceptions import RayError
 
 from curvetune.config import CellConfig, WeightNetConfig
 from curvetune.data.source import Dataset
+from curvetune.planning.plan import Plan
+from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.store.files import write_json
 from curvetune.training.engine import prepare
 from curvetune.training.provenance import provenance
 from curvetune.training.step_time import BUDGET_S, time_steps
 from curvetune.tune.cluster import connected, nodes
-from curvetune.planning.plan import Plan
-from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.tune.trainable import pick_device, task_reason
 
 SCHEMA_VERSION = 1

@@ -22,8 +22,8 @@ from ray.exceptions import RayError
 
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
-from curvetune.system.redact import redact
 from curvetune.store import CellStore
+from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.training.import_errors import IMPORT, import_words, words_in_log
 from curvetune.tune.curves import CurveReader

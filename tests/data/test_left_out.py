@@ -6,7 +6,6 @@ import pytest
 from image_folder import encoded, picture, write_images
 from listing_helpers import PNG, folder_of, labelled, labels, problems, write
 
-from curvetune.cli.images import tell_images
 from curvetune.data import Folder
 from curvetune.data.listing import LeftOut, list_images
 from curvetune.errors import DataError
@@ -81,15 +80,12 @@ def test_images_in_other_folders_are_counted_unless_a_row_names_them(tmp_path: P
     ]
 
 
-def test_people_are_told_what_is_left_out_and_what_numbers_stand_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_people_are_told_what_is_left_out_and_what_numbers_stand_for(tmp_path: Path) -> None:
     write_images(tmp_path)
     write(tmp_path, "train/ant/a.heic", "train/ant/a.txt", "dev/a.png", content=b"x")
     labels(tmp_path, "train/ant/0.png,0,", "train/ant/1.png,2,")
     report = Folder(on_bad="skip").report(tmp_path)
-    tell_images(report)
-    assert capsys.readouterr().err.splitlines() == [
+    assert report.words() == [
         "19 images to train on and 8 to test on, of 3 classes",
         "the labels in labels.csv count the classes: 0 is ant, 1 is bee, 2 is cat",
         "images of a kind that is not read: .heic (1)",

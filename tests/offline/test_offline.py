@@ -369,7 +369,7 @@ def test_the_command_has_the_same_options_as_the_module(
     assert "0 of 2 cells are done" in said
     for arguments in (["offline", "--help"], ["offline", "run", "--help"]):
         shown = subprocess.run(
-            [sys.executable, "-m", "curvetune.cli", *arguments],
+            [sys.executable, "-m", "curvetune", *arguments],
             capture_output=True, text=True, timeout=60, check=True,
         ).stdout  # fmt: skip
         assert "usage: curvetune offline" in shown

@@ -11,7 +11,6 @@ from storage_fixtures import DIGEST, EPOCHS, SECONDS, START, finish, row
 
 from curvetune import data
 from curvetune.cli.price_table import duration, print_price
-from curvetune.cli.pricing import gpu_names, keep_estimate
 from curvetune.config import BiasConfig, CellConfig, DataConfig
 from curvetune.data.limits import train_size
 from curvetune.data.source import ClassSizes
@@ -22,8 +21,10 @@ from curvetune.planning.price.evidence import TEST_IMAGES
 from curvetune.planning.price.measured import read_measured
 from curvetune.planning.price.price import Machine, Price, price, simulate
 from curvetune.planning.resources import LaunchOptions
+from curvetune.pricing import keep_estimate
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
+from curvetune.system.machine import gpu_names
 
 CPU = Machine("cpu", 2)
 N = 640  # 5 steps of 128

@@ -15,13 +15,13 @@ from curvetune import data
 from curvetune.cli import retry as command
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
+from curvetune.planning.plan import Plan
+from curvetune.planning.retry import plan_retry
 from curvetune.status.failures import KINDS, carried_options, retry_command
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import leased
 from curvetune.training import failures
 from curvetune.training.import_errors import IMPORT
-from curvetune.planning.plan import Plan
-from curvetune.planning.retry import plan_retry
 
 
 @pytest.fixture

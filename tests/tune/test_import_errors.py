@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from curvetune.errors import DivergedError
+from curvetune.planning.order import Order
 from curvetune.store import CellStore
 from curvetune.training.failures import failure_kind
 from curvetune.training.import_errors import import_words, is_import_error, words_in_log
 from curvetune.tune.launch import LostTrials
-from curvetune.planning.order import Order
 from curvetune.tune.searcher import InStorage, OrderSearcher
 
 ROOT = Path(__file__).parents[1]

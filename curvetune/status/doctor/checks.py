@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from curvetune.system.redact import redact
 from curvetune.status.doctor.backends import ray, ray_authentication, tracker
 from curvetune.status.doctor.finding import Finding, Subject
 from curvetune.status.doctor.machine import cpus, gpus, shared_memory
 from curvetune.status.doctor.place import clock, disk, file_system, ray_folder, renames
 from curvetune.status.doctor.software import data, versions
+from curvetune.system.redact import redact
 
 LIMIT_S = 60.0  # for all of them
 SLOW = "data"  # reads every image of a folder, where that is all there is

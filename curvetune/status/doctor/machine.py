@@ -2,38 +2,23 @@
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curvetune.planning.gpu_share import mps_runs
 from curvetune.status.doctor.finding import GIB, Finding, Subject
 from curvetune.status.doctor.inquiry import ask
+from curvetune.system.machine import CGROUPS, Row, nvidia_smi, own_cgroups, quotas, text_of
 
-QUERY = ("name", "driver_version", "memory.total", "compute_mode")
 STORE_SHARE = 0.3  # of the memory, that Ray wants for its object store (ray_constants.py)
 STORE_MOST = 10**10  # bytes of shared memory that satisfy it in any case (likewise)
-CGROUPS = Path("/sys/fs/cgroup")
 SHM = Path("/dev/shm")
-
-Row = Mapping[str, str]
 
 
 def gpus(subject: Subject) -> Sequence[Finding]:
     """Can PyTorch use the GPUs of this machine, and can several cells share one?"""
     return gpu_findings(ask("torch_gpus"), nvidia_smi(), mps=mps_runs())
-
-
-def nvidia_smi() -> list[Row]:
-    """Return what the driver says of each GPU; nothing where there is no driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    command = [program, f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    lines = done.stdout.splitlines() if done.returncode == 0 else []
-    return [dict(zip(QUERY, map(str.strip, line.split(",")), strict=False)) for line in lines]
 
 
 def gpu_findings(torch: Mapping[str, Any], driver: Sequence[Row], *, mps: bool) -> list[Finding]:
@@ -119,46 +104,13 @@ def cpu_finding(there: int, allowed: int, own: float | None, root: float | None)
     return Finding("cpus", "ok", f"{there}")
 
 
-def own_cgroups(root: Path = CGROUPS, cgroup: Path = Path("/proc/self/cgroup")) -> list[Path]:
-    """Return the folders of the cgroups (of version 2, or of `cpu`) that hold this process."""
-    try:
-        lines = cgroup.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = [root]
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        top = root if not controllers else root / "cpu" if "cpu" in controllers.split(",") else None
-        if top is not None:
-            inner = top / path.lstrip("/")
-            found += [inner, *(p for p in inner.parents if p.is_relative_to(top))]
-    return found
-
-
-def quotas(folders: Iterable[Path]) -> float | None:
-    """Return the smallest number of CPUs that one of these cgroups is held to; None without any."""
-    found = [quota for folder in folders for quota in _quota(folder)]
-    return min(found, default=None)
-
-
-def _quota(folder: Path) -> list[float]:
-    texts = []
-    if (text := _text(folder / "cpu.max")) is not None:
-        texts.append(text.split())
-    for inner in (folder, folder / "cpu"):
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        texts.append([_text(inner / name) or "" for name in names])
-    pairs = [pair for pair in texts if len(pair) == 2 and all(part.isdigit() for part in pair)]
-    return [int(quota) / int(period) for quota, period in pairs if int(period)]
-
-
 def shared_memory(subject: Subject) -> Sequence[Finding]:
     """Has Ray's object store room in /dev/shm? Data and curves go through it."""
     if not SHM.is_dir():
         return [Finding("shared memory", "note", f"no {SHM} here: Ray uses files instead")]
     free = shutil.disk_usage(SHM).free
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_text(CGROUPS / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
+    limits = [text_of(CGROUPS / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
     memory = min([memory, *(int(limit) for limit in limits if limit and limit.isdigit())])
     return [shm_finding(free, memory)]
 
@@ -172,10 +124,3 @@ def shm_finding(free: int, memory: int) -> Finding:
     advice = f"give the container more, such as docker run --shm-size={wanted / GIB:.0f}g"
     slow = f"{found}; Ray wants {wanted / GIB:.1f} and will use files on a disk, which is slower"
     return Finding("shared memory", "warn", slow, advice)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None

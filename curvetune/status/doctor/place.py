@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from curvetune.errors import BackendError
-from curvetune.system.mounts import existing, is_network, kind_of
 from curvetune.status.doctor.finding import GIB, Finding, Subject
+from curvetune.system.mounts import existing, is_network, kind_of
 from curvetune.tune.ray_folder import SHORT, choose_folder
 
 FULL = 0.95  # from which share on Ray makes no new objects (its file system monitor)

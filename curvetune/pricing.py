@@ -1,24 +1,23 @@
 """What `plan` says of a grid's price, and what the start of a grid keeps of it."""
 
-import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from curvetune.errors import ConfigError
+from curvetune.system.machine import gpu_names, ray_cpus
 
 if TYPE_CHECKING:
-    from curvetune.cli.run import Places
     from curvetune.config import CellConfig
     from curvetune.data import ClassSizes
+    from curvetune.places import Places
     from curvetune.planning.plan import Plan
     from curvetune.planning.price.price import Machine, Price
     from curvetune.planning.resources import LaunchOptions
 
-DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, with a line "Model: ..."
+
+Tell = Callable[[str], object]
 
 
 class Sizes:
@@ -50,10 +49,12 @@ def price_plan(
     *,
     device: str | None = None,
     calibrate: bool = False,
+    tell: Tell = print,
 ) -> "Price":
     """Return what a plan costs on this machine, or on another kind of device.
 
     Args:
+        tell: hears how the measuring comes along.
         calibrate: measure first, here, what was not measured yet; it is kept in the storage.
 
     Raises:
@@ -68,13 +69,12 @@ def price_plan(
             f"--calibrate measures the device of this machine, not --device {device}; leave one of "
             f"them out"
         )
-    from curvetune.cli.images import images_of
     from curvetune.data import ClassSizes
 
-    dataset = images_of(plan.cells[0].config.data, places).load(places.data_dir)
+    dataset = places.source(plan.cells[0].config.data).load(places.data_dir)
     sizes = Sizes(ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes))
     found = _price(plan, places, machine, sizes)
-    _calibrate(plan, found, dataset, sizes, places.storage)
+    _calibrate(plan, found, dataset, sizes, places.storage, tell)
     return _price(plan, places, machine, sizes)
 
 
@@ -122,39 +122,6 @@ def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
     return Machine(here, slots.count, slots.cpus, *_sharing(options))
 
 
-def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the kind of each GPU that may be used here, as PyTorch calls it, without PyTorch."""
-    files = sorted(driver.glob("*/information"))
-    names = [_model_of(file) for file in files] or [row["name"] for row in _driver_says()]
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return names
-    chosen = [part for part in visible.split(",") if part.strip() not in ("", "-1")]
-    return names[: len(chosen)]
-
-
-def ray_cpus() -> int:
-    """Return how many CPUs Ray will count on this machine."""
-    from curvetune.status.doctor.machine import CGROUPS, quotas
-
-    there = os.cpu_count() or 1
-    return min(there, int(quotas([CGROUPS]) or there) or 1)
-
-
-def _model_of(information: Path) -> str:
-    """Return what the driver calls a GPU."""
-    lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("Model:"))
-    return next(models, "unknown GPU")
-
-
-def _driver_says() -> "Sequence[Mapping[str, str]]":
-    """Ask nvidia-smi, where there is no folder to look into (some containers)."""
-    from curvetune.status.doctor.machine import nvidia_smi
-
-    return nvidia_smi()
-
-
 def _sharing(options: "LaunchOptions") -> tuple[int, int]:
     """Return the GPUs of each cell, and the cells that share one (`auto` is decided later)."""
     share = options.gpus_per_trial
@@ -186,7 +153,9 @@ def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | No
     return price(plan, machine, measured.evidence, sizes, disk=disk, past=past)
 
 
-def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage: Path) -> None:
+def _calibrate(
+    plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage: Path, tell: Tell
+) -> None:
     """Measure what is not known yet, and keep it."""
     import torch
 
@@ -198,7 +167,7 @@ def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage
 
     cells = cells_to_measure(plan, found)
     if not cells:
-        typer.echo("nothing to calibrate: every kind of cell was measured before", err=True)
+        tell("nothing to calibrate: every kind of cell was measured before")
         return
     if found.machine.is_gpu and not torch.cuda.is_available():
         raise ConfigError(
@@ -213,7 +182,7 @@ def _calibrate(plan: "Plan", found: "Price", dataset: Any, sizes: Sizes, storage
 
     name = device_name(device)
     short_run = ShortRun(plan.digest, dataset, device.type, name, run, sizes)
-    typer.echo(f"measuring {len(cells)} kinds of cells on {found.machine.device}:", err=True)
-    samples = calibrate(cells, short_run, lambda text: typer.echo(f"  {text}", err=True))
+    tell(f"measuring {len(cells)} kinds of cells on {found.machine.device}:")
+    samples = calibrate(cells, short_run, lambda text: tell(f"  {text}"))
     if samples:
         add_calibrated(open_storage(storage), samples)

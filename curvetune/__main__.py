@@ -1,0 +1,5 @@
+"""`python -m curvetune`: the command line."""
+
+from curvetune.cli import main
+
+main()

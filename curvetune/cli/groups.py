@@ -1,0 +1,118 @@
+"""Options that belong together, declared once: what is run, where it is, who hears, how it runs.
+
+A group is a function. Its parameters are options, and what it returns is what a command gets:
+
+    @with_groups(places=places)
+    def plan(space: o.Space, *, places: Places) -> None: ...
+
+has the options of `places` in place of that parameter.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from curvetune.cli import options as o
+from curvetune.places import Places, Telling
+from curvetune.planning.options import parse_launch
+from curvetune.planning.resources import CHECKPOINT_EVERY, HANG_AFTER_S, LaunchOptions
+
+if TYPE_CHECKING:
+    from curvetune.planning.selection import Selection
+
+Command = TypeVar("Command", bound=Callable[..., None])
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cells of a space; the texts of the options."""
+
+    methods: str
+    seeds: str
+    profile: str
+    fixed: Sequence[str]
+
+    def of(self, space: str) -> "Selection":
+        """Return the selection from a space.
+
+        Raises:
+            ConfigError: one of the texts means nothing.
+        """
+        from curvetune.planning.selection import parse_selection
+
+        return parse_selection(space, self.methods, self.seeds, self.profile, self.fixed)
+
+
+def choice(
+    methods: o.Methods = "",
+    seeds: o.Seeds = "",
+    profile: o.Profile = "release",
+    fixed: o.Fixed = None,
+) -> Choice:
+    """Which cells of a space."""
+    return Choice(methods, seeds, profile, fixed or ())
+
+
+def places(
+    data_dir: o.DataDir = None, on_bad: o.OnBad = "fail", storage: o.Storage = None
+) -> Places:
+    """Where the images are, and where the results are kept."""
+    return Places(o.data_dir_or_default(data_dir), o.storage_or_default(storage), on_bad)
+
+
+def telling(
+    tracking_uri: o.TrackingUri = None, log_models: o.LogModels = False, notify: o.Notify = None
+) -> Telling:
+    """Who hears of a grid."""
+    return Telling(tracking_uri, notify, log_models)
+
+
+def room(
+    gpus_per_trial: o.GpusPerTrial = None,
+    cpus_per_trial: o.CpusPerTrial = None,
+    max_concurrent: o.MaxConcurrent = None,
+) -> LaunchOptions:
+    """What a trial asks for."""
+    return parse_launch(
+        None, gpus_per_trial, cpus_per_trial, max_concurrent, CHECKPOINT_EVERY, HANG_AFTER_S
+    )
+
+
+def launch(
+    address: o.Address = None,
+    gpus_per_trial: o.GpusPerTrial = None,
+    cpus_per_trial: o.CpusPerTrial = None,
+    max_concurrent: o.MaxConcurrent = None,
+    checkpoint_every: o.CheckpointEvery = CHECKPOINT_EVERY,
+    hang_after: o.HangAfter = HANG_AFTER_S,
+) -> LaunchOptions:
+    """Where and with what trials run."""
+    return parse_launch(
+        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+    )
+
+
+def with_groups(**groups: Callable[..., Any]) -> Callable[[Command], Callable[..., None]]:
+    """Let a command have the options of each group in place of the parameter of that name."""
+    options = {name: inspect.signature(group).parameters for name, group in groups.items()}
+
+    def decorated(command: Command) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            for name, group in groups.items():
+                given[name] = group(**{option: given.pop(option) for option in options[name]})
+            command(**given)
+
+        own = inspect.signature(command).parameters
+        parameters = [p for name, p in own.items() if name not in groups]
+        for found in options.values():
+            parameters += [p.replace(kind=KEYWORD) for p in found.values()]
+        parameters.sort(key=lambda p: p.kind)  # keyword-only ones come last
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorated

@@ -1,0 +1,328 @@
+"""What `grid` does, and Python too: plan a grid, run what is left of it, say what came of it.
+
+It raises and returns; whoever calls it prints. The command line is cli/run.py, Python is api.py.
+"""
+
+import contextlib
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curvetune.errors import CorruptError
+from curvetune.places import Places, Telling
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from curvetune.data import Dataset, Report, Source
+    from curvetune.planning.plan import Plan, PlannedCell
+    from curvetune.planning.resources import LaunchOptions
+    from curvetune.planning.selection import Selection
+    from curvetune.store import CellStore, CurveStore
+    from curvetune.system.source_code import Code
+    from curvetune.tune.stopping import Stopping
+
+PREEMPTED_END_S = 1.0  # for MLflow
+
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of running a plan.
+
+    Args:
+        finished: whether every cell was run to its end, good or bad; False if a signal stopped it.
+        preempted: whether that signal was SIGTERM.
+        lacking: the cells of the plan that have no result now.
+    """
+
+    finished: bool
+    preempted: bool
+    lacking: tuple["PlannedCell", ...]
+
+
+def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
+    """Return what `selection` comes to, given what the storage has; changes nothing.
+
+    Args:
+        tell: hears what there is to know of the images and of results that are reused.
+
+    Raises:
+        ConfigError: the selection, its space or its data are not right.
+    """
+    from curvetune.data import Folder
+    from curvetune.planning.plan import build_plan
+    from curvetune.planning.selection import selected_space
+    from curvetune.store import CellStore, CurveStore
+    from curvetune.system.source_code import others, this_code
+
+    space = selected_space(selection)
+    images = places.source(space.cells[0].data)
+    digest = images.digest(places.data_dir)
+    made: list[Code] = []
+    plan = build_plan(
+        space,
+        digest,
+        is_done=partial(_is_done, CellStore(places.storage), made),
+        has_probe=partial(_has_probe, CurveStore(places.storage), tell),
+    )
+    if (said := others(made, this_code())) is not None:
+        tell(said)
+    if isinstance(images, Folder):
+        report = images.report(places.data_dir)
+        for line in report.words():
+            tell(line)
+        plan = replace(plan, images=report)
+    return _checked(plan, images, places) if plan.left else plan
+
+
+def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
+    """Return the failed cells of a recorded grid, of some kinds of failure or of all.
+
+    Raises:
+        ConfigError: there is no such grid, or the data is another one than the grid's.
+    """
+    from curvetune.planning.retry import check_data, plan_retry
+    from curvetune.store import CellStore, CurveStore
+
+    store = CellStore(places.storage)
+    plan = plan_retry(
+        grid,
+        store.read_grid(grid),
+        failed_as=kinds,
+        is_done=lambda cell_id: store.result(cell_id) is not None,
+        failure=store.failure,
+        has_probe=CurveStore(places.storage).has,
+    )
+    if plan.cells:
+        config = plan.cells[0].config.data
+        check_data(plan, places.source(config).digest(places.data_dir), places.data_dir)
+    return plan
+
+
+def run_plan(
+    make: Callable[[], "Plan"],
+    places: Places,
+    telling: Telling,
+    options: "LaunchOptions",
+    *,
+    command: str,
+    tell: Tell,
+    console: "Console | None" = None,
+    time_steps: bool = False,
+) -> tuple["Plan", Outcome]:
+    """Make a plan once the options are known to be right, and run what it has left.
+
+    Args:
+        command: what runs, as it can be typed again; kept with the grid.
+        tell: hears what starts.
+        console: where progress is shown; nowhere unless given.
+        time_steps: measure afterwards what a step takes, unless nothing was left to run.
+
+    Raises:
+        CurvetuneError: as errors.py says; a cell that fails raises nothing.
+    """
+    from curvetune.status.notify import check_hook, notified
+    from curvetune.store import open_storage
+    from curvetune.tracking.base import resolve_uri
+
+    check_hook(telling.notify)
+    resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
+    plan = make()
+    places = replace(places, storage=open_storage(places.storage))
+    if (path := write_bad_list(plan.images, plan.digest, places.storage)) is not None:
+        tell(f"all of them, with the reasons: {path}")
+    tell(what_starts(plan))
+    running = _Running(plan, places, telling, options, command, tell, console)
+    with notified(telling.notify, places.storage, plan.name):
+        return plan, running.run(time_steps=time_steps)
+
+
+def what_starts(plan: "Plan") -> str:
+    """Return how much of a plan there is to run, in words."""
+    n = plan.counts()
+    if plan.is_part:
+        cells = "1 failed cell" if n["cells_total"] == 1 else f"{n['cells_total']} failed cells"
+        return f"{plan.name}: {cells if plan.left else 'no such failed cell'} to run again"
+    if not plan.left:
+        return f"{plan.name}: all {n['cells_total']} cells are done; nothing to run"
+    return (
+        f"{plan.name}: {n['cells_total']} cells, {n['cells_done']} done, {n['cells_to_run']} to "
+        f"run; probes: {n['probes_stored']} stored, {n['probes_to_run']} to run"
+    )
+
+
+def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storage: Path) -> None:
+    """Keep what the data has more than once, for the page and MLflow; of arrays, count it first.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from curvetune.data import duplicates
+    from curvetune.store.facts import read_facts, write_facts
+
+    if report is not None:
+        write_facts(storage, digest, report.copies.to_json())
+    elif read_facts(storage, digest) is None:
+        train, test = ((images.x, images.y) for images in (dataset.train, dataset.test))
+        samples = duplicates.samples_of(train, test, dataset.class_names)
+        write_facts(storage, digest, duplicates.copies_of(list(samples)).to_json())
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A plan that is being run, with all that its steps have in common."""
+
+    plan: "Plan"
+    places: Places
+    telling: Telling
+    options: "LaunchOptions"
+    command: str
+    tell: Tell
+    console: "Console | None"
+
+    def run(self, *, time_steps: bool) -> Outcome:
+        """Run it until it ends or a signal stops it."""
+        from curvetune.store import CellStore
+        from curvetune.tune.stopping import Stopping
+
+        stopping = Stopping()
+        with stopping.handled():
+            try:
+                finished = self._left(stopping)
+                if finished and time_steps and self.plan.left:
+                    self._time_steps()
+            except KeyboardInterrupt:
+                finished = False
+        store = CellStore(self.places.storage)
+        lacking = [cell for cell in self.plan.left if store.result(cell.cell_id) is None]
+        return Outcome(finished, stopping.preempted, tuple(lacking))
+
+    def _left(self, stopping: "Stopping") -> bool:
+        """Run the cells that are left while others watch; False if a signal stopped it."""
+        from curvetune.data import ClassSizes
+        from curvetune.pricing import keep_estimate
+        from curvetune.store import CellStore
+
+        plan, storage = self.plan, self.places.storage
+        dataset = self._prepared() if plan.left else None
+        from curvetune.tracking.sync.thread import TrackerThread
+
+        if not plan.is_part:
+            CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
+        if dataset is not None:
+            sizes = ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes)
+            keep_estimate(plan, sizes, storage, self.options)
+        telling = self.telling
+        tracker = TrackerThread(
+            storage, plan.name, telling.tracking_uri, log_models=telling.log_models
+        )
+        if not plan.left:
+            tracker.catch_up()
+            return True
+        with tracker:
+            from curvetune.tune.launch import launch
+
+            try:
+                with self._progress():
+                    return launch(plan, dataset, storage, self.options, stopping=stopping)
+            finally:
+                if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
+                    tracker.end_s = PREEMPTED_END_S
+
+    def _progress(self) -> contextlib.AbstractContextManager[Any]:
+        if self.console is None:
+            return contextlib.nullcontext()
+        from curvetune.status.live import LiveProgress
+
+        only = {cell.cell_id for cell in self.plan.cells}
+        return LiveProgress(self.places.storage, self.plan.name, self.console, only=only)
+
+    def _prepared(self) -> Any:
+        """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
+        from curvetune.cell import prepare_splits
+
+        plan, places = self.plan, self.places
+        cells = [cell.config for cell in plan.left]
+        dataset = places.source(cells[0].data).load(places.data_dir)
+        prepare_splits(cells, plan.digest, dataset, places.storage)
+        keep_copies(plan.images, dataset, plan.digest, places.storage)
+        return dataset
+
+    def _time_steps(self) -> None:
+        """Measure what a step of each method takes, now that no trial runs beside it."""
+        from curvetune.tune.step_times import measure_step_times
+
+        self.tell("timing the steps")
+        places = self.places
+        dataset = places.source(self.plan.cells[0].config.data).load(places.data_dir)
+        measure_step_times(self.plan, dataset, places.storage, self.options)
+
+
+def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
+    """Return a plan with the sizes of its data, which can give every cell that is left its split.
+
+    Raises:
+        DataError: it cannot.
+    """
+    from curvetune.pricing import Sizes
+
+    sizes = Sizes(images.sizes(places.data_dir))
+    for cell in plan.left:
+        sizes(cell.config)
+    return replace(plan, sizes=sizes.images)
+
+
+def _is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
+    """Say whether a cell has a result, and note which code made it."""
+    from curvetune.system.source_code import code_of
+
+    result = store.result(cell_id)
+    if result is not None:
+        made.append(code_of(result))
+    return result is not None
+
+
+def _has_probe(store: "CurveStore", tell: Tell, probe_id: str) -> bool:
+    """Say whether a probe is there; a damaged one is not, which is told."""
+    try:
+        store.manifest(probe_id)
+    except CorruptError as error:
+        if store.has_manifest(probe_id):
+            tell(f"probe {probe_id} is damaged and will be trained again: {error}")
+        return False
+    return True
+
+
+def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:
+    """Return what the storage keeps about a grid."""
+    from curvetune.planning.plan import cell_json
+
+    return {
+        "cells": [cell_json(cell) for cell in plan.cells],
+        "command": command,
+        "data_digest": plan.digest,
+    }
+
+
+def write_bad_list(report: "Report | None", digest: str, storage: Path) -> Path | None:
+    """Write which images were left out, and why, to the storage; return the file, if any.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if report is None or not report.bad:
+        return None
+    from curvetune.store.facts import facts_file
+    from curvetune.store.files import write_atomic
+
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *report.bad])
+    path = facts_file(storage, digest, "-bad.csv")
+    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    return path
