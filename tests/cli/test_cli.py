@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import curvetune
-from curvetune.cli.options import check_share, parse_launch
 from curvetune.errors import BackendError, ConfigError
+from curvetune.planning.options import check_share, parse_launch
 from curvetune.planning.resources import LaunchOptions
 from curvetune.planning.selection import parse_names, parse_seeds, parse_set
 

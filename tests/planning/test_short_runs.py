@@ -9,10 +9,14 @@ from price_helpers import CE, CURVENET, cells_of, plan_of
 from storage_fixtures import DIGEST
 
 from curvetune import data
+from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.planning.price.calibrate import ShortRun, calibrate, cells_to_measure, short_form
 from curvetune.planning.price.measured import read_measured
 from curvetune.planning.price.price import Machine, price
+from curvetune.training.provenance import device_name
+
+CPU = torch.device("cpu")
 
 
 def test_a_short_run_makes_a_kind_of_cell_known(tmp_path: Path) -> None:
@@ -31,7 +35,12 @@ def test_a_short_run_makes_a_kind_of_cell_known(tmp_path: Path) -> None:
     assert cells_to_measure(plan, before) == [cell]
     sizes: Callable[[CellConfig], int] = lambda c: c.data.train_limit or 1197  # noqa: E731
     said: list[str] = []
-    short_run = ShortRun(DIGEST, dataset, torch.device("cpu"), sizes)
+    name = device_name(CPU)
+
+    def run(cell: CellConfig, folder: Path) -> None:
+        run_cell(cell, DIGEST, dataset, folder, device=CPU)
+
+    short_run = ShortRun(DIGEST, dataset, "cpu", name, run, sizes)
     add_calibrated(tmp_path, calibrate([cell], short_run, said.append))
     assert len(said) == 1
     (device,) = read_measured(tmp_path).evidence.devices()
@@ -53,6 +62,6 @@ def test_a_short_form_has_the_batch_sizes_of_the_whole_and_two_epochs_of_each_ki
 
 def test_a_kind_of_cell_that_cannot_be_run_is_told_of() -> None:
     said: list[str] = []
-    short_run = ShortRun(DIGEST, data.load("digits"), torch.device("cpu"), lambda _: 0)
+    short_run = ShortRun(DIGEST, data.load("digits"), "cpu", "cpu", lambda *_: None, lambda _: 0)
     assert calibrate(cells_of(CE), short_run, said.append) == []
     assert said[0].startswith("cross-entropy: not measured: ")

@@ -92,7 +92,7 @@ def test_sqlite_on_a_network_file_system_is_refused_and_a_way_out_is_named(on_nf
 
 def test_a_grid_refuses_it_before_ray_starts(on_nfs: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from curvetune import mounts; "
+        "import sys; from pathlib import Path; from curvetune.system import mounts; "
         "mounts.MOUNTINFO = Path(sys.argv.pop(1))\n"
         "from curvetune.cli import main\n"
         "try: main()\n"

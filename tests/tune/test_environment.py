@@ -26,7 +26,7 @@ from curvetune.tune.ray_folder import (
     own_folder,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOBODY = 54321  # no user has this number
 SHELL = shutil.which("dash") or shutil.which("sh") or ""
 ONE_CELL = (

@@ -39,7 +39,7 @@ def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | Non
 
     found = read_grid(storage, grid)
     environment = Environment(
-        loader=PackageLoader("curvetune.report", "page"),
+        loader=PackageLoader("curvetune.report", "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
