@@ -32,9 +32,10 @@ from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.curves import MODEL
-from curvetune.store.files import folder_of, load_arrays, read_json, save_arrays, write_json
+from curvetune.store.files import read_json, save_arrays, write_json
 from curvetune.store.lease import Lease, leased
+from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
+from curvetune.store.splits import read_split, split_file, write_split
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.engine import best_engine, prepare
 from curvetune.training.fit import Loop, Samples, fit, never
@@ -95,15 +96,15 @@ def run_cell(
         if (done := store.result(cell_id)) is not None:  # of another process, just now
             return done
         store.discard(cell_id)
-        write_json(folder / "config.json", cell.model_dump(mode="json") | {"data_digest": digest})
+        write_json(folder / CONFIG, cell.model_dump(mode="json") | {"data_digest": digest})
         run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
         curves, manifest = run.curves(read_curves or CurveStore(storage).read)
         loop, model = run.allocate(lease, curves)
         final = evaluate(model, run.test, dataset.num_classes)
         lease.check()
-        save_state(folder / "model.safetensors", {"model": model.state_dict()})
+        save_state(folder / MODEL, {"model": model.state_dict()})
         samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
-        save_arrays(folder / "samples.safetensors", samples)
+        save_arrays(folder / SAMPLES, samples)
         result = run.result(loop, final, manifest) | dict(info or {})
         return store.publish(cell_id, result, lease=lease)
 
@@ -123,20 +124,16 @@ def prepare_splits(
 
 def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
     """Return the stored split of a cell, made and stored if it is missing or damaged."""
-    split_id = cell.split_id(digest)
-    path = folder_of(storage, "splits", split_id).with_suffix(".safetensors")
-    if path.exists():
+    split_id, identity = cell.split_id(digest), cell.split_identity(digest)
+    if split_file(storage, split_id).exists():
         try:
-            arrays, tree = load_arrays(path)
-            if tree.get("identity") != cell.split_identity(digest):
-                raise CorruptError(f"{path}: it is the split of something else")
-            return Split.from_arrays(arrays)
+            return Split.from_arrays(read_split(storage, split_id, identity))
         except CorruptError as error:
             logger.warning("%s; the split is made again", error)
     split = make_split(
         dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
     )
-    save_arrays(path, split.arrays(), {"identity": cell.split_identity(digest)})
+    write_split(storage, split_id, split.arrays(), identity)
     return split
 
 
@@ -183,7 +180,7 @@ class _Run:
                     store.discard(probe_id)
                     curves = self._probe(probe_id, recipe, lease)
         self.on_event({"stage": "stored", "probe_id": probe_id})
-        return curves, read_json(store.folder(probe_id) / "manifest.json")
+        return curves, read_json(store.folder(probe_id) / MANIFEST)
 
     def _probe(self, probe_id: str, recipe: TrainingConfig, lease: Lease) -> Curves:
         return run_probe(
@@ -234,8 +231,8 @@ class _Run:
             recipe=cell.allocate,
             train=self.train,
             streams={name: torch_stream(cell.seed, name, device) for name in ("train", "meta")},
-            checkpoint=Checkpoint(lease.folder / "checkpoint.safetensors", self.checkpoint_every),
-            history=lease.folder / "history.jsonl",
+            checkpoint=Checkpoint(lease.folder / CHECKPOINT, self.checkpoint_every),
+            history=lease.folder / HISTORY,
             meta=meta,
             describe=self._describe,
             evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
@@ -275,7 +272,7 @@ class _Run:
 
     def _stored(self, probe_id: str, read: Callable[[str], Curves]) -> Curves | None:
         """Return stored curves; None if there are none, or damaged ones, which is said."""
-        if not (CurveStore(self.storage).folder(probe_id) / "manifest.json").exists():
+        if not (CurveStore(self.storage).folder(probe_id) / MANIFEST).exists():
             return None
         try:
             return read(probe_id)

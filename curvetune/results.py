@@ -18,23 +18,23 @@ import polars
 
 from curvetune.analysis.aggregate import cells_frame
 from curvetune.config import CellConfig
-from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.errors import ConfigError, nearest
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import read_grid
+from curvetune.grids.splits import stored_split
 from curvetune.report.document import as_markdown
 from curvetune.report.sheet import markdown
 from curvetune.report.tables import detail
 from curvetune.report.tables.main import settings_sheet
 from curvetune.settings import Settings
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import folder_of, load_arrays
+from curvetune.store.names import HISTORY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SETTINGS = "settings"
 TABLES = (*detail.TABLES, SETTINGS)
-SPLIT = ("train", "y", "y_true")
 UNKNOWN = ("true_label", "is_wrong")  # null where the noise is the data's own
 
 
@@ -121,7 +121,7 @@ class Results:
         store = CellStore(self.storage)
         if store.result(cell_id) is None:
             raise ConfigError(f"cell {cell_id} has no result yet")
-        arrays, _ = load_arrays(store.folder(cell_id) / "samples.safetensors")
+        arrays = store.samples(cell_id)
         return self._labels(config, digest).with_columns(
             polars.Series(name, values) for name, values in arrays.items()
         )
@@ -202,13 +202,15 @@ class Results:
 
     def _labels(self, config: CellConfig, digest: str) -> polars.DataFrame:
         """Return of each training sample where it is in the data, and its labels."""
-        path = folder_of(self.storage, "splits", config.split_id(digest))
-        arrays, _ = load_arrays(path.with_suffix(".safetensors"))
-        if not set(SPLIT) <= arrays.keys():
-            raise CorruptError(f"{path.name}: it is no split")
-        index, y, y_true = (arrays[name] for name in SPLIT)
-        columns = {"index": index, "given_label": y, "true_label": y_true, "is_wrong": y != y_true}
-        frame = polars.DataFrame({"sample": np.arange(len(y), dtype=np.int32), **columns})
+        split = stored_split(self.storage, config, digest)
+        columns = {
+            "sample": np.arange(len(split.y), dtype=np.int32),
+            "index": split.train,
+            "given_label": split.y,
+            "true_label": split.y_true,
+            "is_wrong": split.wrong,
+        }
+        frame = polars.DataFrame(columns)
         if config.bias.truth_is_known:
             return frame
         unknown = [polars.lit(None).cast(frame.schema[name]).alias(name) for name in UNKNOWN]
@@ -219,6 +221,6 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     from curvetune.store.history import read_rows
 
     try:
-        return read_rows(folder / "history.jsonl")
+        return read_rows(folder / HISTORY)
     except ValueError:
         return []

@@ -33,7 +33,7 @@ from curvetune.data.source import Dataset, Images
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod
 from curvetune.store import CurveStore
-from curvetune.store.curves import MODEL
+from curvetune.store.names import MODEL
 from curvetune.training.checkpoint import Checkpoint, save_state
 from curvetune.training.engine import prepare
 from curvetune.training.fit import Loop, fit

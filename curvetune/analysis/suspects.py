@@ -18,9 +18,9 @@ from curvetune.errors import ConfigError, CorruptError, printable
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import read_grid
 from curvetune.grids.labels import setting_parts
+from curvetune.grids.splits import has_split, stored_split
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.curves import MODEL
-from curvetune.store.files import folder_of, load_arrays
+from curvetune.store.names import MODEL, SAMPLES
 
 LISTED = 20  # cells that a message names
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
@@ -181,12 +181,12 @@ def _samples(storage: Path, cell_id: str) -> dict[str, Values]:
         raise ConfigError(
             f"cell {cell_id} has no result yet; `curvetune why {cell_id}` says what it waits for"
         )
-    if "samples.safetensors" not in done.get("files", {}):
+    if SAMPLES not in done.get("files", {}):
         raise ConfigError(
             f"cell {cell_id} was read from a line of results, without its values per sample; "
             f"they are in the storage where it was run"
         )
-    arrays, _ = load_arrays(store.folder(cell_id) / "samples.safetensors")
+    arrays = store.samples(cell_id)
     if "loss" not in arrays or any(array.ndim != 1 for array in arrays.values()):
         raise CorruptError(f"cell {cell_id}: samples.safetensors has no loss per sample")
     return {name: np.asarray(values, np.float64) for name, values in arrays.items()}
@@ -194,9 +194,8 @@ def _samples(storage: Path, cell_id: str) -> dict[str, Values]:
 
 def _split(storage: Path, config: CellConfig, digest: str, dataset: Dataset | None) -> Split:
     """Return the cell's split, stored or made anew; nothing is written."""
-    path = folder_of(storage, "splits", config.split_id(digest)).with_suffix(".safetensors")
-    if path.exists() or dataset is None:
-        return Split.from_arrays(load_arrays(path)[0])
+    if dataset is None or has_split(storage, config, digest):
+        return stored_split(storage, config, digest)
     train, test = dataset.train.y, dataset.test.y
     return make_split(train, test, config.data, config.bias, config.seed, dataset.num_classes)
 
@@ -247,7 +246,7 @@ def _add_columns(
     if found.dataset is None or not ask:
         return
     folder = CellStore(storage).folder(found.cell_id)
-    found.probabilities = _ask(found, folder / "model.safetensors", found.config.method)
+    found.probabilities = _ask(found, folder / MODEL, found.config.method)
     asked = found.probabilities
     if probe_id is not None and curves is not None:
         path = CurveStore(storage).folder(probe_id) / MODEL

@@ -17,11 +17,9 @@ from curvetune.config import CellConfig
 from curvetune.data.splits import Split
 from curvetune.errors import CorruptError, CurvetuneError, printable
 from curvetune.grids.cells import Cell, Grid
+from curvetune.grids.splits import stored_split
 from curvetune.store import CellStore
-from curvetune.store.files import folder_of, load_arrays
-
-SAMPLES = "samples.safetensors"
-MAX_CLASSES = 100_000  # a label above it is damage: counting to it would need all memory
+from curvetune.store.names import SAMPLES
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,11 @@ class SamplesReader:
             return Samples(counts, note=_note(cell, error))
 
     def _split(self, cell: Cell, digest: str) -> Split:
-        split_id = CellConfig.model_validate(cell.config).split_id(digest)
+        config = CellConfig.model_validate(cell.config)
+        split_id = config.split_id(digest)
         if split_id not in self._splits:
-            path = folder_of(self._store.root, "splits", split_id).with_suffix(".safetensors")
             try:
-                self._splits[split_id] = _checked(Split.from_arrays(load_arrays(path)[0]))
+                self._splits[split_id] = stored_split(self._store.root, config, digest)
             except CurvetuneError as error:
                 self._splits[split_id] = error
         found = self._splits[split_id]
@@ -74,8 +72,7 @@ class SamplesReader:
         """Return the last weight of each sample, (N,); None if the method has none."""
         if cell.result is None or SAMPLES not in cell.result.get("files", {}):
             return None
-        arrays, _ = load_arrays(self._store.folder(cell.cell_id) / SAMPLES)
-        weight = arrays.get("weight")
+        weight = self._store.samples(cell.cell_id).get("weight")
         return None if weight is None else np.asarray(weight, np.float64)
 
 
@@ -102,17 +99,6 @@ def notes_of(found: Sequence[Samples], shown: int = 5) -> list[str]:
     notes = [samples.note for samples in found if samples.note]
     more = [f"and {len(notes) - shown} more cells like these"] if len(notes) > shown else []
     return notes[:shown] + more
-
-
-def _checked(split: Split) -> Split:
-    """Return `split`, whose labels are classes.
-
-    Raises:
-        CorruptError: they are not.
-    """
-    if split.y_true.size and not 0 <= split.y_true.min() <= split.y_true.max() < MAX_CLASSES:
-        raise CorruptError("the labels of its split are no classes")
-    return split
 
 
 def _note(cell: Cell, error: Exception) -> str:

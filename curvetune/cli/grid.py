@@ -102,8 +102,8 @@ def plan(
         more = {"price": price.to_json(), "probes_shared_with_ablations": shared}
         typer.echo(json.dumps({**result.to_json(), **more}, indent=1))
         return
-    from curvetune.cli.plan_table import print_plan, print_shared
-    from curvetune.cli.price_table import print_price
+    from curvetune.status.plan_table import print_plan, print_shared
+    from curvetune.status.price_table import print_price
     from curvetune.system.terminal import plain_console
 
     print_plan(result, plain_console())

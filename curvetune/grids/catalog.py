@@ -11,6 +11,7 @@ from curvetune.config.load import validate
 from curvetune.errors import ConfigError, CorruptError
 from curvetune.store import CellStore
 from curvetune.store.files import ID, read_json
+from curvetune.store.names import CONFIG, DONE
 
 MAX_NAMED = 5  # cells in a message
 
@@ -70,7 +71,7 @@ class Catalog:
         """
         if cell_id in self._known:
             return self._known[cell_id]
-        path = self.store.folder(cell_id) / "config.json"
+        path = self.store.folder(cell_id) / CONFIG
         config = read_json(path)
         digest = config.pop("data_digest", None)
         if not isinstance(digest, str):
@@ -89,7 +90,7 @@ class Catalog:
 
     def done(self) -> list[str]:
         """Return the cells that have a DONE.json, right or wrong."""
-        return [c for c in self.ids if (self.store.folder(c) / "DONE.json").exists()]
+        return [c for c in self.ids if (self.store.folder(c) / DONE).exists()]
 
     def _add(self, name: str, grid: Mapping[str, Any]) -> None:
         try:

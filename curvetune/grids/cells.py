@@ -12,6 +12,7 @@ from curvetune.grids.labels import Config, Setting, method_labels, setting_of
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
+from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST
 from curvetune.system.redact import redact
 
 # Only where no lease was ever taken (results of older versions): a cell without news for this long,
@@ -220,7 +221,7 @@ class CellReader:
 
     def is_stored(self, probe_id: str) -> bool:
         """Say whether a probe is published; whoever reads it checks whether it is whole."""
-        return (self.curves.folder(probe_id) / "manifest.json").exists()
+        return (self.curves.folder(probe_id) / MANIFEST).exists()
 
     def _state(
         self,
@@ -238,7 +239,7 @@ class CellReader:
         return "running" if holder is None and _is_recent(activity) else "stale"
 
     def _result(self, cell_id: str) -> Mapping[str, Any] | None:
-        written = _written(self.cells.folder(cell_id) / "DONE.json")
+        written = _written(self.cells.folder(cell_id) / DONE)
         if written is None:
             return None
         if self._checked.get(cell_id, (None,))[0] != written:
@@ -247,19 +248,19 @@ class CellReader:
 
     def _activity(self, cell_id: str, probe_id: str | None) -> Activity | None:
         folder = self.cells.folder(cell_id)
-        began = _written(folder / "config.json")
+        began = _written(folder / CONFIG)
         if began is None:
             return None
         stage: Literal["probe", "allocate"] = "allocate"
-        history = folder / "history.jsonl"
+        history = folder / HISTORY
         if probe_id is not None and not history.exists() and not self.is_stored(probe_id):
-            stage, history = "probe", self.curves.folder(probe_id) / "history.jsonl"
+            stage, history = "probe", self.curves.folder(probe_id) / HISTORY
         news = max(began, _written(history) or 0.0)
         return Activity(stage, _rows(history), began, news)
 
     def _failure(self, cell_id: str, activity: Activity | None) -> Mapping[str, Any] | None:
         """Return why the cell's last try failed; None if it was begun again since."""
-        failed = _written(self.cells.folder(cell_id) / "FAILED.json")
+        failed = _written(self.cells.folder(cell_id) / FAILED)
         begun_again = activity.last_own_news if activity is not None else 0.0
         if failed is None or failed < max(begun_again, self._since):
             return None

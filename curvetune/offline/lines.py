@@ -14,6 +14,7 @@ from curvetune.config.load import validate
 from curvetune.errors import ConfigError
 from curvetune.store.cells import SCHEMA_VERSION, CellStore
 from curvetune.store.files import read_json, write_atomic, write_json
+from curvetune.store.names import CONFIG
 
 FILE = "results.jsonl"  # in a storage: the lines of all its finished cells
 Line = dict[str, Any]
@@ -25,7 +26,7 @@ def result_line(store: CellStore, cell_id: str) -> Line | None:
     done = store.result(cell_id)
     if done is None:
         return None
-    config = read_json(store.folder(cell_id) / "config.json")
+    config = read_json(store.folder(cell_id) / CONFIG)
     digest = config.pop("data_digest")
     del done["files"]
     return {**done, "config": config, "data_digest": digest}
@@ -67,9 +68,9 @@ def import_lines(store: CellStore, lines: Iterable[Line]) -> int:
         if store.result(line["cell_id"]) is not None:
             continue
         config = line["config"] | {"data_digest": line["data_digest"]}
-        write_json(store.folder(line["cell_id"]) / "config.json", config)
+        write_json(store.folder(line["cell_id"]) / CONFIG, config)
         result = {key: value for key, value in line.items() if key not in OWN}
-        store.publish(line["cell_id"], result, files=["config.json"])
+        store.publish(line["cell_id"], result, files=[CONFIG])
         new += 1
     return new
 

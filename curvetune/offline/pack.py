@@ -31,17 +31,27 @@ from curvetune.config.load import validate
 from curvetune.errors import ConfigError
 from curvetune.offline.unpack import parts
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.curves import ROUNDED
 from curvetune.store.files import encode, folder_of, sealed, sha256, write_atomic
 from curvetune.store.history import read_rows
+from curvetune.store.names import (
+    CHECKPOINT,
+    CONFIG,
+    CURVES,
+    DONE,
+    GRIDS,
+    HISTORY,
+    MANIFEST,
+    ROUNDED,
+    SPLITS,
+)
+from curvetune.store.splits import split_file
 from curvetune.training.checkpoint import load_state, save_state
 
 MIB = 1 << 20
 PART = 15 * MIB  # of one file; 16 MiB is the most that some machines give back
 LIMIT = 56 * MIB  # of all parts together; 64 MiB likewise, and other files travel as well
 LARGEST = float(np.finfo(np.float16).max)
-CHECKPOINT, HISTORY, CURVES = "checkpoint.safetensors", "history.jsonl", "curves.npy"
-KEPT = ("config.json", HISTORY)  # of a finished cell, beside DONE.json
+KEPT = (CONFIG, HISTORY)  # of a finished cell, beside DONE.json
 
 
 @dataclass(frozen=True)
@@ -127,17 +137,17 @@ def worth_carrying(storage: Path) -> Iterable[Item]:
     splits: set[str] = set()
     for name in cells.grids():
         grid = cells.read_grid(name)
-        yield _item(storage, "grids", [f"{name}.json"])
+        yield _item(storage, GRIDS, [f"{name}.json"])
         for entry in grid["cells"]:
             folder = cells.folder(entry["cell_id"])
-            if (folder / "DONE.json").exists():
+            if (folder / DONE).exists():
                 continue
             begun = [folder, *([_probe(storage, entry)] if entry["probe_id"] else [])]
             if any((path / HISTORY).exists() for path in begun):
                 config = validate(entry["config"], CellConfig, f"grid {name}")
-                splits.add(f"{config.split_id(grid['data_digest'])}.safetensors")
+                splits.add(split_file(storage, config.split_id(grid["data_digest"])).name)
             probes |= {entry["probe_id"]} - {None}
-    yield from (_item(storage, "splits", [name]) for name in sorted(splits))
+    yield from (_item(storage, SPLITS, [name]) for name in sorted(splits))
     for folder in sorted((storage / "cells").glob("*/")):
         yield from _cell(storage, folder)
     for probe_id in sorted(probes):
@@ -151,7 +161,7 @@ def _probe(storage: Path, entry: dict[str, Any]) -> Path:
 def _cell(storage: Path, folder: Path) -> Iterable[Item]:
     name = f"cells/{folder.name}"
     if CellStore(storage).result(folder.name) is not None:  # whole: new checksums are made of it
-        yield _item(storage, name, [*KEPT, "DONE.json"])
+        yield _item(storage, name, [*KEPT, DONE])
     elif (folder / CHECKPOINT).exists():
         yield _item(storage, name, [*KEPT, CHECKPOINT], optional=True)
 
@@ -160,7 +170,7 @@ def _probe_item(storage: Path, folder: Path) -> Iterable[Item]:
     name, store = f"probes/{folder.name}", CurveStore(storage)
     if store.has(folder.name):
         files = store.manifest(folder.name)["files"]
-        item = _item(storage, name, [*files, ROUNDED, "manifest.json"], optional=True)
+        item = _item(storage, name, [*files, ROUNDED, MANIFEST], optional=True)
         yield replace(item, curve_bytes=(folder / CURVES).stat().st_size)
     elif (folder / CHECKPOINT).exists():
         curves = load_state(folder / CHECKPOINT)["curves"]
@@ -181,7 +191,7 @@ def _item(storage: Path, folder: str, names: Sequence[str], *, optional: bool = 
 
 def _size(path: Path) -> int:
     """Return the bytes that a file takes in the pack; arrays of numbers hardly shrink."""
-    if path.suffix in (".json", ".jsonl") or path.parent.name == "splits":
+    if path.suffix in (".json", ".jsonl") or path.parent.name == SPLITS:
         return len(zlib.compress(path.read_bytes(), 1))
     return path.stat().st_size
 
@@ -190,10 +200,10 @@ def _contents(storage: Path, item: Item) -> dict[str, bytes]:
     """Return the files of an item as they travel; what makes it whole comes last."""
     folder = storage / item.folder
     contents = {name: (folder / name).read_bytes() for name in item.names}
-    if "DONE.json" in contents:
-        done = json.loads(contents["DONE.json"])
+    if DONE in contents:
+        done = json.loads(contents[DONE])
         done["files"] = {name: sha256(folder / name) for name in KEPT if name in contents}
-        contents["DONE.json"] = encode(sealed(done))
+        contents[DONE] = encode(sealed(done))
     if item.rounded:
         name = CURVES if CURVES in contents else CHECKPOINT
         half, epochs = _half_curves(folder / name)

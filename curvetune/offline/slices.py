@@ -22,6 +22,7 @@ from curvetune.offline.workers import SIGNALS, Message, Slice, Worker
 from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.names import CHECKPOINT
 from curvetune.training.failures import LOST
 
 
@@ -160,7 +161,7 @@ def _begun_first(cells: tuple[PlannedCell, ...], storage: Path) -> list[PlannedC
         folders = [CellStore(storage).folder(cell.cell_id)]
         if cell.probe_id is not None:
             folders.append(CurveStore(storage).folder(cell.probe_id))
-        return not any((folder / "checkpoint.safetensors").exists() for folder in folders)
+        return not any((folder / CHECKPOINT).exists() for folder in folders)
 
     return sorted(cells, key=is_new)
 

@@ -16,12 +16,11 @@ import numpy as np
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError
 from curvetune.store import CurveStore
-from curvetune.store.curves import ROUNDED
 from curvetune.store.files import ID, read_json, write_atomic
+from curvetune.store.names import CURVES, DONE, GRIDS, HISTORY, MANIFEST, ROUNDED, SPLITS
 
-HISTORY, CURVES = "history.jsonl", "curves.npy"
 MEMBER = re.compile(
-    rf"grids/{GRID_NAME.pattern}\.json|splits/{ID.pattern}\.safetensors"
+    rf"{GRIDS}/{GRID_NAME.pattern}\.json|{SPLITS}/{ID.pattern}\.safetensors"
     rf"|(cells|probes)/{ID.pattern}/[a-zA-Z]+\.[a-z]+"
 )
 
@@ -87,7 +86,7 @@ def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _put(storage: Path, folder: str, files: dict[str, bytes]) -> bool:
     """Write the files of one folder, unless the storage has come as far; say whether it did."""
     target = storage / folder
-    if folder in ("grids", "splits"):
+    if folder in (GRIDS, SPLITS):
         for name, content in files.items():
             if not (target / name).exists():
                 write_atomic(target / name, content)
@@ -105,14 +104,14 @@ def _put(storage: Path, folder: str, files: dict[str, bytes]) -> bool:
 
 def _progress(files: dict[str, bytes]) -> tuple[bool, int]:
     """Return whether a cell or a probe is done, and its epochs."""
-    done = "DONE.json" in files or "manifest.json" in files
+    done = DONE in files or MANIFEST in files
     return done, len(files.get(HISTORY, b"").splitlines())
 
 
 def _publish_rounded(storage: Path, folder: Path) -> None:
     """Turn curves of 16 bits into a stored probe that says so."""
     curves = np.load(folder / CURVES, allow_pickle=False).astype(np.float32)
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / MANIFEST)
     info = {key: value for key, value in manifest.items() if key not in ("files", "shape")}
     store = CurveStore(storage)
     store.discard(folder.name)

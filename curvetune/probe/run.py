@@ -21,8 +21,8 @@ from curvetune.data.resident import ResidentSet
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.store import CurveStore
-from curvetune.store.curves import MODEL
 from curvetune.store.lease import Lease
+from curvetune.store.names import CHECKPOINT, HISTORY, MODEL
 from curvetune.training.checkpoint import Checkpoint, save_state
 from curvetune.training.engine import best_engine
 from curvetune.training.fit import Loop, Row, fit, never, nothing
@@ -67,8 +67,8 @@ def run_probe(
         recipe=config,
         train=train,
         streams={"train": stream},
-        checkpoint=Checkpoint(folder / "checkpoint.safetensors", checkpoint_every),
-        history=folder / "history.jsonl",
+        checkpoint=Checkpoint(folder / CHECKPOINT, checkpoint_every),
+        history=folder / HISTORY,
         on_epoch=on_epoch,
         stop=stop,
         guard=nothing if lease is None else lease.check,

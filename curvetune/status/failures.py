@@ -7,6 +7,7 @@ from typing import Any
 
 from curvetune.errors import printable
 from curvetune.grids.cells import Cell, Grid
+from curvetune.store.names import CELLS, FAILED
 from curvetune.system.redact import MASK
 from curvetune.tracking.base import CELL_TAG, DATABASE
 from curvetune.tracking.lookup import find_run
@@ -67,7 +68,7 @@ def failure_json(cell: Cell, storage: Path, grid: str) -> dict[str, Any] | None:
         "kind": kind_of(cell),
         "error": cell.error,
         "time": cell.failure.get("time"),
-        "log": f"cells/{cell.cell_id}/FAILED.json",
+        "log": f"{CELLS}/{cell.cell_id}/{FAILED}",
         "log_tail": log_tail(cell.failure),
         "mlflow": mlflow_run(storage, grid, cell.cell_id),
     }
@@ -75,7 +76,7 @@ def failure_json(cell: Cell, storage: Path, grid: str) -> dict[str, Any] | None:
 
 def details(cell: Cell, storage: Path, grid: str) -> Iterator[str]:
     """Yield lines about a failure, beside the error itself."""
-    yield f"log: {storage / 'cells' / cell.cell_id / 'FAILED.json'}, which ends with"
+    yield f"log: {storage / CELLS / cell.cell_id / FAILED}, which ends with"
     yield from (f"    {line}" for line in log_tail(cell.failure or {}))
     yield f"MLflow: {mlflow_words(mlflow_run(storage, grid, cell.cell_id))}"
 

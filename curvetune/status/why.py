@@ -13,9 +13,9 @@ from curvetune.status.failures import failure_json
 from curvetune.store import CurveStore
 from curvetune.store.files import load_arrays
 from curvetune.store.lease import Holder, read_holder
+from curvetune.store.names import CELLS, CHECKPOINT, MANIFEST, PROBES
 
 SCHEMA_VERSION = 1
-CHECKPOINT = "checkpoint.safetensors"
 
 State = Literal["done", "running", "failed", "stale", "cached", "waiting"]
 ProbeState = Literal["stored", "damaged", "running", "missing"]
@@ -160,7 +160,7 @@ def _probe(storage: Path, probe_id: str | None) -> ProbeWhy | None:
         state = "stored"
     elif holder is not None and holder.alive:
         state = "running"
-    elif (folder / "manifest.json").exists():
+    elif (folder / MANIFEST).exists():
         state = "damaged"
     return ProbeWhy(probe_id, state, holder)
 
@@ -168,9 +168,9 @@ def _probe(storage: Path, probe_id: str | None) -> ProbeWhy | None:
 def _checkpoint(storage: Path, cell: Cell) -> int | None:
     if cell.activity is None:
         return None
-    kind, name = "cells", cell.cell_id
+    kind, name = CELLS, cell.cell_id
     if cell.activity.stage == "probe":
-        kind, name = "probes", cell.probe_id or ""
+        kind, name = PROBES, cell.probe_id or ""
     return checkpoint_epochs(storage / kind / name / CHECKPOINT)
 
 

@@ -20,12 +20,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
 from curvetune.store.files import (
     check_files,
     check_owner,
     folder_of,
+    load_arrays,
     publish_json,
     read_json,
     read_published,
@@ -34,12 +37,23 @@ from curvetune.store.files import (
 )
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Lease
+from curvetune.store.names import (
+    CELLS,
+    CHECKPOINT,
+    CONFIG,
+    DONE,
+    FAILED,
+    GRIDS,
+    HISTORY,
+    MODEL,
+    SAMPLES,
+)
 from curvetune.store.plain import check_inside
 from curvetune.store.records import checked_grid
 from curvetune.system.redact import redact
 
 SCHEMA_VERSION = 2  # 1 had no seal
-RESULT_FILES = ("config.json", "history.jsonl", "model.safetensors", "samples.safetensors")
+RESULT_FILES = (CONFIG, HISTORY, MODEL, SAMPLES)
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +66,7 @@ class CellStore:
 
     def folder(self, cell_id: str) -> Path:
         """Return the folder of a cell, whether or not it exists."""
-        return folder_of(self.root, "cells", cell_id)
+        return folder_of(self.root, CELLS, cell_id)
 
     def publish(
         self,
@@ -81,18 +95,18 @@ class CellStore:
         }
         if lease is not None:
             lease.check()
-        done = publish_json(folder / "DONE.json", done)
-        (folder / "FAILED.json").unlink(missing_ok=True)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        done = publish_json(folder / DONE, done)
+        (folder / FAILED).unlink(missing_ok=True)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         return done
 
     def result(self, cell_id: str) -> dict[str, Any] | None:
         """Return what DONE.json holds, or None where there is no whole and unchanged result."""
         folder = self.folder(cell_id)
-        if not (folder / "DONE.json").exists():
+        if not (folder / DONE).exists():
             return None
         try:
-            done = read_published(folder / "DONE.json")
+            done = read_published(folder / DONE)
             check_owner(folder, done, "cell_id")
             check_files(folder, done)
         except CorruptError as error:
@@ -102,7 +116,7 @@ class CellStore:
 
     def discard(self, cell_id: str) -> None:
         """Remove a result that `result` refuses, so that another can be published."""
-        (self.folder(cell_id) / "DONE.json").unlink(missing_ok=True)
+        (self.folder(cell_id) / DONE).unlink(missing_ok=True)
 
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
         """Record why a cell failed: one line, the traceback, and a kind of training/failures.py.
@@ -116,11 +130,11 @@ class CellStore:
             "log": redact(log),
             "time": time.time(),
         }
-        write_json(self.folder(cell_id) / "FAILED.json", content)
+        write_json(self.folder(cell_id) / FAILED, content)
 
     def failure(self, cell_id: str) -> dict[str, Any] | None:
         """Return why a cell failed, or None; without secrets that this process knows."""
-        path = self.folder(cell_id) / "FAILED.json"
+        path = self.folder(cell_id) / FAILED
         if not path.exists():
             return None
         texts = ("error", "log")  # a worker on another machine may not know a secret of this one
@@ -129,11 +143,20 @@ class CellStore:
 
     def failure_file(self, cell_id: str) -> Path:
         """Return where `fail` records why a cell failed."""
-        return self.folder(cell_id) / "FAILED.json"
+        return self.folder(cell_id) / FAILED
+
+    def samples(self, cell_id: str) -> dict[str, NDArray[Any]]:
+        """Return the last values of each training sample, (N,) each: its loss, perhaps its weight.
+
+        Raises:
+            CorruptError: they are missing or damaged.
+        """
+        arrays, _ = load_arrays(self.folder(cell_id) / SAMPLES)
+        return arrays
 
     def history(self, cell_id: str) -> list[dict[str, Any]]:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
-        return read_rows(self.folder(cell_id) / "history.jsonl")
+        return read_rows(self.folder(cell_id) / HISTORY)
 
     def write_grid(self, name: str, grid: Mapping[str, Any]) -> None:
         """Record which cells a grid is.
@@ -143,15 +166,19 @@ class CellStore:
         """
         if not GRID_NAME.fullmatch(name):
             raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
-        check_inside(self.root, self.root / "grids")
+        check_inside(self.root, self.root / GRIDS)
         write_json(
-            self.root / "grids" / f"{name}.json",
+            self.grid_file(name),
             {"schema_version": SCHEMA_VERSION, "name": name, **grid},
         )
 
+    def grid_file(self, name: str) -> Path:
+        """Return the file of a grid, whether or not it exists."""
+        return self.root / GRIDS / f"{name}.json"
+
     def grids(self) -> list[str]:
         """Return the names of all grids in the storage."""
-        names = (path.stem for path in (self.root / "grids").glob("*.json"))
+        names = (path.stem for path in (self.root / GRIDS).glob("*.json"))
         return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
     def read_grid(self, name: str) -> dict[str, Any]:
@@ -167,6 +194,6 @@ class CellStore:
                 f"unknown grid {name!r}{nearest(name, names)}; "
                 f"in the storage {self.root} are: {known}"
             )
-        path = self.root / "grids" / f"{name}.json"
+        path = self.grid_file(name)
         check_inside(self.root, path.parent)
         return checked_grid(path, read_json(path))

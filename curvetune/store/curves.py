@@ -30,11 +30,10 @@ from curvetune.store.files import (
     write_atomic,
 )
 from curvetune.store.lease import Lease
+from curvetune.store.names import CURVES, HISTORY, MANIFEST, MODEL, PROBES, ROUNDED
 from curvetune.store.plain import load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
-MODEL = "model.safetensors"
-ROUNDED = "rounded.json"
 
 
 class CurveStore:
@@ -45,7 +44,7 @@ class CurveStore:
 
     def folder(self, probe_id: str) -> Path:
         """Return the folder of a probe, whether or not it exists."""
-        return folder_of(self.root, "probes", probe_id)
+        return folder_of(self.root, PROBES, probe_id)
 
     def write(
         self,
@@ -66,10 +65,8 @@ class CurveStore:
         folder = self.folder(probe_id)
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(curves, dtype=np.float32), allow_pickle=False)
-        write_atomic(folder / "curves.npy", buffer.getvalue())
-        names = [
-            name for name in ("curves.npy", "history.jsonl", MODEL) if (folder / name).exists()
-        ]
+        write_atomic(folder / CURVES, buffer.getvalue())
+        names = [name for name in (CURVES, HISTORY, MODEL) if (folder / name).exists()]
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "probe_id": probe_id,
@@ -81,15 +78,15 @@ class CurveStore:
             manifest["rounded"] = read_json(folder / ROUNDED)
         if lease is not None:
             lease.check()
-        publish_json(folder / "manifest.json", manifest)
+        publish_json(folder / MANIFEST, manifest)
 
     def has_manifest(self, probe_id: str) -> bool:
         """Say whether the probe was published, be it whole or damaged now."""
-        return (self.folder(probe_id) / "manifest.json").exists()
+        return (self.folder(probe_id) / MANIFEST).exists()
 
     def discard(self, probe_id: str) -> None:
         """Remove a probe that cannot be read, so that another can be published."""
-        (self.folder(probe_id) / "manifest.json").unlink(missing_ok=True)
+        (self.folder(probe_id) / MANIFEST).unlink(missing_ok=True)
 
     def has(self, probe_id: str) -> bool:
         """Say whether the probe is there, whole and unchanged."""
@@ -106,7 +103,7 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         folder = self.folder(probe_id)
-        manifest = read_published(folder / "manifest.json")
+        manifest = read_published(folder / MANIFEST)
         check_owner(folder, manifest, "probe_id")
         check_files(folder, manifest)
         return manifest
@@ -118,4 +115,4 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         self.manifest(probe_id)
-        return load_matrix(self.folder(probe_id) / "curves.npy")
+        return load_matrix(self.folder(probe_id) / CURVES)

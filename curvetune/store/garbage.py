@@ -24,12 +24,11 @@ from curvetune.store.cells import CellStore
 from curvetune.store.files import ID, read_json
 from curvetune.store.lease import NAME as LEASE
 from curvetune.store.lease import leased, read_holder
+from curvetune.store.names import CHECKPOINT, CONFIG, DONE, MANIFEST, TUNE
 
 KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
-PUBLISHED = {"cells": "DONE.json", "probes": "manifest.json"}
-CHECKPOINT = "checkpoint.safetensors"
-TUNE = ".tune"
+PUBLISHED = {"cells": DONE, "probes": MANIFEST}
 
 Kind = Literal["result", "cell", "probe", "split", "checkpoint", "temporary"]
 
@@ -150,7 +149,7 @@ def _add_cells(root: Path, needed: Needed) -> None:
         if not (is_held or (folder / PUBLISHED["cells"]).exists()):
             continue
         try:
-            config = read_json(folder / "config.json")
+            config = read_json(folder / CONFIG)
         except CorruptError:
             config = {}
         digest = config.pop("data_digest", None)

@@ -23,6 +23,7 @@ from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.store import CellStore
+from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import LOST, OOM
 from curvetune.training.import_errors import IMPORT, words_in_log
@@ -162,7 +163,7 @@ def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedC
 
 def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, name: str) -> None:
     """Let Ray Tune run until the searcher is finished or a signal stops it."""
-    state = storage / ".tune" / f"{name}-{uuid.uuid4().hex[:4]}"
+    state = storage / TUNE / f"{name}-{uuid.uuid4().hex[:4]}"
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
         tune_config=tune.TuneConfig(

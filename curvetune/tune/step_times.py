@@ -19,6 +19,7 @@ from curvetune.data.source import Dataset
 from curvetune.planning.plan import Plan
 from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
 from curvetune.store.files import write_json
+from curvetune.store.names import step_times_file
 from curvetune.training.engine import prepare
 from curvetune.training.provenance import provenance
 from curvetune.training.step_time import BUDGET_S, time_steps
@@ -59,7 +60,7 @@ def measure_step_times(
             logger.warning("the steps could not be timed: %s", task_reason(error))
             return
     content = {"schema_version": SCHEMA_VERSION, "grid": plan.name, **found}
-    write_json(storage / "step_times" / f"{plan.name}.json", content)
+    write_json(step_times_file(storage, plan.name), content)
 
 
 def cells_to_time(plan: Plan) -> list[CellConfig]:

@@ -23,6 +23,7 @@ from ray.exceptions import RayError
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
 from curvetune.store import CellStore
+from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.training.import_errors import IMPORT, import_words, words_in_log
@@ -57,7 +58,7 @@ class Work:
     @property
     def stop_file(self) -> Path:
         """What is there once the trials are to stop."""
-        return self.storage / ".tune" / f"{self.launch_id}.stop"
+        return self.storage / TUNE / f"{self.launch_id}.stop"
 
     def hang_log(self, cell_id: str) -> Path:
         """Where the last words of a cell go that hung in this launch."""

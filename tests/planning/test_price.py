@@ -10,7 +10,6 @@ from rich.console import Console
 from storage_fixtures import DIGEST, EPOCHS, SECONDS, START, finish, row
 
 from curvetune import data
-from curvetune.cli.price_table import duration, print_price
 from curvetune.config import BiasConfig, CellConfig, DataConfig
 from curvetune.data.limits import train_size
 from curvetune.data.source import ClassSizes
@@ -22,6 +21,7 @@ from curvetune.planning.price.measured import read_measured
 from curvetune.planning.price.price import Machine, Price, price, simulate
 from curvetune.planning.resources import LaunchOptions
 from curvetune.pricing import keep_estimate
+from curvetune.status.price_table import duration, print_price
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
 from curvetune.system.machine import gpu_names

@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 from curvetune import data
 from curvetune.cli import retry as command
 from curvetune.config import CellConfig
-from curvetune.errors import ConfigError
+from curvetune.errors import FAILURE_KINDS, ConfigError
 from curvetune.planning.plan import Plan
 from curvetune.planning.retry import plan_retry
-from curvetune.status.failures import KINDS, carried_options, retry_command
+from curvetune.status.failures import carried_options, retry_command
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import leased
 from curvetune.training import failures
@@ -109,10 +109,10 @@ def test_a_cell_that_this_version_would_not_run_as_it_was_is_refused(
 
 
 def test_every_kind_of_failure_can_be_named() -> None:
-    named = {*failures.KINDS.values(), failures.OOM, failures.LOST, failures.HANG, failures.OTHER}
+    named = {*failures.KIND_OF.values(), failures.OOM, failures.LOST, failures.HANG, "other"}
     named |= {failures.FULL, IMPORT}
-    assert set(KINDS) == named
-    assert command.parse_kinds(",".join(KINDS)) == list(KINDS)
+    assert set(FAILURE_KINDS) == named
+    assert command.parse_kinds(",".join(FAILURE_KINDS)) == list(FAILURE_KINDS)
     assert command.parse_kinds("") == []
     with pytest.raises(ConfigError, match=r"--failed-as 'oon': allowed are .*\(did you mean 'oom'"):
         command.parse_kinds("hang,oon")

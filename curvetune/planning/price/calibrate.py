@@ -20,6 +20,7 @@ from curvetune.planning.price.evidence import Phase, Sample, phase_of_final, pha
 from curvetune.planning.price.price import Price
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.history import read_rows
+from curvetune.store.names import HISTORY
 
 STEPS = {"cuda": 64, "cpu": 16}  # of an epoch
 EACH = 2  # epochs of a kind: in the first, libraries and graphs get ready
@@ -52,7 +53,7 @@ class ShortRun:
         return [sample for sample in samples if sample.seconds > 0]
 
     def _final(self, cell: CellConfig, short: CellConfig, storage: Path) -> Sample:
-        rows = read_rows(CellStore(storage).folder(short.cell_id(self.digest)) / "history.jsonl")
+        rows = read_rows(CellStore(storage).folder(short.cell_id(self.digest)) / HISTORY)
         share = _share_of_first(cell)
         first, last = (float(rows[k]["seconds"]) for k in (EACH - 1, len(rows) - 1))
         options = phase_of_final(cell, 1)[0].options  # those of the short form may be others
@@ -64,7 +65,7 @@ class ShortRun:
         recipe, probe_id = short.probe_recipe, short.probe_id(self.digest)
         if recipe is None or probe_id is None:
             return
-        rows = read_rows(CurveStore(storage).folder(probe_id) / "history.jsonl")
+        rows = read_rows(CurveStore(storage).folder(probe_id) / HISTORY)
         data, model = short.data.model_dump(), short.model.model_dump()
         last = -1
         for phase in phases_of_probe(data, model, recipe.model_dump(), self.size_of(short)):

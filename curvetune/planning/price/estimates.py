@@ -18,8 +18,8 @@ from curvetune.errors import CurvetuneError, StorageError
 from curvetune.planning.price.evidence import positive
 from curvetune.planning.price.measured import Done, Measured
 from curvetune.store.files import read_json, write_json
+from curvetune.store.names import ESTIMATES
 
-FOLDER = "estimates"
 SCHEMA_VERSION = 1
 NEWEST = 50  # that are compared
 
@@ -64,7 +64,7 @@ def write_estimate(
     if not known:
         return
     made = time.time()
-    path = storage / FOLDER / f"{grid}-{int(made * 1000)}.json"
+    path = storage / ESTIMATES / f"{grid}-{int(made * 1000)}.json"
     content = {"schema_version": SCHEMA_VERSION, "grid": grid, "made": made, "devices": known}
     try:
         write_json(path, content)
@@ -79,7 +79,7 @@ def read_past(storage: Path, measured: Measured) -> Past:
 
 
 def _newest(storage: Path) -> Iterator[dict[str, Any]]:
-    files = (storage / FOLDER).glob("*-*.json")
+    files = (storage / ESTIMATES).glob("*-*.json")
     newest = sorted(files, key=lambda file: file.stem.rpartition("-")[2], reverse=True)
     for path in newest[:NEWEST]:
         try:

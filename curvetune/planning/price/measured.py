@@ -26,8 +26,9 @@ from curvetune.planning.price.evidence import (
     positive,
 )
 from curvetune.store.files import read_json, write_json
+from curvetune.store.names import CELLS, CONFIG, DONE, ESTIMATES, HISTORY, MANIFEST, PROBES
 
-CALIBRATED = Path("estimates") / "calibrated.json"
+CALIBRATED = Path(ESTIMATES) / "calibrated.json"
 SCHEMA_VERSION = 1
 KEPT = 1000  # short runs
 
@@ -99,10 +100,10 @@ def add_calibrated(storage: Path, samples: Sequence[Sample]) -> None:
 
 
 def _cells(storage: Path) -> Iterator[tuple[str, tuple[Earlier, Done]]]:
-    for folder in _folders(storage / "cells"):
+    for folder in _folders(storage / CELLS):
         try:
-            done = read_json(folder / "DONE.json")
-            config = read_json(folder / "config.json")
+            done = read_json(folder / DONE)
+            config = read_json(folder / CONFIG)
             config.pop("data_digest", None)
             yield folder.name, _cell(folder, done, CellConfig.model_validate(config))
         except BAD:
@@ -114,7 +115,7 @@ def _cell(folder: Path, done: Mapping[str, Any], cell: CellConfig) -> tuple[Earl
     workers = int(positive(done.get("workers", 1)))
     seconds = positive(float(done["seconds"]["allocate"]))
     device, finished = printable(done["device"]), float(done["finished"])
-    history = folder / "history.jsonl"
+    history = folder / HISTORY
     run = Earlier(phase, device, workers, finished, history, total=seconds)
     return run, Done(device, seconds / workers, finished)
 
@@ -122,9 +123,9 @@ def _cell(folder: Path, done: Mapping[str, Any], cell: CellConfig) -> tuple[Earl
 def _probes(
     storage: Path, workers: Mapping[str, int]
 ) -> Iterator[tuple[str, tuple[list[Earlier], Done]]]:
-    for folder in _folders(storage / "probes"):
+    for folder in _folders(storage / PROBES):
         try:
-            manifest = read_json(folder / "manifest.json")
+            manifest = read_json(folder / MANIFEST)
             sharing = workers.get(str(manifest.get("cell_id")), 1)
             yield folder.name, _probe(folder, manifest, sharing)
         except BAD:
@@ -140,7 +141,7 @@ def _probe(folder: Path, manifest: Mapping[str, Any], workers: int) -> tuple[lis
         int(manifest["shape"][0]),
     )
     seconds, finished = positive(float(manifest["seconds"])), float(manifest["finished"])
-    device, history = printable(manifest["device"]), folder / "history.jsonl"
+    device, history = printable(manifest["device"]), folder / HISTORY
     total = seconds if len(phases) == 1 else None
     runs, first = [], 0
     for phase in phases:

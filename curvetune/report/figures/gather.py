@@ -13,13 +13,11 @@ from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
 from curvetune.grids.cells import Cell, Grid
 from curvetune.grids.labels import REAL, setting_parts
+from curvetune.grids.splits import stored_split
 from curvetune.report.figures.training import Rows
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import folder_of, load_arrays
 from curvetune.store.history import read_rows
-
-HISTORY = "history.jsonl"
-MAX_CLASSES = 100_000  # a label above it is damage
+from curvetune.store.names import HISTORY, MODEL, SAMPLES
 
 
 class MissingError(ConfigError):
@@ -77,12 +75,7 @@ class CellFiles:
         Raises:
             CorruptError: it is damaged, or not here.
         """
-        path = folder_of(self.storage, "splits", self.config.split_id(self._digest))
-        split = Split.from_arrays(load_arrays(path.with_suffix(".safetensors"))[0])
-        labels = np.concatenate([split.y, split.y_true])
-        if labels.size == 0 or not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
-            raise CorruptError(f"{path.name}: its labels are no classes")
-        return split
+        return stored_split(self.storage, self.config, self._digest)
 
     def curves(self) -> NDArray[np.float64]:
         """Return the curves of its probe, (N, T).
@@ -105,10 +98,9 @@ class CellFiles:
             MissingError: its method has none.
             CorruptError: they are damaged.
         """
-        name = "samples.safetensors"
-        if name not in (self.cell.result or {}).get("files", {}):
+        if SAMPLES not in (self.cell.result or {}).get("files", {}):
             raise MissingError("its values per sample stayed where it was run")
-        arrays, _ = load_arrays(self._folder / name)
+        arrays = CellStore(self.storage).samples(self.cell.cell_id)
         if "weight" not in arrays:
             raise MissingError(f"{self.cell.label} gives samples no weights")
         weights = np.asarray(arrays["weight"], np.float64)
@@ -137,7 +129,7 @@ class CellFiles:
             MissingError: the images or the classifier are not here.
             CorruptError: the classifier is damaged.
         """
-        path = self._folder / "model.safetensors"
+        path = self._folder / MODEL
         if self._images.dataset is None:
             raise MissingError("; ".join(self._images.notes))
         if not path.exists():

@@ -7,6 +7,7 @@ from curvetune.errors import CorruptError, printable
 from curvetune.grids.labels import method_labels
 from curvetune.report.sheet import Sheet
 from curvetune.store.files import read_json
+from curvetune.store.names import step_times_file
 from curvetune.store.plain import check_inside
 
 
@@ -17,7 +18,7 @@ def read_step_times(storage: Path, grid: str) -> dict[str, Any] | None:
         CorruptError: the file is none of ours.
         StorageError: it is a link out of the storage.
     """
-    path = storage / "step_times" / f"{grid}.json"
+    path = step_times_file(storage, grid)
     if not path.exists():
         return None
     check_inside(storage, path)

@@ -25,6 +25,7 @@ from curvetune.grids.cells import Cell, Grid, GridReader, Rows
 from curvetune.grids.copies import copies_in
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.store.history import read_rows
+from curvetune.store.names import HISTORY
 from curvetune.tracking.base import (
     DataSpec,
     NullTracker,
@@ -304,6 +305,6 @@ def _tag(sent: Mapping[str, Any]) -> dict[str, str]:
 def _rows(folder: Path) -> Rows:
     """Return the history in `folder`; none of a damaged one, which the next run replaces."""
     try:
-        return read_rows(folder / "history.jsonl")
+        return read_rows(folder / HISTORY)
     except ValueError:
         return []

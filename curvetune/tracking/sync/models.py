@@ -16,9 +16,10 @@ from safetensors.numpy import save
 from curvetune.errors import CorruptError
 from curvetune.grids.labels import Config
 from curvetune.store.files import load_arrays
+from curvetune.store.names import MODEL
 
 FOLDER = "model"
-WEIGHTS = "model.safetensors"
+WEIGHTS = MODEL
 IMAGE_DIMS = 4  # of a convolution's weight: the second is the image's channels
 
 

@@ -14,6 +14,7 @@ from curvetune import __version__
 from curvetune.errors import CorruptError, StorageError
 from curvetune.store import CellStore
 from curvetune.store.files import read_json, write_json
+from curvetune.store.names import DONE, step_times_file, sync_folder
 from curvetune.store.plain import read_plain
 from curvetune.tracking.base import database_file
 
@@ -31,17 +32,17 @@ class Receipt:
         """
         self._cells, self._grid, self._log_models = CellStore(storage), grid, log_models
         self._database = database_file(uri)
-        self._path = Path(storage) / "grids" / ".sync" / grid / "receipt.json"
+        self._path = sync_folder(storage, grid) / "receipt.json"
 
     def results(self) -> str | None:
         """Return a digest of what a tracker shows of the grid; None where a cell is not done."""
         root = self._cells.root
         shown = hashlib.sha256(f"{__version__} {self._log_models}".encode())
         try:
-            files = [root / "grids" / f"{self._grid}.json"]
+            files = [self._cells.grid_file(self._grid)]
             cells = self._cells.read_grid(self._grid)["cells"]
-            files += [self._cells.folder(cell["cell_id"]) / "DONE.json" for cell in cells]
-            if (times := root / "step_times" / f"{self._grid}.json").exists():
+            files += [self._cells.folder(cell["cell_id"]) / DONE for cell in cells]
+            if (times := step_times_file(root, self._grid)).exists():
                 files.append(times)
             for path in files:
                 shown.update(hashlib.sha256(read_plain(path)).digest())

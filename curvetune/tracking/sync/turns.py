@@ -10,6 +10,7 @@ from pathlib import Path
 
 from curvetune.errors import BusyError, StorageError
 from curvetune.store.lease import Lease, leased
+from curvetune.store.names import sync_folder
 
 ASK_AGAIN_S = 0.2
 
@@ -18,7 +19,7 @@ class Turns:
     """The turns of one process."""
 
     def __init__(self, storage: Path | str, grid: str) -> None:
-        self._folder = Path(storage) / "grids" / ".sync" / grid
+        self._folder = sync_folder(storage, grid)
         self._last: int | None = None
 
     @contextlib.contextmanager

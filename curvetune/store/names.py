@@ -1,0 +1,29 @@
+"""What the files of a storage are called. Nobody outside of `store` writes a name down again."""
+
+from pathlib import Path
+
+CONFIG = "config.json"
+HISTORY = "history.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+MODEL = "model.safetensors"
+SAMPLES = "samples.safetensors"
+FAILED = "FAILED.json"
+DONE = "DONE.json"
+CURVES = "curves.npy"
+ROUNDED = "rounded.json"
+MANIFEST = "manifest.json"
+
+CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"
+ESTIMATES, STEP_TIMES = "estimates", "step_times"
+TUNE = ".tune"  # Ray Tune's own state while a command runs
+SYNC = ".sync"  # in grids/: whose turn it is to write to MLflow, and what its database has
+
+
+def sync_folder(root: Path | str, grid: str) -> Path:
+    """Return the folder of whose turn it is to write a grid to MLflow, and of what that has."""
+    return Path(root) / GRIDS / SYNC / grid
+
+
+def step_times_file(root: Path | str, grid: str) -> Path:
+    """Return the file of what a step of each method of a grid takes."""
+    return Path(root) / STEP_TIMES / f"{grid}.json"
