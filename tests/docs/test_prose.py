@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TO_BE_REWRITTEN = ("README.md", "CHANGELOG.md", "architecture.md")
+TO_BE_REWRITTEN = ("CHANGELOG.md",)  # one line each, in lists
 PAGES = [
     page
     for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -99,6 +99,35 @@ def accuracy_against_cost(
 
 
 @styled
+def accuracy_by_setting(
+    methods: Mapping[str, Mapping[str, tuple[float, float | None]]],
+) -> "Figure":
+    """Return the accuracy of each method in each bias setting, with its spread over seeds.
+
+    Args:
+        methods: of each, its settings by name, and of each of them mean and sd (or None), percent.
+    """
+    settings = list(dict.fromkeys(name for of in methods.values() for name in of))
+    figure, axes = new_axes(max(4.5, 1.4 * len(settings)), 3.2)
+    for k, (method, found) in enumerate(methods.items()):
+        place = [settings.index(name) + 0.16 * (k - (len(methods) - 1) / 2) for name in found]
+        axes.errorbar(
+            place,
+            [mean for mean, _ in found.values()],
+            yerr=[std or 0.0 for _, std in found.values()],
+            fmt=MARKERS[k % len(MARKERS)],
+            color=CYCLE[k % len(CYCLE)],
+            label=fit(method, 40),
+            capsize=3,
+        )
+    axes.set_xticks(range(len(settings)), [fit(name, 14) for name in settings], fontsize=8)
+    axes.set_xlim(-0.6, len(settings) - 0.4)
+    axes.set_ylabel("test accuracy, %, ± sd over seeds")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+@styled
 def accuracy_over_option(
     option: str,
     points: Sequence[tuple[float, float, float | None]],

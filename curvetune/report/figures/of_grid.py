@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
+from curvetune.grids.labels import setting_parts
 from curvetune.report.figures import grids, samples, training
 from curvetune.report.figures.gather import CellFiles, Images, MissingError
 from curvetune.report.figures.style import file_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BASELINE = "cross-entropy"
+MOST_SETTINGS = 12  # that can be read beside each other
 # What the files of a storage, or the drawing of what is in them, can raise.
 FAULTS = (CurvetuneError, ValidationError, ValueError, LookupError, TypeError, ArithmeticError)
 
@@ -74,6 +76,24 @@ def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
     return grids.accuracy_against_cost(points, ", ".join(sorted(devices)))
 
 
+def by_setting(grid: Grid, select: Select) -> "Figure":
+    """Return the accuracy of each method in each bias setting that has a seed done."""
+    found = {
+        row.label: {
+            ", ".join(setting_parts(column.setting, grid.settings)): (mean, column.accuracy.std)
+            for column in row.settings
+            if (mean := column.accuracy.mean) is not None
+        }
+        for row in method_rows(grid, select)
+    }
+    found = {label: values for label, values in found.items() if values}
+    if not found:
+        raise MissingError("no cell is done")
+    if len(grid.settings) > MOST_SETTINGS:
+        raise MissingError(f"{len(grid.settings)} settings; `heat` shows more than {MOST_SETTINGS}")
+    return grids.accuracy_by_setting(found)
+
+
 def ablation(grid: Grid, select: Select) -> "Figure":
     """Return MA over the one option with numbers that tells the rows of a method apart."""
     values: dict[str, list[tuple[float, float, float | None]]] = {}
@@ -112,6 +132,7 @@ def _weight_over_time(files: CellFiles) -> "Figure":
 OfGrid = Callable[[Grid, Select], "Figure"]
 OfCell = Callable[[CellFiles], "Figure"]
 OF_GRID: dict[str, OfGrid] = {
+    "settings": by_setting,
     "heat": heat,
     "heat-difference": heat_difference,
     "accuracy-cost": accuracy_and_cost,

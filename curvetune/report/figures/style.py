@@ -5,10 +5,11 @@ well, and areas in their hatching, so that a grey print can be read. The same da
 bytes.
 """
 
+import contextlib
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ STYLE: dict[Any, Any] = {
     "text.usetex": False,
 }
 DPI = 150
+DARK: dict[Any, Any] = {
+    "figure.facecolor": "#0d1117",
+    "axes.facecolor": "#0d1117",
+    "savefig.facecolor": "#0d1117",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), "#e6edf3"),
+    **dict.fromkeys(("xtick.color", "ytick.color"), "#e6edf3"),
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +59,18 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
             return draw(*args, **named)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def in_the_dark() -> Iterator[None]:
+    """Draw, and write files, for a dark page while the block runs. Not for threads."""
+    before = dict(STYLE)
+    STYLE.update(DARK)
+    try:
+        yield
+    finally:
+        STYLE.clear()
+        STYLE.update(before)
 
 
 def new_axes(width: float = 5.0, height: float = 3.2) -> "tuple[Figure, Axes]":

@@ -28,6 +28,7 @@ from curvetune.report.pages.suspects import thumbnail
 
 SUSPECTS = 24  # thumbnails of a cell
 CAPTIONS = {
+    "settings": "Accuracy of each method in each setting, %, mean ± sd over seeds",
     "heat": "Accuracy of each method over imbalance and noise rate, %, mean over seeds",
     "heat-difference": "The same, in points over cross entropy",
     "accuracy-cost": "MA against the time of a cell",
