@@ -4,8 +4,9 @@
 
     results = Results("curvetune-results")
     results.cells("digits")           # a row per cell
-    results.table("digits", "MA")     # Markdown, as `curvetune report digits --table MA` prints it
-    results.figure("heat", "digits")  # a figure of matplotlib
+    results.table("digits", "ma")     # Markdown, as `curvetune report digits --table ma` prints it
+    results.figure("digits", "heat")  # a figure of matplotlib
+    results.curves("digits/curvenet")       # of one cell, if the grid has just one of that method
 
 Nothing is written, and neither PyTorch nor Ray is imported.
 """
@@ -21,6 +22,7 @@ from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, nearest
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import read_grid
+from curvetune.grids.naming import find_cell, find_cells
 from curvetune.grids.splits import stored_split
 from curvetune.report.document import as_markdown
 from curvetune.report.sheet import markdown
@@ -48,14 +50,18 @@ class Table(str):
 class Results:
     """What one storage holds.
 
-    A cell is named by the first digits of its id; a grid by its name.
+    Every call takes first what it is about: a grid by its name, a cell by the first digits of its
+    id, or GRID/METHOD. Where one cell is wanted and several are meant, the error lists them.
     """
 
     def __init__(self, storage: Path | str | None = None) -> None:
         """Read `storage`; else CURVETUNE_STORAGE, else ./curvetune-results."""
         self.storage = Path(storage) if storage is not None else Settings().storage
         if not self.storage.is_dir():
-            raise ConfigError(f"{self.storage}: no such folder; give that of `--storage`")
+            raise ConfigError(
+                f"Results({str(self.storage)!r}): there is no such folder; give the one that a "
+                f"grid was run with"
+            )
 
     def __repr__(self) -> str:
         return f"Results({str(self.storage)!r}): {', '.join(self.grids()) or 'no grid'}"
@@ -65,22 +71,33 @@ class Results:
         return CellStore(self.storage).grids()
 
     def cells(self, grid: str) -> polars.DataFrame:
-        """Return a row per cell of `grid`: what `report --json` lists, and every option.
+        """Return a row per cell of a grid, or of GRID/METHOD: all numbers, and every option.
+
+        `label` tells the methods of the grid apart, `method` is the method's name.
 
         Raises:
             ConfigError: the storage has no such grid.
         """
-        return cells_frame(self.storage, grid)
+        name, _, method = grid.partition("/")
+        frame = cells_frame(self.storage, name).rename({"method": "label", "name": "method"})
+        if not method:
+            return frame
+        ids = [one.cell_id for one in find_cells(self.storage, grid)]
+        return frame.filter(polars.col("cell_id").is_in(ids))
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
 
     def history(self, name: str) -> polars.DataFrame:
-        """Return a row per finished epoch of a grid's cells, or of one cell.
+        """Return a row per finished epoch of a grid's cells, of GRID/METHOD, or of one cell.
 
         `stage` is probe or allocate. A probe that several cells share comes with each of them.
 
         Raises:
             ConfigError: there is no such grid or cell.
         """
-        rows = [row for which in self._cells_of(name) for row in self._history(*which)]
+        found = find_cells(self.storage, name)
+        rows = [row for one in found for row in self._history(one.cell_id, one.probe_id)]
         columns = dict.fromkeys(key for row in rows for key in row)
         return polars.DataFrame({key: [row.get(key) for row in rows] for key in columns})
 
@@ -126,26 +143,26 @@ class Results:
             polars.Series(name, values) for name, values in arrays.items()
         )
 
-    def table(self, grid: str, which: str = "MA") -> Table:
-        """Return a table of a grid as Markdown, as `report GRID --table` has it, or `settings`.
+    def table(self, grid: str, which: str = "ma") -> Table:
+        """Return a table of a grid as Markdown: ma, cells, seeds, significance or settings.
 
         Raises:
             ConfigError: there is no such table, or no such grid.
         """
         if which not in TABLES:
             raise ConfigError(
-                f"table {which!r}: allowed are {', '.join(TABLES)}{nearest(which, TABLES)}"
+                f"table {which!r}: allowed are {', '.join(TABLES)}{nearest(which.lower(), TABLES)}"
             )
         found = read_grid(self.storage, grid)
         if which == SETTINGS:
             return Table(markdown(settings_sheet(found)))
         return Table(as_markdown(detail.table(self.storage, found, which, "last")))
 
-    def figure(self, name: str, grid: str, cell: str | None = None) -> "Figure":
+    def figure(self, grid: str, name: str, cell: str | None = None) -> "Figure":
         """Return a figure of a grid, or of one of its cells, as `curvetune figures` draws it.
 
         Args:
-            cell: the first digits of its id.
+            cell: the first digits of its id, or GRID/METHOD.
 
         Raises:
             ConfigError: there is no such figure, grid or cell, or nothing to draw.
@@ -153,7 +170,8 @@ class Results:
         from curvetune.report.figures import draw_all
 
         found = read_grid(self.storage, grid)
-        cells = [c for c in found.cells if cell is not None and c.cell_id.startswith(cell)]
+        wanted = None if cell is None else find_cell(self.storage, cell)
+        cells = [one for one in found.cells if one.cell_id == wanted]
         for drawn in draw_all(self.storage, found, cells=cells[:1], only=[name]):
             if drawn.figure is not None:
                 return drawn.figure
@@ -178,17 +196,8 @@ class Results:
 
     def _find(self, cell: str) -> tuple[str, CellConfig, str]:
         """Return the id, the config and the data's digest of a cell."""
-        catalog = Catalog(self.storage)
-        cell_id = catalog.find(cell)
-        return cell_id, *catalog.config(cell_id)
-
-    def _cells_of(self, name: str) -> list[tuple[str, str | None]]:
-        """Return the cell and probe ids of a grid, or of one cell."""
-        if name in self.grids():
-            grid = read_grid(self.storage, name)
-            return [(cell.cell_id, cell.probe_id) for cell in grid.cells]
-        cell_id, config, digest = self._find(name)
-        return [(cell_id, config.probe_id(digest))]
+        cell_id = find_cell(self.storage, cell)
+        return cell_id, *Catalog(self.storage).config(cell_id)
 
     def _history(self, cell_id: str, probe_id: str | None) -> list[dict[str, Any]]:
         """Return the rows of both stages; none of a damaged history."""

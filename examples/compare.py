@@ -18,24 +18,24 @@ grid = (sys.argv[2:3] or results.grids())[0]
 print(results)
 
 # %% The table of the report
-print(results.table(grid, "MA"))
+print(results.table(grid, "ma"))
 
 # %% The accuracy over imbalance and noise, as a picture
-figure = results.figure("heat", grid)
+figure = results.figure(grid, "heat")
 
 # %% The same from the cells: a mean over seeds first, then over bias settings
 cells = results.cells(grid)
 setting = ["imbalance", "noise", "noise_rate"]
 missing = cells.filter(pl.col("accuracy").is_null())
-by_setting = cells.group_by("method", *setting).agg(pl.col("accuracy").mean())
-ma = by_setting.group_by("method").agg(pl.col("accuracy").mean().alias("MA"))
+by_setting = cells.group_by("label", *setting).agg(pl.col("accuracy").mean())
+ma = by_setting.group_by("label").agg(pl.col("accuracy").mean().alias("MA"))
 print(f"{len(missing)} of {len(cells)} cells are missing")
 print(ma.sort("MA", descending=True))
 
 # %% How each method learns: accuracy over epochs, a column per method
 history = results.history(grid).filter(pl.col("stage") == "allocate")
-learning = history.join(cells.select("cell_id", "method"), on="cell_id").pivot(
-    "method", index="epoch", values="accuracy", aggregate_function="mean"
+learning = history.join(cells.select("cell_id", "label"), on="cell_id").pivot(
+    "label", index="epoch", values="accuracy", aggregate_function="mean"
 )
 print(learning.sort("epoch").tail(3))
 

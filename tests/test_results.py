@@ -70,7 +70,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cell_of(root: Path, method: str) -> str:
-    cells = Results(root).cells("g").filter(pl.col("name") == method)
+    cells = Results(root).cells("g").filter(pl.col("method") == method)
     return str(cells["cell_id"][0])
 
 
@@ -118,7 +118,7 @@ def test_the_table_is_the_markdown_of_the_report(made_up: Path) -> None:
         )
         .stdout
     )
-    table: Any = results.table("small", "MA")
+    table: Any = results.table("small", "ma")
     assert "| cross-entropy |" in table
     assert table == told
     assert table._repr_markdown_() == str(table)
@@ -166,14 +166,44 @@ def test_the_example_runs_and_says_what_the_report_says(real: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "0 of 2 cells are missing" in done.stdout
-    assert str(Results(real).table("g", "MA")) in done.stdout
+    assert str(Results(real).table("g", "ma")) in done.stdout
 
 
 def test_figures_are_those_of_the_command(made_up: Path) -> None:
     results = Results(made_up)
-    figure = results.figure("heat", "small")
+    figure = results.figure("small", "heat")
     assert "cross-entropy" in [axes.get_title() for axes in figure.axes]
     with pytest.raises(ConfigError, match="figure 'heet': allowed are"):
-        results.figure("heet", "small")
+        results.figure("small", "heet")
     with pytest.raises(ConfigError, match="'weights' is of a cell that is done"):
-        results.figure("weights", "small")
+        results.figure("small", "weights")
+
+
+def test_every_call_understands_a_grid_with_a_method(real: Path, made_up: Path) -> None:
+    results, cell = Results(real), cell_of(real, "curvenet")
+    for call in (results.curves, results.weights):
+        assert call("g/curvenet").equals(call(cell))
+    assert results.history("g/curvenet").equals(results.history(cell))
+    assert results.cells("g/curvenet")["cell_id"].to_list() == [cell]
+    assert results.figure("g", "weights", cell="g/curvenet") is not None
+    assert len(results.suspects("g/curvenet", top=3)) == 3
+    with pytest.raises(ConfigError, match="small/curvenet is 8 cells; give the id of one"):
+        Results(made_up).curves("small/curvenet")
+    with pytest.raises(ConfigError, match="grid small has no method 'nothing'"):
+        Results(made_up).cells("small/nothing")
+
+
+def test_labels_and_names_of_methods_are_called_so(made_up: Path) -> None:
+    frame = Results(made_up).cells("small")
+    assert set(frame["method"]) == {"cross-entropy", "curvenet"}
+    assert "label" in frame.columns
+    assert "name" not in frame.columns
+
+
+def test_completion_shows_what_there_is_to_call(made_up: Path) -> None:
+    import curvetune
+
+    assert dir(curvetune) == ["Results", "__version__", "plan", "train"]
+    names = dir(Results(made_up))
+    assert {"cells", "curves", "figure", "table"} <= set(names)
+    assert not any(name.startswith("_") for name in names)

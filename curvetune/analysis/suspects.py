@@ -16,13 +16,11 @@ from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.errors import ConfigError, CorruptError, printable
 from curvetune.grids.catalog import Catalog
-from curvetune.grids.cells import read_grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.naming import find_cell
 from curvetune.grids.splits import has_split, stored_split
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.names import MODEL, SAMPLES
 
-LISTED = 20  # cells that a message names
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
 
 Values = NDArray[np.float64]
@@ -88,36 +86,6 @@ class Suspects:
     def _higher_is_worse(self) -> dict[str, Values]:
         down = {"weight", "aum_lower_bound"}
         return {name: -v if name in down else v for name, v in self.columns.items()}
-
-
-def find_cell(storage: Path, text: str) -> str:
-    """Return the id of a finished or unfinished cell: its first digits, or GRID/METHOD.
-
-    Raises:
-        ConfigError: no cell is so called, or several are.
-    """
-    if "/" not in text:
-        return Catalog(storage).find(text)
-    name, _, label = text.partition("/")
-    grid = read_grid(storage, name)
-    found = [cell for cell in grid.cells if label in (cell.label, cell.name)]
-    if not found:
-        raise ConfigError(
-            f"grid {name} has no method {printable(label)!r}; it has {', '.join(grid.methods())}"
-        )
-    if len(found) > 1:
-        lines = [
-            f"  {c.cell_id}  {c.label}, "
-            f"{', '.join(setting_parts(c.setting, grid.settings))}, seed {c.seed} ({c.state})"
-            for c in found[:LISTED]
-        ]
-        more = [f"  and {len(found) - LISTED} more"] if len(found) > LISTED else []
-        raise ConfigError(
-            "\n".join(
-                [f"{printable(text)} is {len(found)} cells; give the id of one:", *lines, *more]
-            )
-        )
-    return found[0].cell_id
 
 
 def find_suspects(

@@ -69,7 +69,7 @@ def report(
         typer.Option(
             "--table",
             metavar="TABLE",
-            help="MA (with intervals), cells, seeds or significance; else MA and every setting.",
+            help="ma (with intervals), cells, seeds or significance; else MA and every setting.",
         ),
     ] = None,
     form: Annotated[

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from curvetune import data
 from curvetune.analysis import scores
-from curvetune.analysis.suspects import find_cell, find_suspects
+from curvetune.analysis.suspects import find_suspects
 from curvetune.cell import run_cell
 from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, DataError
+from curvetune.grids.naming import find_cell
 from curvetune.report.pages.suspects import suspects_page
 from curvetune.report.suspects import cleanlab_frame, print_suspects, suspects_frame
 from curvetune.store import CellStore

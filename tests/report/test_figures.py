@@ -20,7 +20,7 @@ from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore
 
-OF_GRID = ("heat", "heat-difference", "accuracy-cost", "ablation")
+OF_GRID = ("settings", "heat", "heat-difference", "accuracy-cost", "ablation")
 
 
 @pytest.fixture(scope="module")

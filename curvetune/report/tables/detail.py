@@ -34,6 +34,7 @@ def table(
     Raises:
         ConfigError: there is no such table, or the grid has no method `reference`.
     """
+    name = name.lower()  # it was called MA once
     if name not in TABLES:
         raise ConfigError(
             f"--table {printable(name)!r}: allowed are {', '.join(TABLES)}{nearest(name, TABLES)}"
@@ -219,7 +220,7 @@ def paired_record(one: Paired) -> dict[str, Any]:
 
 
 TABLES: dict[str, Callable[..., Document]] = {
-    "MA": ma_document,
+    "ma": ma_document,
     "cells": cells_document,
     "seeds": seeds_document,
     "significance": significance_document,
