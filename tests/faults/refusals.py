@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from curvetune.cli.options import parse_launch
 from curvetune.errors import ConfigError
 from curvetune.places import parse_on_bad
+from curvetune.planning.options import parse_launch
 from curvetune.planning.selection import parse_selection, selected_space
 from curvetune.planning.space import Space
 

@@ -12,7 +12,6 @@ import ray
 import torch
 
 from curvetune import data
-from curvetune.cli.options import parse_gpus
 from curvetune.config import CellConfig
 from curvetune.data import Dataset
 from curvetune.errors import ConfigError, CorruptError, DataError, DivergedError
@@ -27,6 +26,7 @@ from curvetune.planning.gpu_share import (
     per_gpu,
     share_of,
 )
+from curvetune.planning.options import parse_gpus
 from curvetune.planning.plan import build_plan
 from curvetune.planning.resources import LaunchOptions, fit_slots
 from curvetune.planning.space import Space
