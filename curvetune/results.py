@@ -40,7 +40,7 @@ TABLES = (*detail.TABLES, SETTINGS)
 UNKNOWN = ("true_label", "is_wrong")  # null where the noise is the data's own
 
 
-class Table(str):
+class MarkdownTable(str):
     """A table as Markdown, which a notebook shows as a table."""
 
     def _repr_markdown_(self) -> str:
@@ -143,7 +143,7 @@ class Results:
             polars.Series(name, values) for name, values in arrays.items()
         )
 
-    def table(self, grid: str, which: str = "ma") -> Table:
+    def table(self, grid: str, which: str = "ma") -> MarkdownTable:
         """Return a table of a grid as Markdown: ma, cells, seeds, significance or settings.
 
         Raises:
@@ -155,8 +155,8 @@ class Results:
             )
         found = read_grid(self.storage, grid)
         if which == SETTINGS:
-            return Table(markdown(settings_sheet(found)))
-        return Table(as_markdown(detail.table(self.storage, found, which, "last")))
+            return MarkdownTable(markdown(settings_sheet(found)))
+        return MarkdownTable(as_markdown(detail.table(self.storage, found, which, "last")))
 
     def figure(self, grid: str, name: str, cell: str | None = None) -> "Figure":
         """Return a figure of a grid, or of one of its cells, as `curvetune figures` draws it.

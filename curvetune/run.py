@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
+    from curvetune.status.notify import GridEnd
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import Code
     from curvetune.tune.stopping import Stopping
@@ -44,6 +45,13 @@ class Outcome:
     finished: bool
     preempted: bool
     lacking: tuple["PlannedCell", ...]
+
+    @property
+    def ending(self) -> "GridEnd":
+        """The same in a word, for a web hook."""
+        if self.finished:
+            return "failed" if self.lacking else "done"
+        return "preempted" if self.preempted else "interrupted"
 
 
 def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
@@ -139,8 +147,10 @@ def run_plan(
         tell(f"all of them, with the reasons: {path}")
     tell(what_starts(plan))
     running = _Running(plan, places, telling, options, command, tell, console)
-    with notified(telling.notify, places.storage, plan.name):
-        return plan, running.run(time_steps=time_steps)
+    with notified(telling.notify, places.storage, plan.name) as ending:
+        outcome = running.run(time_steps=time_steps)
+        ending.state = outcome.ending
+    return plan, outcome
 
 
 def what_starts(plan: "Plan") -> str:

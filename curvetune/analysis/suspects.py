@@ -24,7 +24,7 @@ from curvetune.store.names import MODEL, SAMPLES
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
 
 Values = NDArray[np.float64]
-Table = dict[str, dict[str, float | None]]  # of each score, its AUROC and precisions
+ScoreTable = dict[str, dict[str, float | None]]  # of each score, its AUROC and precisions
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Suspects:
         """Return the name of a class, or its number where names are not known."""
         return str(label) if self.dataset is None else printable(self.dataset.class_names[label])
 
-    def table(self, top: int) -> Table:
+    def table(self, top: int) -> ScoreTable:
         """Return how well each score finds the wrong labels; empty where they are not known."""
         if self.wrong is None:
             return {}

@@ -23,7 +23,7 @@ from curvetune.store.names import SAMPLES
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleFacts:
     """What is known of a finished cell's training samples; None where it is not."""
 
     counts: tuple[int, ...] | None = None  # of each class, true labels
@@ -39,21 +39,21 @@ class SamplesReader:
         self._store = CellStore(storage)
         self._splits: dict[str, Split | CurvetuneError] = {}
 
-    def read(self, cell: Cell, digest: str) -> Samples:
+    def read(self, cell: Cell, digest: str) -> SampleFacts:
         """Return what the files of a cell that is done say; nothing of another one."""
         if cell.result is None:
-            return Samples()
+            return SampleFacts()
         try:
             split = self._split(cell, digest)
         except (CurvetuneError, ValidationError) as error:
-            return Samples(note=_note(cell, error))
+            return SampleFacts(note=_note(cell, error))
         per_class = cell.result.get("per_class_accuracy")
         size = len(per_class) if isinstance(per_class, list) else 0
         counts = tuple(np.bincount(split.y_true, minlength=size).tolist())
         try:
-            return Samples(counts, weight_auroc(self._weights(cell), split))
+            return SampleFacts(counts, weight_auroc(self._weights(cell), split))
         except CurvetuneError as error:
-            return Samples(counts, note=_note(cell, error))
+            return SampleFacts(counts, note=_note(cell, error))
 
     def _split(self, cell: Cell, digest: str) -> Split:
         config = CellConfig.model_validate(cell.config)
@@ -88,13 +88,13 @@ def weight_auroc(weight: NDArray[np.float64] | None, split: Split) -> float | No
     return auroc(-weight, split.wrong)
 
 
-def read_samples(storage: Path | str, grid: Grid) -> list[Samples]:
+def read_samples(storage: Path | str, grid: Grid) -> list[SampleFacts]:
     """Return what the samples of each cell of `grid` say, in its order."""
     reader = SamplesReader(storage)
     return [reader.read(cell, grid.digest) for cell in grid.cells]
 
 
-def notes_of(found: Sequence[Samples], shown: int = 5) -> list[str]:
+def notes_of(found: Sequence[SampleFacts], shown: int = 5) -> list[str]:
     """Return what could not be read, a few in full."""
     notes = [samples.note for samples in found if samples.note]
     more = [f"and {len(notes) - shown} more cells like these"] if len(notes) > shown else []

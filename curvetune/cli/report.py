@@ -164,7 +164,7 @@ def _write_page(
     grid: str, out: Path, select: "Select", storage: Path, data_dir: Path | None
 ) -> None:
     """Write the page of a grid, and say how large it is."""
-    from curvetune.report.pages import write_html
+    from curvetune.report.pages.grid import write_html
 
     size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
     typer.echo(out)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from curvetune.data.decode import SUFFIXES
 
-Kind = Literal["image", "unread", "unnamed", "other"]
+FileKind = Literal["image", "unread", "unnamed", "other"]
 
 # Images that are not read: other formats of Pillow's and of photographs, drawings and scans.
 UNREAD = frozenset(
@@ -47,7 +47,7 @@ STARTS = (
 LONGEST_START = max(at + len(start) for at, start in STARTS)
 
 
-def kind_of(path: Path, suffix: str) -> Kind:
+def kind_of(path: Path, suffix: str) -> FileKind:
     """Return what a plain file is: an image, one that is not read, or one without its extension.
 
     Args:

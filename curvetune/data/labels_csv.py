@@ -15,7 +15,7 @@ LABELS, COLUMNS = "labels.csv", ("file", "label", "split")
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelRow:
     """One row: what a file is labelled."""
 
     file: str
@@ -28,20 +28,20 @@ class Row:
         return self.file.startswith("/") or ".." in self.file.split("/") or "\0" in self.file
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[LabelRow]:
     """Return the rows of labels.csv, each file once.
 
     Raises:
         DataError: it cannot be read, lacks a column, or labels a file twice.
     """
-    rows: dict[str, Row] = {}
+    rows: dict[str, LabelRow] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line, cells in _cells(path, file):
                 name = _plain_path(cells[0])
                 if name in rows:
                     raise _twice(path, name, f"line {line}: ")
-                rows[name] = Row(name, cells[1], cells[2] or _split_of(name))
+                rows[name] = LabelRow(name, cells[1], cells[2] or _split_of(name))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{printable(path)}: cannot be read ({error}); write it as CSV in UTF-8"
@@ -49,7 +49,7 @@ def read_rows(path: Path) -> list[Row]:
     return list(rows.values())
 
 
-def on_disk(folder: Path, rows: list[Row]) -> list[Row]:
+def on_disk(folder: Path, rows: list[LabelRow]) -> list[LabelRow]:
     """Return the rows with their files' names in the form of Unicode that the disk has.
 
     A table that was written on a Mac, or of files that come from one, may have another.
@@ -99,7 +99,7 @@ def _split_of(file: str) -> str:
     return first if first in SPLITS else "train"
 
 
-def _on_disk(folder: Path, row: Row, known: dict[str, dict[str, str]]) -> Row:
+def _on_disk(folder: Path, row: LabelRow, known: dict[str, dict[str, str]]) -> LabelRow:
     """Return a row with the name that its file has on the disk, or as it is if there is no such."""
     if row.is_outside or os.path.lexists(folder / row.file):
         return row

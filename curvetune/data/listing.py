@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from curvetune.data.decode import SUFFIXES
-from curvetune.data.kinds import UNREAD, Kind, kind_of
+from curvetune.data.kinds import UNREAD, FileKind, kind_of
 from curvetune.data.labels import Classes, alike, named_by, number, positions, unfit
-from curvetune.data.labels_csv import LABELS, SPLITS, Row, on_disk, read_rows
+from curvetune.data.labels_csv import LABELS, SPLITS, LabelRow, on_disk, read_rows
 from curvetune.data.walk import Entry, below, entries, is_folder, is_plain, suffix_of
 from curvetune.errors import DataError, printable
 
@@ -130,7 +130,7 @@ class _Found:
         self.classes = classes
         self.files: dict[str, Listed] = {}
         self.plain: set[str] = set()  # of `files`: what is a plain file, or a link to one
-        self.kinds: dict[str, Kind] = {}  # of `files`: what is no plain image
+        self.kinds: dict[str, FileKind] = {}  # of `files`: what is no plain image
         self.others: dict[str, None] = {}
 
     def add_all(self, split: str, entry: Entry, *, is_class: bool) -> None:
@@ -145,7 +145,7 @@ class _Found:
         for file, inner in below(entry.path, f"{split}/{entry.name}", closed=SUFFIXES):
             self._add(file, inner, split, label, problem)
 
-    def add_row(self, folder: Path, row: Row, meaning: _Meaning) -> None:
+    def add_row(self, folder: Path, row: LabelRow, meaning: _Meaning) -> None:
         """Add what a row of labels.csv labels, or label it anew."""
         k = meaning[row.label]
         label = row.label if k is None else self.classes.names[k]
@@ -177,7 +177,7 @@ class _Found:
         suffix = suffix_of(entry.name)
         if is_plain(entry):
             self.plain.add(file)
-            kind: Kind = "image" if suffix in SUFFIXES else kind_of(Path(entry.path), suffix)
+            kind: FileKind = "image" if suffix in SUFFIXES else kind_of(Path(entry.path), suffix)
         else:
             kind = "image" if suffix in SUFFIXES else "other"
             problem = _file_problem(Path(entry.path))
@@ -214,7 +214,7 @@ def _class_folders(folder: Path, inside: list[Entry]) -> list[str]:
     return names
 
 
-def _rows(folder: Path) -> list[Row]:
+def _rows(folder: Path) -> list[LabelRow]:
     """Return the rows of labels.csv; none if there is none."""
     path = folder / LABELS
     if not path.exists():
@@ -261,7 +261,7 @@ def _file_problem(path: Path) -> str | None:
     return "a link that leads to no file" if os.path.islink(path) else "not a plain file"
 
 
-def _kind_problem(kind: Kind, file: str) -> str:
+def _kind_problem(kind: FileKind, file: str) -> str:
     if kind == "unread":
         return (
             f"{suffix_of(file)} is an image of a kind that is not read; convert it to PNG or JPEG"
@@ -269,7 +269,7 @@ def _kind_problem(kind: Kind, file: str) -> str:
     return "an image by its content, but not by its name; add the extension that it should have"
 
 
-def _row_problem(row: Row) -> str | None:
+def _row_problem(row: LabelRow) -> str | None:
     if row.is_outside:
         return f"{LABELS} names a file outside the folder"
     if row.split not in SPLITS:

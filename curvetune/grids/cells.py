@@ -20,7 +20,7 @@ from curvetune.system.redact import redact
 STALE_S = 300.0
 STALE_EPOCHS = 5
 
-State = Literal["done", "failed", "running", "stale", "waiting"]  # stale: begun, and left
+CellState = Literal["done", "failed", "running", "stale", "waiting"]  # stale: begun, and left
 Select = Literal["last", "last10", "best"]
 ACCURACY: dict[str, str] = {
     "last": "accuracy",
@@ -55,7 +55,7 @@ class Cell:
     config: Config
     label: str
     setting: Setting
-    state: State
+    state: CellState
     result: Mapping[str, Any] | None = None  # DONE.json
     failure: Mapping[str, Any] | None = None  # FAILED.json
     activity: Activity | None = None
@@ -116,10 +116,10 @@ class Grid:
             groups.setdefault(cell.label, []).append(cell)
         return groups
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[CellState, int]:
         """Return how many cells are in each state."""
         states = [cell.state for cell in self.cells]
-        order: tuple[State, ...] = ("done", "running", "failed", "stale", "waiting")
+        order: tuple[CellState, ...] = ("done", "running", "failed", "stale", "waiting")
         return {state: states.count(state) for state in order}
 
 
@@ -198,7 +198,7 @@ class CellReader:
     def read(self, entry: Mapping[str, Any], label: str) -> Cell:
         """Return the cell of an entry of a grid's file (or one like it) as it is now."""
         cell_id, probe_id, config = entry["cell_id"], entry["probe_id"], entry["config"]
-        state: State = "done"
+        state: CellState = "done"
         failure = activity = holder = None
         result = self._result(cell_id)
         if result is None:

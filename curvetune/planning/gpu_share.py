@@ -22,7 +22,7 @@ MPS_PIPE_DIRECTORY = "/tmp/nvidia-mps"  # where the daemon listens unless told o
 
 
 @dataclass(frozen=True)
-class Measured:
+class CellMeasured:
     """What one cell took of a GPU that it had alone.
 
     Args:
@@ -76,7 +76,7 @@ def per_gpu(
     return PerGpu(cpus / (options.cpus_per_trial or 1.0), at_once / gpus)
 
 
-def cells_per_gpu(measured: Measured, there: PerGpu) -> int:
+def cells_per_gpu(measured: CellMeasured, there: PerGpu) -> int:
     """Return how many cells share a GPU, at least 1 and at most `MOST`."""
     return max(1, min(_limits(measured, there).values()))
 
@@ -86,7 +86,7 @@ def share_of(cells: int) -> float:
     return math.floor(RAY_UNITS / cells) / RAY_UNITS
 
 
-def describe(measured: Measured, there: PerGpu) -> str:
+def describe(measured: CellMeasured, there: PerGpu) -> str:
     """Return one line that says what was measured and decided."""
     cells = cells_per_gpu(measured, there)
     reasons = [name for name, limit in _limits(measured, there).items() if max(1, limit) == cells]
@@ -115,7 +115,7 @@ def mps_runs(environment: Mapping[str, str] = os.environ) -> bool:
     return (Path(folder) / "control").exists()
 
 
-def _limits(measured: Measured, there: PerGpu) -> dict[str, int]:
+def _limits(measured: CellMeasured, there: PerGpu) -> dict[str, int]:
     """Return what each resource alone has room for."""
     each = measured.peak_bytes + measured.context_bytes
     return {

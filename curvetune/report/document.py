@@ -9,19 +9,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import ConfigError, nearest
-from curvetune.report.sheet import Sheet, html, latex, markdown, rich_tables
+from curvetune.report.pages.templates import render
+from curvetune.report.sheet import Sheet, latex, markdown, rich_tables
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA_VERSION = 1
-STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:1rem;color-scheme:light dark}"
-    "table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}"
-    "caption{text-align:left;font-weight:bold}"
-    "th,td{padding:.2rem .6rem;border-bottom:1px solid #8886;text-align:right}"
-    "th[scope=row]{text-align:left;font-weight:normal}"
-)
 
 
 @dataclass(frozen=True)
@@ -81,22 +75,7 @@ def document_json(found: Document) -> dict[str, Any]:
 
 def as_html(found: Document) -> str:
     """Return a small page that needs no network."""
-    return html_page(found.grid, found.sheets, found.notes)
-
-
-def html_page(title: str, sheets: Sequence[Sheet], notes: Sequence[str]) -> str:
-    """Return a page of tables and the notes under them."""
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return "\n".join(
-        [
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width">',
-            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-            *map(html, sheets),
-            f"<ul>{items}</ul></body></html>",
-            "",
-        ]
-    )
+    return render("document.html.j2", title=found.grid, sheets=found.sheets, notes=found.notes)
 
 
 FORMS: dict[str, Callable[[Document], str]] = {

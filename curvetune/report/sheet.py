@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -115,32 +114,3 @@ def _escape(text: str) -> str:
 
 def _for_markdown(text: str) -> str:
     return text.replace("](", r"]\(").translate(MARKDOWN)
-
-
-def html(sheet: Sheet) -> str:
-    """Return `sheet` as an HTML table with its title as caption: a fragment of a page."""
-    head = "".join(
-        f'<th scope="col">{"<br>".join(escape(line) for line in lines)}</th>'
-        for lines in sheet.header
-    )
-    body = [
-        "".join(_html_cell(text, c, (k, c) in sheet.best) for c, text in enumerate(row))
-        for k, row in enumerate(sheet.rows)
-    ]
-    return "\n".join(
-        [
-            "<table>",
-            f"<caption>{escape(sheet.title)}</caption>",
-            f"<thead><tr>{head}</tr></thead>",
-            "<tbody>",
-            *(f"<tr>{cells}</tr>" for cells in body),
-            "</tbody>",
-            "</table>",
-        ]
-    )
-
-
-def _html_cell(text: str, column: int, is_best: bool) -> str:
-    if column == 0:
-        return f'<th scope="row">{escape(text)}</th>'
-    return f"<td><strong>{escape(text)}</strong></td>" if is_best else f"<td>{escape(text)}</td>"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curvetune.analysis.suspects import Suspects, Table
+from curvetune.analysis.suspects import ScoreTable, Suspects
 from curvetune.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -193,13 +193,13 @@ def cell_text(name: str, value: Any) -> str:
     return printable(value)
 
 
-def score_header(scored: Table) -> list[str]:
+def score_header(scored: ScoreTable) -> list[str]:
     """Return the header of `score_rows`."""
     first = next(iter(scored.values()))
     return ["by", *(n.replace("auroc", "AUROC").replace("precision_at_", "P@") for n in first)]
 
 
-def score_rows(scored: Table) -> list[list[str]]:
+def score_rows(scored: ScoreTable) -> list[list[str]]:
     """Return a row for each score: its name, AUROC and precisions."""
     return [
         [SCORES.get(name, name), *(NOTHING if v is None else f"{v:.3f}" for v in row.values())]

@@ -11,20 +11,21 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from curvetune.errors import ConfigError, CurvetuneError
+from curvetune.errors import INTERRUPTED, PREEMPTED, ConfigError, CurvetuneError
 from curvetune.system.redact import hook_shown, redact
 
 SCHEMA_VERSION = 1
 TIMEOUT_S = 5.0
 PREEMPTED_S = 1.5  # of the 10 s that a preempted process has, most go to its checkpoints
 
-State = Literal["done", "failed", "interrupted", "preempted"]
-STATES: dict[int, State] = {0: "done", 4: "interrupted", 75: "preempted"}  # by exit code
+GridEnd = Literal["done", "failed", "interrupted", "preempted"]
+STATES: dict[int, GridEnd] = {0: "done", INTERRUPTED: "interrupted", PREEMPTED: "preempted"}
 
 logger = logging.getLogger(__name__)
 
@@ -49,25 +50,30 @@ def check_hook(url: str | None) -> None:
         )
 
 
+@dataclass
+class Ending:
+    """How a grid came out, as far as whoever runs it says so; an error says it by itself."""
+
+    state: GridEnd = "done"
+
+
 @contextlib.contextmanager
-def notified(url: str | None, storage: Path | str, grid: str) -> Iterator[None]:
+def notified(url: str | None, storage: Path | str, grid: str) -> Iterator[Ending]:
     """Run a block that runs `grid`, and tell `url` how it came out; its errors pass through."""
-    start = monotonic()
-    state: State = "failed"
+    start, ending = monotonic(), Ending()
     try:
-        yield
-        state = "done"
+        yield ending
     except KeyboardInterrupt:
-        state = "interrupted"
+        ending.state = "interrupted"
         raise
     except Exception as error:  # typer.Exit and CurvetuneError know their exit code
-        state = STATES.get(getattr(error, "exit_code", 1), "failed")
+        ending.state = STATES.get(getattr(error, "exit_code", 1), "failed")
         raise
     finally:
-        notify(url, storage, grid, state, monotonic() - start)
+        notify(url, storage, grid, ending.state, monotonic() - start)
 
 
-def notify(url: str | None, storage: Path | str, grid: str, state: State, seconds: float) -> None:
+def notify(url: str | None, storage: Path | str, grid: str, state: GridEnd, seconds: float) -> None:
     """Post how `grid` came out to `url`, if there is one; never raise.
 
     Args:
@@ -96,7 +102,7 @@ def notify(url: str | None, storage: Path | str, grid: str, state: State, second
         )
 
 
-def message(storage: Path | str, grid: str, state: State, seconds: float) -> dict[str, Any]:
+def message(storage: Path | str, grid: str, state: GridEnd, seconds: float) -> dict[str, Any]:
     """Return what a web hook is told of a grid."""
     from curvetune.analysis.aggregate import method_rows
     from curvetune.grids.cells import read_grid

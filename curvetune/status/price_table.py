@@ -8,7 +8,7 @@ from rich.table import Table
 from curvetune.config import METHOD_SECTIONS
 from curvetune.planning.price.disk import Disk
 from curvetune.planning.price.estimates import Past
-from curvetune.planning.price.price import Kind, Price
+from curvetune.planning.price.price import Price, PricedKind
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 LARGEST = ("curves", "models", "samples", "histories", "splits")
@@ -34,7 +34,7 @@ def _kinds(price: Price) -> Table:
     return table
 
 
-def known_from(kind: Kind) -> str:
+def known_from(kind: PricedKind) -> str:
     """Return in words what an estimate rests on."""
     found = {
         "same": f"{kind.measured} earlier",
@@ -49,7 +49,7 @@ def known_from(kind: Kind) -> str:
     return "; ".join(text for text in (found, few) if text)
 
 
-def _cost(kind: Kind) -> str:
+def _cost(kind: PricedKind) -> str:
     section = METHOD_SECTIONS.get(kind.name)
     return "1" if section is None else section.cost
 

@@ -17,7 +17,7 @@ from curvetune.store.names import CELLS, CHECKPOINT, MANIFEST, PROBES
 
 SCHEMA_VERSION = 1
 
-State = Literal["done", "running", "failed", "stale", "cached", "waiting"]
+WhyState = Literal["done", "running", "failed", "stale", "cached", "waiting"]
 ProbeState = Literal["stored", "damaged", "running", "missing"]
 
 
@@ -49,7 +49,7 @@ class Why:
     """
 
     cell: Cell
-    state: State
+    state: WhyState
     grids: list[str]
     command: str
     keys: Keys
@@ -143,7 +143,7 @@ def checkpoint_epochs(path: Path) -> int | None:
         return None
 
 
-def _state(cell: Cell, probe: ProbeWhy | None) -> State:
+def _state(cell: Cell, probe: ProbeWhy | None) -> WhyState:
     if cell.state == "waiting" and probe is not None and probe.state == "stored":
         return "cached"
     return cell.state

@@ -30,7 +30,7 @@ KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
 PUBLISHED = {"cells": DONE, "probes": MANIFEST}
 
-Kind = Literal["result", "cell", "probe", "split", "checkpoint", "temporary"]
+GarbageKind = Literal["result", "cell", "probe", "split", "checkpoint", "temporary"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Garbage:
         path: relative to the root.
     """
 
-    kind: Kind
+    kind: GarbageKind
     path: Path
     size: int  # bytes
 
@@ -175,7 +175,9 @@ def _folders(
             if is_published and checkpoint.is_file():
                 yield Garbage("checkpoint", path / CHECKPOINT, _size(checkpoint))
         elif _has_content(folder) or _age(folder, now) > FROZEN_S:
-            word: Kind = "probe" if kind == "probes" else "result" if is_published else "cell"
+            word: GarbageKind = (
+                "probe" if kind == "probes" else "result" if is_published else "cell"
+            )
             yield Garbage(word, path, _size(folder))
 
 

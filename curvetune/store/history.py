@@ -14,10 +14,10 @@ from typing import Any, Self
 from curvetune.store.files import cannot_write, write_atomic
 from curvetune.store.plain import read_plain
 
-Row = dict[str, Any]
+HistoryRow = dict[str, Any]
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[HistoryRow]:
     """Return the rows of a history file; none if it is not there.
 
     Raises:
@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def write_rows(path: Path, rows: list[Row], *, durable: bool = False) -> None:
+def write_rows(path: Path, rows: list[HistoryRow], *, durable: bool = False) -> None:
     """Replace a history file by `rows`."""
     write_atomic(path, b"".join(map(_line, rows)), durable=durable)
 
@@ -47,7 +47,7 @@ class History:
     rows: the later one to begin is the one that is seen, until one of them ends.
     """
 
-    def __init__(self, path: Path, rows: list[Row]) -> None:
+    def __init__(self, path: Path, rows: list[HistoryRow]) -> None:
         """Take the rows of the epochs that are finished; new ones are appended to this list."""
         self._path = path
         self._rows = rows
@@ -56,7 +56,7 @@ class History:
     def __enter__(self) -> Self:
         return self
 
-    def append(self, row: Row) -> None:
+    def append(self, row: HistoryRow) -> None:
         """Add a row, without waiting for the disk: it may be lost if the machine stops.
 
         Raises:
@@ -88,5 +88,5 @@ class History:
             write_rows(self._path, self._rows, durable=True)
 
 
-def _line(row: Row) -> bytes:
+def _line(row: HistoryRow) -> bytes:
     return json.dumps(row, allow_nan=False).encode() + b"\n"

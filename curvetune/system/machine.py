@@ -10,7 +10,7 @@ QUERY = ("name", "driver_version", "memory.total", "compute_mode")
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU, with a line "Model: ..."
 CGROUPS = Path("/sys/fs/cgroup")
 
-Row = Mapping[str, str]
+GpuRow = Mapping[str, str]
 
 
 def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -24,7 +24,7 @@ def gpu_names(driver: Path = DRIVER, environment: Mapping[str, str] = os.environ
     return names[: len(chosen)]
 
 
-def nvidia_smi() -> list[Row]:
+def nvidia_smi() -> list[GpuRow]:
     """Return what the driver says of each GPU; nothing where there is no driver."""
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -21,7 +21,7 @@ from curvetune.config import CellConfig
 from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
 from curvetune.data.source import Dataset
 from curvetune.planning.gpu_share import (
-    Measured,
+    CellMeasured,
     cells_per_gpu,
     describe,
     heaviest,
@@ -38,7 +38,7 @@ COPIES = 2  # of the curves on the device at once, at most: the probe's, and the
 
 ALONE = "--gpus-per-trial auto: each cell has a GPU alone"
 
-Measure = Callable[[CellConfig, str, Any], Measured | None]
+Measure = Callable[[CellConfig, str, Any], CellMeasured | None]
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +71,12 @@ def measured_options(
     return replace(options, gpus_per_trial=share_of(cells_per_gpu(measured, there)))
 
 
-def _measured(plan: Plan, dataset: Any, measure: Measure) -> Measured | None:
+def _measured(plan: Plan, dataset: Any, measure: Measure) -> CellMeasured | None:
     """Measure the heaviest cell of `plan` in a process with a GPU alone; None if it fails."""
     cell = heaviest([cell.config for cell in plan.left])
     task = ray.remote(num_gpus=1, num_cpus=0, max_calls=1, max_retries=0)(measure)
     try:
-        measured: Measured | None = ray.get(task.remote(cell, plan.digest, dataset))
+        measured: CellMeasured | None = ray.get(task.remote(cell, plan.digest, dataset))
     except RayError as error:
         logger.warning("%s; not measured: %s", ALONE, task_reason(error))
         return None
@@ -85,13 +85,15 @@ def _measured(plan: Plan, dataset: Any, measure: Measure) -> Measured | None:
     return measured
 
 
-def measure_cell(cell: CellConfig, digest: str, dataset: Dataset) -> Measured | None:
+def measure_cell(cell: CellConfig, digest: str, dataset: Dataset) -> CellMeasured | None:
     """Return what a cell takes of the GPU that Ray gave this process; None if it gave none."""
     device = pick_device()
     return measure_on(device, cell, digest, dataset) if device.type == "cuda" else None
 
 
-def measure_on(device: torch.device, cell: CellConfig, digest: str, dataset: Dataset) -> Measured:
+def measure_on(
+    device: torch.device, cell: CellConfig, digest: str, dataset: Dataset
+) -> CellMeasured:
     """Return what a cell takes of a GPU that nothing else uses.
 
     Raises:
@@ -102,7 +104,7 @@ def measure_on(device: torch.device, cell: CellConfig, digest: str, dataset: Dat
     busy = run_short(cell, digest, dataset, device, KernelTime())
     peak = torch.cuda.max_memory_reserved(device)
     free, total = torch.cuda.mem_get_info(device)
-    return Measured(
+    return CellMeasured(
         peak_bytes=peak + data_bytes(cell, dataset),
         context_bytes=total - free - torch.cuda.memory_reserved(device),
         total_bytes=total,

@@ -215,7 +215,8 @@ def test_a_split_of_something_else_is_named_and_the_heat_map_is_drawn(
 
 def test_the_files_of_runs_are_the_heat_maps(trained: Path) -> None:
     grid = read_grid(trained, GRID)
-    assert set(files_of_grid(grid)) == {"heat.svg", "heat-difference.svg", "accuracy-cost.svg"}
+    drawn = {"settings.svg", "heat.svg", "heat-difference.svg", "accuracy-cost.svg"}
+    assert set(files_of_grid(grid)) == drawn
     (content,) = files_of_method(grid, "curvenet").values()
     assert b"curvenet" in content
     assert b"cross-entropy" not in content

@@ -14,8 +14,7 @@ from trained_grid import GRID, train_grid
 from typer.testing import CliRunner
 
 from curvetune.cli import app
-from curvetune.report.pages import write_html
-from curvetune.report.pages.grid import page
+from curvetune.report.pages.grid import page, write_html
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from curvetune.errors import StorageError
-from curvetune.store.history import History, Row, read_rows, write_rows
+from curvetune.store.history import History, HistoryRow, read_rows, write_rows
 
 
 def append_all(
-    path: Path, found: list[Row], new: list[Row], error: BaseException | None = None
+    path: Path, found: list[HistoryRow], new: list[HistoryRow], error: BaseException | None = None
 ) -> None:
     """Append rows as a run does, which then may fail."""
     with History(path, found) as history:
@@ -21,7 +21,7 @@ def append_all(
             raise error
 
 
-def rows(count: int, run: str = "a") -> list[Row]:
+def rows(count: int, run: str = "a") -> list[HistoryRow]:
     return [{"epoch": k, "loss": 1 / (k + 1), "run": run} for k in range(count)]
 
 

@@ -17,7 +17,7 @@ from curvetune.data import Dataset
 from curvetune.errors import ConfigError, CorruptError, DataError, DivergedError
 from curvetune.planning.gpu_share import (
     GIB,
-    Measured,
+    CellMeasured,
     PerGpu,
     cells_per_gpu,
     describe,
@@ -39,8 +39,8 @@ DIGEST = "d" * 64
 PLENTY = PerGpu(cpus=16, cells=40)
 
 
-def measured(gib: float = 1.0, busy: float = 0.1, total: float = 80.0) -> Measured:
-    return Measured(int(gib * GIB), GIB // 2, int(total * GIB), busy)
+def measured(gib: float = 1.0, busy: float = 0.1, total: float = 80.0) -> CellMeasured:
+    return CellMeasured(int(gib * GIB), GIB // 2, int(total * GIB), busy)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def measured(gib: float = 1.0, busy: float = 0.1, total: float = 80.0) -> Measur
     ],
 )
 def test_cells_are_added_to_a_gpu_until_one_resource_is_used_up(
-    one_cell: Measured, there: PerGpu, cells: int
+    one_cell: CellMeasured, there: PerGpu, cells: int
 ) -> None:
     assert cells_per_gpu(one_cell, there) == cells
 
@@ -243,10 +243,12 @@ def test_a_packed_cell_that_runs_out_of_memory_is_run_again_alone(
             raise RuntimeError("no luck")
         return store.publish(cell_id, named.get("info") or {}, files=())
 
-    def measure(cell: CellConfig, digest: str, dataset: Any) -> Measured:
+    def measure(cell: CellConfig, digest: str, dataset: Any) -> CellMeasured:
         assert len(ray.get_gpu_ids()) == 1
         assert (cell in cells, digest, dataset) == (True, DIGEST, "images")
-        return Measured(GIB, GIB, 80 * GIB, busy=0.1)  # 8 of them fit, but there are 2 for a GPU
+        return CellMeasured(
+            GIB, GIB, 80 * GIB, busy=0.1
+        )  # 8 of them fit, but there are 2 for a GPU
 
     options = LaunchOptions(gpus_per_trial="auto", cpus_per_trial=0.2)
     store = CellStore(tmp_path)
@@ -286,7 +288,7 @@ def test_a_measurement_that_fails_costs_the_packing_but_not_the_grid(
         Space("four", cells), DIGEST, is_done=lambda _: False, has_probe=lambda _: False
     )
 
-    def measure(cell: CellConfig, digest: str, dataset: Any) -> Measured:
+    def measure(cell: CellConfig, digest: str, dataset: Any) -> CellMeasured:
         raise DataError("none is left of class 9\nof 10")
 
     box = [{"CPU": 4.0, "GPU": 2.0}]

@@ -16,7 +16,7 @@ from typing import Any
 
 from curvetune.errors import CurvetuneError, StorageError
 from curvetune.planning.price.evidence import positive
-from curvetune.planning.price.measured import Done, Measured
+from curvetune.planning.price.measured import Done, StorageMeasured
 from curvetune.store.files import read_json, write_json
 from curvetune.store.names import ESTIMATES
 
@@ -72,7 +72,7 @@ def write_estimate(
         logger.warning("the estimate of this grid is not kept: %s", error)
 
 
-def read_past(storage: Path, measured: Measured) -> Past:
+def read_past(storage: Path, measured: StorageMeasured) -> Past:
     """Return how the newest estimates of `storage` compare with what was measured since."""
     ratios = (_ratio(content, measured) for content in _newest(storage))
     return Past(tuple(ratio for ratio in ratios if ratio is not None))
@@ -88,7 +88,7 @@ def _newest(storage: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _ratio(content: Mapping[str, Any], measured: Measured) -> float | None:
+def _ratio(content: Mapping[str, Any], measured: StorageMeasured) -> float | None:
     """Return taken over expected, of the runs that ended after the estimate, on its device."""
     try:
         pairs = [

@@ -53,7 +53,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StorageMeasured:
     """What a storage knows of time."""
 
     evidence: Evidence
@@ -61,14 +61,14 @@ class Measured:
     probes: Mapping[str, Done]
 
 
-def read_measured(storage: Path) -> Measured:
+def read_measured(storage: Path) -> StorageMeasured:
     """Return what `storage` has measured; it need not exist."""
     cells = dict(_cells(storage))
     workers = {cell_id: runs.workers for cell_id, (runs, _) in cells.items()}
     probes = dict(_probes(storage, workers))
     earlier = [run for run, _ in cells.values()]
     earlier += [phase for phases, _ in probes.values() for phase in phases]
-    return Measured(
+    return StorageMeasured(
         Evidence(earlier, read_calibrated(storage)),
         {cell_id: done for cell_id, (_, done) in cells.items()},
         {probe_id: done for probe_id, (_, done) in probes.items()},

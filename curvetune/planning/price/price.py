@@ -54,7 +54,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Kind:
+class PricedKind:
     """Runs of one method, or probes: how many are to be run, and what each takes of a device."""
 
     name: str
@@ -100,7 +100,7 @@ class Price:
     machine: Machine
     cells: Mapping[str, Estimate]  # final trainings to be run, by cell
     probes: Mapping[str, Estimate]  # to be run
-    kinds: tuple[Kind, ...]
+    kinds: tuple[PricedKind, ...]
     sharing: Sharing
     wall: float | None  # seconds; None if a run or the number of slots is not known
     disk: Disk | None
@@ -199,17 +199,19 @@ def probe_phases(cell: PlannedCell, size_of: SizeOf) -> list[Phase]:
     return phases_of_probe(data, model, recipe.model_dump(), size_of(config))
 
 
-def _kinds(plan: Plan, cells: Mapping[str, Estimate], probes: Mapping[str, Estimate]) -> list[Kind]:
+def _kinds(
+    plan: Plan, cells: Mapping[str, Estimate], probes: Mapping[str, Estimate]
+) -> list[PricedKind]:
     groups: dict[str, list[Estimate]] = {PROBE: list(probes.values())} if probes else {}
     for cell in plan.left:
         groups.setdefault(cell.config.method.name, []).append(cells[cell.cell_id])
     return [_kind(name, estimates) for name, estimates in groups.items()]
 
 
-def _kind(name: str, estimates: list[Estimate]) -> Kind:
+def _kind(name: str, estimates: list[Estimate]) -> PricedKind:
     seconds = [estimate.seconds for estimate in estimates if estimate.seconds is not None]
     bases = [estimate.basis for estimate in estimates if estimate.basis is not None]
-    return Kind(
+    return PricedKind(
         name=name,
         runs=len(estimates),
         unknown=len(estimates) - len(seconds),

@@ -24,7 +24,7 @@ class MissingError(ConfigError):
     """A figure cannot be drawn since what it shows does not exist for this cell."""
 
 
-class Images:
+class GridImages:
     """The images of a grid, loaded once, where they are here."""
 
     def __init__(self, grid: Grid, data_dir: Path | None) -> None:
@@ -48,7 +48,7 @@ class Images:
 class CellFiles:
     """The files of one finished cell."""
 
-    def __init__(self, storage: Path, grid: Grid, cell: Cell, images: Images) -> None:
+    def __init__(self, storage: Path, grid: Grid, cell: Cell, images: GridImages) -> None:
         self.cell = cell
         self.storage = storage
         self._grid = grid

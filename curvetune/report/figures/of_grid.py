@@ -17,7 +17,7 @@ from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import setting_parts
 from curvetune.report.figures import grids, samples, training
-from curvetune.report.figures.gather import CellFiles, Images, MissingError
+from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
 from curvetune.report.figures.style import file_of
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def draw_all(
         ConfigError: there is no figure of such a name.
     """
     check_names(only)
-    images = Images(grid, data_dir)
+    images = GridImages(grid, data_dir)
     for name, of_grid in OF_GRID.items():
         if not only or name in only:
             yield _drawn(name, None, partial(of_grid, grid, select))

@@ -1,5 +1,1 @@
-"""A grid as one page of HTML that needs no network."""
-
-from curvetune.report.pages.grid import write_html
-
-__all__ = ["write_html"]
+"""Pages of HTML that need no network: of a grid, of suspects; all templates and the stylesheet."""

@@ -15,7 +15,7 @@ from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.copies import copies_in
 from curvetune.grids.labels import setting_parts
 from curvetune.report.figures import FORMATS, Drawn, file_of
-from curvetune.report.figures.gather import CellFiles, Images
+from curvetune.report.figures.gather import CellFiles, GridImages
 from curvetune.report.figures.of_grid import (
     OF_GRID,
     baseline_of,
@@ -24,7 +24,7 @@ from curvetune.report.figures.of_grid import (
     first_seeds,
 )
 from curvetune.report.numbers import NOTHING
-from curvetune.report.pages.suspects import thumbnail
+from curvetune.report.pages.suspects import thumbnail_uri
 
 SUSPECTS = 24  # thumbnails of a cell
 CAPTIONS = {
@@ -63,13 +63,14 @@ class Picture:
 class Suspect:
     """A training sample whose label is likely wrong."""
 
-    thumbnail: str  # HTML
+    rank: int
+    image: str  # as a data URI; empty where it is large or not here
     text: str
     is_wrong: bool
 
 
 @dataclass(frozen=True)
-class Section:
+class CellSection:
     """One cell of the grid."""
 
     cell_id: str
@@ -87,13 +88,15 @@ def pictures_of_grid(storage: Path, grid: Grid, select: Select) -> list[Picture]
     return [picture(one) for one in drawn if one.figure is not None or not one.is_missing]
 
 
-def sections(storage: Path, grid: Grid, select: Select, data_dir: Path | None) -> Iterator[Section]:
+def sections(
+    storage: Path, grid: Grid, select: Select, data_dir: Path | None
+) -> Iterator[CellSection]:
     """Return a section for each cell; figures and suspects for the first seed of each setting."""
-    images = Images(grid, data_dir)
+    images = GridImages(grid, data_dir)
     first = {cell.cell_id for cell in first_seeds(grid)}
     for cell in grid.cells:
         if cell.result is None or cell.cell_id not in first:
-            yield Section(*_head(grid, cell, select))
+            yield CellSection(*_head(grid, cell, select))
             continue
         files = CellFiles(storage, grid, cell, images)
         drawn = draw_cell(files, OF_CELLS, baseline_of(grid, cell))
@@ -102,7 +105,7 @@ def sections(storage: Path, grid: Grid, select: Select, data_dir: Path | None) -
             picture(one, captions) for one in drawn if one.figure is not None or not one.is_missing
         ]
         found, note = _suspects(storage, cell, images)
-        yield Section(*_head(grid, cell, select), pictures, found, note)
+        yield CellSection(*_head(grid, cell, select), pictures, found, note)
 
 
 def picture(drawn: Drawn, captions: Mapping[str, str] = CAPTIONS) -> Picture:
@@ -168,7 +171,7 @@ def _per_class(values: object) -> str:
     return " ".join(f"{v:.1f}" if isinstance(v, int | float) else NOTHING for v in values)
 
 
-def _suspects(storage: Path, cell: Cell, images: Images) -> tuple[list[Suspect], str]:
+def _suspects(storage: Path, cell: Cell, images: GridImages) -> tuple[list[Suspect], str]:
     """Return the likeliest wrong labels; none, and why, where that cannot be told."""
     try:
         found = find_suspects(storage, cell.cell_id, images=images.dataset, ask=False)
@@ -181,7 +184,8 @@ def _suspects(storage: Path, cell: Cell, images: Images) -> tuple[list[Suspect],
         index = int(found.split.train[k])
         suspects.append(
             Suspect(
-                thumbnail(images.dataset, index, rank),
+                rank,
+                thumbnail_uri(images.dataset, index),
                 printable(f"{rank}. given {found.name_of(int(found.split.y[k]))}{truth}"),
                 is_wrong,
             )

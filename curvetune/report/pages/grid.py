@@ -4,11 +4,9 @@ from pathlib import Path
 
 from curvetune.grids.cells import Select, read_grid
 from curvetune.report.pages.content import pictures_of_grid, ran_on, sections
-from curvetune.report.sheet import html
+from curvetune.report.pages.templates import render
 from curvetune.report.tables.main import report_document
 from curvetune.store.files import write_atomic
-
-TEMPLATE = "page.html.j2"
 
 
 def write_html(
@@ -34,26 +32,14 @@ def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | Non
     Raises:
         ConfigError: the storage has no such grid.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
     found = read_grid(storage, grid)
-    environment = Environment(
-        loader=PackageLoader("curvetune.report", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     document = report_document(storage, found, select)
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        "grid.html.j2",
         grid=grid,
-        tables=[(sheet.title, Markup(html(sheet))) for sheet in document.sheets],  # `html` escapes
+        sheets=document.sheets,
         notes=document.notes,
         facts=ran_on(storage, found),
         pictures=pictures_of_grid(storage, found, select),
-        sections=[
-            (section, [(Markup(s.thumbnail), s) for s in section.suspects])
-            for section in sections(storage, found, select, data_dir)
-        ],
+        sections=list(sections(storage, found, select, data_dir)),
     )

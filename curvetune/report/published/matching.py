@@ -8,7 +8,7 @@ from curvetune.analysis.aggregate import scores
 from curvetune.analysis.statistics import Mean, mean_accuracy
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import Setting
-from curvetune.report.published.numbers import Column, Library, Published, Row
+from curvetune.report.published.numbers import Column, Library, Published, PublishedRow
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Match:
     """A published number and ours."""
 
     table: Published
-    row: Row
+    row: PublishedRow
     column: Column
     kind: str | None
     label: str
@@ -68,7 +68,7 @@ def places(grid: Grid, table: Published, column: Column) -> list[Place]:
     ]
 
 
-def labels_of(grid: Grid, row: Row) -> list[str]:
+def labels_of(grid: Grid, row: PublishedRow) -> list[str]:
     """Return the labels of `grid` that are a row's method."""
     return [label for label, cells in grid.methods().items() if row.is_of(method_of(cells[0]))]
 

@@ -28,7 +28,7 @@ PLAIN: dict[str, Any] = {
 PLAIN_OF_CURVENET: dict[str, Any] = {"drw": False}
 
 
-class Source(Section):
+class PublishedSource(Section):
     """A publication."""
 
     title: str
@@ -46,7 +46,7 @@ class Column(Section):
     noise_rate: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
-class Row(Section):
+class PublishedRow(Section):
     """A method's numbers, one for each column; null: not printed there."""
 
     name: str
@@ -88,7 +88,7 @@ class Published(Section):
     model: str | None
     noise: tuple[Kind, ...] | None = None
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
 
     @model_validator(mode="after")
     def _every_number_has_its_place(self) -> Self:
@@ -119,7 +119,7 @@ class Published(Section):
 class Library(Section):
     """All published numbers."""
 
-    sources: dict[str, Source]
+    sources: dict[str, PublishedSource]
     tables: tuple[Published, ...]
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from curvetune.analysis import shots
 from curvetune.analysis.aggregate import MethodRow, SettingMean, cell_json, method_rows, scores
 from curvetune.analysis.signed_rank import smallest_p
 from curvetune.analysis.significance import Paired, against, all_pairs
-from curvetune.analysis.weight_auroc import Samples, notes_of, read_samples
+from curvetune.analysis.weight_auroc import SampleFacts, notes_of, read_samples
 from curvetune.errors import ConfigError, nearest, printable
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select
 from curvetune.grids.labels import REAL, Setting, setting_parts
@@ -93,7 +93,7 @@ def seeds_document(grid: Grid, select: Select) -> Document:
     return Document("seeds", grid.name, (sheet,), records, notes)
 
 
-def cells_document(grid: Grid, select: Select, samples: Sequence[Samples]) -> Document:
+def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -> Document:
     """Return a row per cell: its accuracies, those of its class groups, and its weights' AUROC."""
     rule = shots.rule_of([one.counts for one in samples if one.counts])
     records = [_cell_record(c, s, rule) for c, s in zip(grid.cells, samples, strict=True)]
@@ -272,7 +272,7 @@ def _seed_record(
     }
 
 
-def _cell_record(cell: Cell, samples: Samples, rule: shots.Rule) -> dict[str, Any]:
+def _cell_record(cell: Cell, samples: SampleFacts, rule: shots.Rule) -> dict[str, Any]:
     record = cell_json(cell)
     per_class = record["per_class_accuracy"]
     found: dict[str, float | None] = dict.fromkeys(shots.GROUPS)

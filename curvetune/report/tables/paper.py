@@ -11,7 +11,7 @@ from curvetune.grids.cells import Grid, Select
 from curvetune.report.document import Document
 from curvetune.report.numbers import NOTHING, of, percent, spread
 from curvetune.report.published.matching import labels_of, ours, places
-from curvetune.report.published.numbers import Column, Published, Row, library
+from curvetune.report.published.numbers import Column, Published, PublishedRow, library
 from curvetune.report.published.table import rule_notes, why_nothing
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import best_rows
@@ -24,7 +24,7 @@ UNKNOWN = Mean(None, None)
 class Entry:
     """One number of the table, ours and the paper's; a hole where ours is not there."""
 
-    row: Row
+    row: PublishedRow
     column: Column
     published: float | None
     ours: Mean = UNKNOWN
@@ -90,10 +90,10 @@ def _table(number: str) -> Published:
 def _entry(
     grid: Grid,
     table: Published,
-    row: Row,
+    row: PublishedRow,
     k: int,
     select: Select,
-    times: Callable[[Row], float | None],
+    times: Callable[[PublishedRow], float | None],
     notes: list[str],
 ) -> Entry:
     column, value = table.columns[k], row.values[k]
@@ -179,7 +179,7 @@ def _record(table: Published, entry: Entry, *, published: bool) -> dict[str, Any
 
 def _times(
     storage: Path, grid: Grid, table: Published, notes: list[str]
-) -> Callable[[Row], float | None]:
+) -> Callable[[PublishedRow], float | None]:
     """Return how to find the milliseconds of a row's meta step; damaged ones leave a note."""
     timed = [column for column in table.columns if table.quantity_of(column) == "ms"]
     # times of other data or another classifier do not belong in this table

@@ -9,7 +9,7 @@ from typing import Any
 from curvetune.planning.gpu_share import mps_runs
 from curvetune.status.doctor.finding import GIB, Finding, Subject
 from curvetune.status.doctor.inquiry import ask
-from curvetune.system.machine import CGROUPS, Row, nvidia_smi, own_cgroups, quotas, text_of
+from curvetune.system.machine import CGROUPS, GpuRow, nvidia_smi, own_cgroups, quotas, text_of
 
 STORE_SHARE = 0.3  # of the memory, that Ray wants for its object store (ray_constants.py)
 STORE_MOST = 10**10  # bytes of shared memory that satisfy it in any case (likewise)
@@ -21,7 +21,7 @@ def gpus(subject: Subject) -> Sequence[Finding]:
     return gpu_findings(ask("torch_gpus"), nvidia_smi(), mps=mps_runs())
 
 
-def gpu_findings(torch: Mapping[str, Any], driver: Sequence[Row], *, mps: bool) -> list[Finding]:
+def gpu_findings(torch: Mapping[str, Any], driver: Sequence[GpuRow], *, mps: bool) -> list[Finding]:
     """Return what follows from what PyTorch and the driver say.
 
     Args:
@@ -49,7 +49,7 @@ def gpu_findings(torch: Mapping[str, Any], driver: Sequence[Row], *, mps: bool) 
     return [Finding("gpus", "fail", f"{found}. {torch['why']}".strip(" ."), advice)]
 
 
-def _usable(devices: Sequence[Mapping[str, Any]], driver: Sequence[Row]) -> Finding:
+def _usable(devices: Sequence[Mapping[str, Any]], driver: Sequence[GpuRow]) -> Finding:
     names = {str(device["name"]) for device in devices}
     least = min(device["free"] for device in devices)
     found = f"{len(devices)} × {', '.join(sorted(names))}"
@@ -64,7 +64,7 @@ def _usable(devices: Sequence[Mapping[str, Any]], driver: Sequence[Row]) -> Find
     return Finding("gpus", "ok", found)
 
 
-def _sharing(driver: Sequence[Row], *, mps: bool) -> list[Finding]:
+def _sharing(driver: Sequence[GpuRow], *, mps: bool) -> list[Finding]:
     if mps:
         return [Finding("mps", "ok", "CUDA MPS runs: kernels of cells on one GPU run side by side")]
     found = "CUDA MPS does not run: cells that share a GPU take turns"
