@@ -12,7 +12,6 @@
 What is wrong is a `ConfigError` with the words of the command line.
 """
 
-import html
 import json
 import shlex
 import sys
@@ -74,20 +73,24 @@ class GridPlan:
 
     def _repr_html_(self) -> str:
         """Show a row for each bias setting in a notebook."""
+        from curvetune.report.pages.templates import render
+        from curvetune.report.sheet import Sheet
+
         rows: dict[tuple[str, str], list[bool]] = {}
         for cell in self.plan.cells:
             bias = cell.config.bias
             noise = f"{bias.noise} {bias.noise_rate:g}" if bias.noise_rate else "none"
             noise = noise if bias.truth_is_known else "unknown"
             rows.setdefault((f"{bias.imbalance:g}", noise), []).append(cell.done)
-        header = "".join(f"<th>{h}</th>" for h in ("imbalance", "noise", "cells done", "to run"))
-        body = "".join(
-            f"<tr><td>{html.escape(imbalance)}</td><td>{html.escape(noise)}</td>"
-            f"<td>{sum(done)}</td><td>{len(done) - sum(done)}</td></tr>"
-            for (imbalance, noise), done in rows.items()
+        sheet = Sheet(
+            repr(self),
+            tuple((name,) for name in ("imbalance", "noise", "cells done", "to run")),
+            tuple(
+                (*setting, str(sum(done)), str(len(done) - sum(done)))
+                for setting, done in rows.items()
+            ),
         )
-        title = html.escape(repr(self))
-        return f"<p>{title}</p><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
+        return render("table.html.j2", sheet=sheet)
 
     def run(
         self,

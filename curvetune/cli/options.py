@@ -116,7 +116,11 @@ GpusPerTrial = Annotated[
 ]
 CpusPerTrial = Annotated[
     float | None,
-    typer.Option("--cpus-per-trial", help="1 unless given.", rich_help_panel=HOW),
+    typer.Option(
+        "--cpus-per-trial",
+        help="1, or less where there are more GPU slots than cores.",
+        rich_help_panel=HOW,
+    ),
 ]
 MaxConcurrent = Annotated[
     int | None,

@@ -9,8 +9,8 @@ from curvetune.config import METHOD_SECTIONS
 from curvetune.planning.price.disk import Disk
 from curvetune.planning.price.estimates import Past
 from curvetune.planning.price.price import Price, PricedKind
+from curvetune.system.units import duration, size_text
 
-UNITS = ("B", "kB", "MB", "GB", "TB")
 LARGEST = ("curves", "models", "samples", "histories", "splits")
 
 
@@ -123,27 +123,6 @@ def past_line(past: Past) -> str:
     low, high, n = min(past.ratios), max(past.ratios), len(past.ratios)
     grids = "1 grid" if n == 1 else f"{n} grids, from {low:.2f} to {high:.2f}"
     return f"estimates so far: median ratio actual/estimated {past.median:.2f} (n = {grids})"
-
-
-def size_text(size: float) -> str:
-    """Return bytes for people: 54 MB."""
-    unit = 0
-    while size >= 1000 and unit < len(UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.3g} {UNITS[unit]}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people: 45 s, 12 min, 3 h 20 min, 4 d 2 h."""
-    if seconds < 90:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(minutes / 60)
-    return f"{hours // 24} d {hours % 24} h"
 
 
 def _span(least: float, most: float) -> str:

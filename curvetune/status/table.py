@@ -22,6 +22,7 @@ from curvetune.status.failures import (
     retry_command,
     retry_lines,
 )
+from curvetune.system.units import duration
 
 SCHEMA_VERSION = 1
 STYLES = {"done": "green", "failed": "red", "running": "cyan", "stale": "yellow", "waiting": "dim"}
@@ -131,16 +132,6 @@ def failure_line(cell: Cell, grid: Grid) -> str:
 def cell_name(cell: Cell, grid: Grid) -> str:
     """Return a cell in words: its method, its setting and its seed."""
     return ", ".join([cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"])
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time as people say it: 45 s, 3 min, 1 h 20 min; a dash for None."""
-    if seconds is None:
-        return "–"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def percent(value: float | None) -> str:

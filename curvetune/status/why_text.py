@@ -10,10 +10,9 @@ from rich.text import Text
 from curvetune.grids.identity import value_text
 from curvetune.grids.labels import setting_parts
 from curvetune.status.failures import log_tail, mlflow_words, retry_command
-from curvetune.status.table import STYLES, duration, percent
+from curvetune.status.table import STYLES, percent
 from curvetune.status.why import Why
-
-SHORT_DIGEST = 12
+from curvetune.system.units import duration
 
 
 def print_why(why: Why, console: Console, storage: Path, given_storage: Path | None = None) -> None:

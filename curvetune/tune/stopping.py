@@ -14,7 +14,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 GRACE_S = 10.0  # from SIGTERM to the end of the process
@@ -87,8 +86,3 @@ class Stopping:
             f", for {GRACE_S:g} s at most" if self.preempted else "; Ctrl-C again to stop at once",
         )
         self._tell()
-
-
-def stop_asked(path: Path) -> bool:
-    """Say whether the command that runs the trial asked it to stop."""
-    return path.exists()

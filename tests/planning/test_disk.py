@@ -14,7 +14,8 @@ from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.config.profiles import apply_profile
 from curvetune.planning.price.disk import MODEL_BYTES, Disk, disk_of, model_bytes
-from curvetune.status.price_table import disk_line, size_text
+from curvetune.status.price_table import disk_line
+from curvetune.system.units import size_text
 from curvetune.training.checkpoint import save_state
 
 

@@ -21,10 +21,11 @@ from curvetune.planning.price.measured import read_measured
 from curvetune.planning.price.price import Machine, Price, price, simulate
 from curvetune.planning.resources import LaunchOptions
 from curvetune.pricing import keep_estimate
-from curvetune.status.price_table import duration, print_price
+from curvetune.status.price_table import print_price
 from curvetune.store import CurveStore
 from curvetune.store.history import write_rows
 from curvetune.system.machine import gpu_names
+from curvetune.system.units import duration
 
 CPU = Machine("cpu", 2)
 N = 640  # 5 steps of 128
@@ -332,7 +333,14 @@ def test_gpus_are_found_without_pytorch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(4.25, "4.2 s"), (59.6, "60 s"), (600, "10 min"), (8000, "2 h 13 min"), (4e5, "4 d 15 h")],
+    [
+        (4.25, "4.2 s"),
+        (59.6, "60 s"),
+        (600, "10 min"),
+        (8000, "2 h 13 min"),
+        (4e5, "4 d 15 h"),
+        (7500, "2 h 05 min"),
+    ],
 )
 def test_times_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text

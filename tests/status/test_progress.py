@@ -26,8 +26,9 @@ from curvetune.config import CellConfig
 from curvetune.grids.activity import GridProgress, Progress, grid_progress
 from curvetune.grids.cells import STALE_S, GridReader, read_grid
 from curvetune.status.live import Lines, LiveProgress, Screen
-from curvetune.status.table import duration, live_view, print_status, progress_json
+from curvetune.status.table import live_view, print_status, progress_json
 from curvetune.store import CellStore
+from curvetune.system.units import duration
 
 CROSS: dict[str, Any] = {"name": "cross-entropy"}
 CURVE: dict[str, Any] = {"name": "curvenet"}
@@ -292,7 +293,9 @@ def test_an_error_in_the_block_goes_through(root: Path) -> None:
     ("seconds", "text"),
     [
         (None, "–"),
-        (0.4, "0 s"),
+        (0.4, "0.4 s"),
+        (0, "0 s"),
+        (9.96, "10 s"),
         (99, "99 s"),
         (100, "2 min"),
         (3599, "1 h 00 min"),

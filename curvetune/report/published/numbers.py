@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from curvetune.config import METHOD_SECTIONS
+from curvetune.config import METHOD_SECTIONS, NoiseKind
 from curvetune.config.base import Section
 from curvetune.config.load import read_yaml, validate
 
 FILE = Path(__file__).with_name("published.yaml")
 PAPER = "curvenet"  # the source that `--paper` lays out
-Kind = Literal["symmetric", "uniform", "uniform_prop", "exact_prop", "flip", "flip2", "real"]
 Quantity = Literal["accuracy", "MA", "ms"]
 # What a row's name does not say of the method is as it is by default; only these options are
 # looked at, since they are what the paper's tables vary.
@@ -40,7 +39,7 @@ class Column(Section):
 
     name: str
     data: str | None = None
-    noise: tuple[Kind, ...] | None = None
+    noise: tuple[NoiseKind, ...] | None = None
     quantity: Quantity | None = None
     imbalance: Annotated[tuple[float, ...], Field(min_length=1)]
     noise_rate: Annotated[tuple[float, ...], Field(min_length=1)]
@@ -86,7 +85,7 @@ class Published(Section):
     quantity: Quantity = "accuracy"
     data: str | None = None
     model: str | None
-    noise: tuple[Kind, ...] | None = None
+    noise: tuple[NoiseKind, ...] | None = None
     columns: tuple[Column, ...]
     rows: tuple[PublishedRow, ...]
 
@@ -107,7 +106,7 @@ class Published(Section):
         """Return the name of a column's data set."""
         return str(column.data or self.data)
 
-    def noise_of(self, column: Column) -> tuple[Kind, ...]:
+    def noise_of(self, column: Column) -> tuple[NoiseKind, ...]:
         """Return the kinds of noise that a column may be of; none where no label is wrong."""
         return column.noise or self.noise or ()
 
