@@ -38,7 +38,7 @@ from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, 
 from curvetune.store.splits import read_split, split_file, write_split
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.engine import best_engine, prepare
-from curvetune.training.fit import Loop, Samples, fit, never
+from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import provenance
 
@@ -99,13 +99,13 @@ def run_cell(
         write_json(folder / CONFIG, cell.model_dump(mode="json") | {"data_digest": digest})
         run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
         curves, manifest = run.curves(read_curves or CurveStore(storage).read)
-        loop, model = run.allocate(lease, curves)
+        made, model = run.allocate(lease, curves)
         final = evaluate(model, run.test, dataset.num_classes)
         lease.check()
         save_state(folder / MODEL, {"model": model.state_dict()})
-        samples = {name: values.cpu().numpy() for name, values in loop.samples.items()}
+        samples = {name: values.cpu().numpy() for name, values in made.samples.items()}
         save_arrays(folder / SAMPLES, samples)
-        result = run.result(loop, final, manifest) | dict(info or {})
+        result = run.result(made, final, manifest) | dict(info or {})
         return store.publish(cell_id, result, lease=lease)
 
 
@@ -202,8 +202,8 @@ class _Run:
             lease=lease,
         )
 
-    def allocate(self, lease: Lease, curves: Curves | None) -> tuple[Loop, nn.Module]:
-        """Run the final training; return its loop, with history and values, and the classifier.
+    def allocate(self, lease: Lease, curves: Curves | None) -> tuple[Trained, nn.Module]:
+        """Run the final training; return what it made, and the classifier.
 
         Args:
             lease: of the cell's folder.
@@ -245,12 +245,13 @@ class _Run:
             loop.meta_batch_size = cell.method.meta_batch_size
         if isinstance(cell.method, WeightNetConfig):
             loop.meta_every = cell.method.meta_every
-        fit(method, loop)
-        return loop, method.model
+        return fit(method, loop), method.model
 
-    def result(self, loop: Loop, final: Evaluation, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    def result(
+        self, made: Trained, final: Evaluation, manifest: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return what DONE.json says beside its files; a probe's time is that of one cell only."""
-        rows = loop.rows
+        rows = made.rows
         is_own = manifest.get("cell_id") == self.cell.cell_id(self.digest)
         seconds = {
             "probe": manifest["seconds"] if is_own else 0.0,

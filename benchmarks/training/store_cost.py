@@ -115,19 +115,19 @@ def storage(case: Case, method: LossMethod, train: ResidentSet) -> float:
     with tempfile.TemporaryDirectory() as temporary:
         store = CurveStore(temporary)
         folder = store.folder(PROBE_ID)
-        curves = torch.full((len(train), case.recipe.epochs), 2.3, device=device)
         loop = Loop(
             recipe=case.recipe,
             train=train,
             streams={"train": torch.Generator(device)},
             checkpoint=Checkpoint(folder / "checkpoint.safetensors", CHECKPOINT_EVERY),
             history=folder / "history.jsonl",
-            curves=curves,
+            with_curves=True,
         )
         start = time.perf_counter()
-        fit(Still(method), loop)
+        made = fit(Still(method), loop)
+        assert made.curves is not None
         save_state(folder / MODEL, {"model": method.model.state_dict()})
-        store.write(PROBE_ID, curves.cpu().numpy(), {"seconds": 1.0})
+        store.write(PROBE_ID, made.curves.cpu().numpy(), {"seconds": 1.0})
         return time.perf_counter() - start
 
 

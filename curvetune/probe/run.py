@@ -61,8 +61,6 @@ def run_probe(
     """
     store = CurveStore(storage)
     folder = store.folder(probe_id)
-    shape = (len(train), config.epochs)
-    curves = torch.full(shape, torch.nan, device=next(model.parameters()).device)
     loop = Loop(
         recipe=config,
         train=train,
@@ -72,14 +70,15 @@ def run_probe(
         on_epoch=on_epoch,
         stop=stop,
         guard=nothing if lease is None else lease.check,
-        curves=curves,
-        engine=best_engine(curves.device),
+        with_curves=True,
+        engine=best_engine(next(model.parameters()).device),
     )
-    fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
-    result: NDArray[np.float32] = curves.cpu().numpy()
+    made = fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
+    assert made.curves is not None
+    result: NDArray[np.float32] = made.curves.cpu().numpy()
     loop.guard()
     save_state(folder / MODEL, {"model": model.state_dict()})
-    seconds = sum(row["seconds"] for row in loop.rows)
+    seconds = sum(row["seconds"] for row in made.rows)
     store.write(probe_id, result, info | {"seconds": seconds, "finished": time.time()}, lease)
     loop.checkpoint.remove()
     return result

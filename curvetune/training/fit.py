@@ -61,32 +61,44 @@ class Loop:
     on_epoch: Callable[[Row], object] = _nothing
     stop: Callable[[], bool] = never
     guard: Callable[[], None] = nothing
-    curves: Tensor | None = None  # (N, T): if given, receives the loss of each visited sample
+    with_curves: bool = False  # whether the loss of each sample is kept at each epoch
+
+
+@dataclass
+class Trained:
+    """What a run has made so far."""
+
+    rows: list[Row] = field(default_factory=list)  # one for each epoch
     samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
-    rows: list[Row] = field(default_factory=list)
+    curves: Tensor | None = None  # (N, T), NaN where a sample was not visited; None if not kept
 
 
-def fit(method: Method, loop: Loop) -> None:
-    """Train to the end, from the last checkpoint if there is one; results are in `loop`.
+def fit(method: Method, loop: Loop) -> Trained:
+    """Train to the end, from the last checkpoint if there is one; return what came of it.
 
     Raises:
         DivergedError: a loss is not finite.
         StoppedError: `loop.stop` said so; the checkpoint has all epochs that were run.
         LostLeaseError: raised by `loop.guard`.
     """
-    first = _resume(method, loop)
-    with History(loop.history, loop.rows) as history:
-        _train(method, loop, first, history)
+    made = Trained()
+    if loop.with_curves:
+        shape = (len(loop.train), loop.recipe.epochs)
+        made.curves = torch.full(shape, torch.nan, device=_device(method))
+    first = _resume(method, loop, made)
+    with History(loop.history, made.rows) as history:
+        _train(method, loop, made, first, history)
+    return made
 
 
-def _train(method: Method, loop: Loop, first: int, history: History) -> None:
+def _train(method: Method, loop: Loop, made: Trained, first: int, history: History) -> None:
     """Run the epochs from `first` on."""
     saved = first
     for epoch in range(first, loop.recipe.epochs):
         if loop.stop():
             loop.guard()
             if epoch > saved:
-                loop.checkpoint.save(_state(method, loop))
+                loop.checkpoint.save(_state(method, loop, made))
             raise StoppedError(
                 f"stopped after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept: "
                 f"run the same command again to go on"
@@ -94,35 +106,40 @@ def _train(method: Method, loop: Loop, first: int, history: History) -> None:
         started = time.time()
         order = method.start_epoch(epoch)
         visited: list[Tensor] = []
-        totals = _run_epoch(method, loop, epoch, order, visited)
-        losses = loop.samples["loss"] if order is None else loop.samples["loss"][order]
-        if loop.curves is not None:
-            loop.curves[slice(None) if order is None else order, epoch] = losses
+        totals = _run_epoch(method, loop, made, epoch, order, visited)
+        losses = made.samples["loss"] if order is None else made.samples["loss"][order]
+        if made.curves is not None:
+            made.curves[slice(None) if order is None else order, epoch] = losses
         row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
         if not math.isfinite(row["loss"]):
             raise DivergedError(
                 f"the mean loss of epoch {epoch} is {row['loss']}, first not finite in batch "
-                f"{_first_not_finite(loop, visited)} of {len(visited)}; lower the learning rate "
+                f"{_first_not_finite(made, visited)} of {len(visited)}; lower the learning rate "
                 f"(now {row['lr']:g}), for instance --set allocate.lr=0.05"
             )
-        row |= totals | loop.describe(loop.samples) | loop.evaluate(method.model)
+        row |= totals | loop.describe(made.samples) | loop.evaluate(method.model)
         row |= {"time": time.time(), "seconds": time.time() - started}
         loop.guard()
         history.append(row)
         if loop.checkpoint.due(epoch + 1):
-            loop.checkpoint.save(_state(method, loop))
+            loop.checkpoint.save(_state(method, loop, made))
             saved = epoch + 1
         loop.on_epoch(row)
 
 
-def _first_not_finite(loop: Loop, visited: list[Tensor]) -> int:
+def _first_not_finite(made: Trained, visited: list[Tensor]) -> int:
     """Return which of the batches, given by their indices, first has a loss that is not finite."""
-    finite = loop.samples["loss"].isfinite()
+    finite = made.samples["loss"].isfinite()
     return next(k for k, index in enumerate(visited) if not finite[index].all())
 
 
 def _run_epoch(
-    method: Method, loop: Loop, epoch: int, order: Tensor | None, visited: list[Tensor]
+    method: Method,
+    loop: Loop,
+    made: Trained,
+    epoch: int,
+    order: Tensor | None,
+    visited: list[Tensor],
 ) -> dict[str, float]:
     """Give the method the samples of an epoch; return the mean over steps of its 0-d metrics.
 
@@ -145,30 +162,30 @@ def _run_epoch(
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
                 steps[name] = steps.get(name, 0) + 1
             else:
-                _latest(loop, name, value)[batch.index] = value
+                _latest(made, name, value, len(loop.train))[batch.index] = value
     return {name: float(total) / steps[name] for name, total in sums.items()}
 
 
-def _latest(loop: Loop, name: str, like: Tensor) -> Tensor:
+def _latest(made: Trained, name: str, like: Tensor, size: int) -> Tensor:
     """Return the tensor, (N,), that keeps the latest value of a metric for each sample."""
-    if name not in loop.samples:
-        loop.samples[name] = torch.zeros(len(loop.train), dtype=like.dtype, device=like.device)
-    return loop.samples[name]
+    if name not in made.samples:
+        made.samples[name] = torch.zeros(size, dtype=like.dtype, device=like.device)
+    return made.samples[name]
 
 
-def _state(method: Method, loop: Loop) -> dict[str, Any]:
-    done = len(loop.rows)
+def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
+    done = len(made.rows)
     return {
         "epoch": done,
-        "rows": loop.rows,
+        "rows": made.rows,
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
-        "samples": loop.samples,
-        "curves": None if loop.curves is None else loop.curves[:, :done],
+        "samples": made.samples,
+        "curves": None if made.curves is None else made.curves[:, :done],
     }
 
 
-def _resume(method: Method, loop: Loop) -> int:
+def _resume(method: Method, loop: Loop, made: Trained) -> int:
     """Bring everything to where the last checkpoint left it; return the next epoch."""
     state = loop.checkpoint.load()
     if state is None or "rows" not in state:  # none, or of a version that kept the rows elsewhere
@@ -178,10 +195,10 @@ def _resume(method: Method, loop: Loop) -> int:
     for name, stream in loop.streams.items():
         stream.set_state(state["streams"][name])
     for name, values in state["samples"].items():
-        _latest(loop, name, values.to(_device(method)))[:] = values
-    if loop.curves is not None:
-        loop.curves[:, :done] = state["curves"]
-    loop.rows[:] = state["rows"]
+        _latest(made, name, values.to(_device(method)), len(loop.train))[:] = values
+    if made.curves is not None:
+        made.curves[:, :done] = state["curves"]
+    made.rows[:] = state["rows"]
     return done
 
 

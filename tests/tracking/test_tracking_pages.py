@@ -119,7 +119,10 @@ def test_notes_and_files_say_what_the_report_says(root: Path) -> None:
     assert "How to read this" in top
     folder = root / "mlartifacts" / "small"
     of_grid = folder / runs["small"].info.run_id / "artifacts"
-    tables, figures = {"report.md", "report.csv"}, {"heat.svg", "heat-difference.svg"}
+    tables, figures = (
+        {"report.md", "report.csv"},
+        {"heat.svg", "settings.svg", "heat-difference.svg"},
+    )
     assert {path.name for path in of_grid.iterdir()} == {*tables, *figures, "accuracy-cost.svg"}
     cells = (folder / runs["curvenet"].info.run_id / "artifacts" / "cells.md").read_text()
     assert cells.count("| done |") == 2
