@@ -1,4 +1,7 @@
-"""The tutorial works when it is typed, block by block, in an empty folder."""
+"""The tutorial works when it is typed, block by block, in an empty folder.
+
+It takes minutes, so it runs with scripts/test-faults, not in CI.
+"""
 
 import os
 import re
@@ -13,7 +16,7 @@ TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.ray
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_every_block_runs_one_after_another(tmp_path: Path) -> None:
