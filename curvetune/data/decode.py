@@ -134,6 +134,8 @@ def _upright(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     A block that cannot be read, or an orientation that there is not, leaves the image as it is.
     """
     try:
+        if block := image.info.get("exif"):  # of a JPEG, `open` has swallowed what is wrong with it
+            Image.Exif().load(block)
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever Pillow stumbles on in a block that is of no use here
         return image, (BAD_EXIF,)
@@ -143,7 +145,8 @@ def _upright(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 def _raw_mode(image: Image.Image) -> str:
     """Return how the file stores a pixel, RGB;16B for instance."""
     tiles: Any = getattr(image, "tile", None)
-    return str(tiles[0][3]) if tiles else ""
+    stored = tiles[0][3] if tiles else ""
+    return str(stored[0] if isinstance(stored, tuple) else stored)  # then come places in the file
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -97,3 +97,17 @@ def test_the_address_of_a_folder_moves_only_if_a_photograph_in_it_is_turned(tmp_
     turned = folder.digest(tmp_path)
     (tmp_path / "train" / "ant" / "0.png").write_bytes(phone(1, "PNG"))
     assert len({plain, turned, Folder().digest(tmp_path)}) == 3
+
+
+def test_a_damaged_block_of_a_jpeg_is_counted_as_of_other_formats() -> None:
+    options = {"quality": 95, "exif": b"Exif\0\0garbage"}
+    plain = decode(encoded(picture(1), "JPEG", quality=95), ".jpg", SIZE)
+    found = decode(encoded(picture(1), "JPEG", **options), ".jpg", SIZE)
+    assert (found.pixels == plain.pixels).all()
+    assert found.changes == (BAD_EXIF,)
+
+
+def test_a_compressed_tiff_of_8_bits_is_not_said_to_have_16() -> None:
+    for seed in range(60):
+        content = encoded(picture(seed, 20 + seed, 30), "TIFF", compression="tiff_lzw")
+        assert decode(content, ".tiff", SIZE).changes == ()
