@@ -246,7 +246,8 @@ def load_arrays(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, 
         content = read_plain(path)
         size = int.from_bytes(content[:8], "little")
         header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["curvetune"])
-        arrays, text = load(content), header["tree"]
+        # Of bytes, `load` gives them in another order each time.
+        arrays, text = dict(sorted(load(content).items())), header["tree"]
         whole = _pack(arrays, text)
     except (*UNREADABLE, RecursionError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None

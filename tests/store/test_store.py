@@ -171,3 +171,12 @@ def test_a_storage_that_cannot_be_written_is_refused_with_what_to_do(tmp_path: P
     with pytest.raises(StorageError, match="mount it"):
         open_storage("s3://bucket/results")
     assert open_storage(tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize("names", [("weight", "loss"), ("b", "a", "c"), tuple("zyxwvu")])
+def test_arrays_come_in_one_order_however_often_they_are_read(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_arrays(path, {name: np.zeros(3, np.float32) for name in names}, {})
+    assert {tuple(load_arrays(path)[0]) for _ in range(40)} == {tuple(sorted(names))}
