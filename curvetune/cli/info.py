@@ -126,7 +126,13 @@ def serve(command: Sequence[str]) -> int:
         "PYTHONWARNINGS": "ignore",  # MLflow's own deprecations
     }
     # a group of its own: Ctrl-C reaches it once, from us, and it can shut down in order
-    with subprocess.Popen(command, env={**quiet, **os.environ}, start_new_session=True) as server:
+    with subprocess.Popen(
+        command,
+        env={**quiet, **os.environ},
+        # `python -m` and uvicorn (--app-dir) would take an mlflow.py of the user's for MLflow
+        cwd="/",
+        start_new_session=True,
+    ) as server:
 
         def stop(*_: object) -> None:
             server.send_signal(signal.SIGINT)

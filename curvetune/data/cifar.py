@@ -8,6 +8,7 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 """
 
 import hashlib
+import os
 import pickle
 import tempfile
 from collections.abc import Sequence
@@ -130,7 +131,8 @@ class Cifar:
         """Return the Parquet files, or the archive's folder, or None before the download."""
         if data_dir is None:
             folder = cache.folder() / self.archive.folder
-            return folder if folder.is_dir() else None
+            # os.path, since Path.is_dir raises in a home that is closed to this user
+            return folder if os.path.isdir(folder) else None
         for folder in (data_dir / self.name, data_dir):
             train, test = (parquet.find_shards(folder, split) for split in ("train", "test"))
             if train and test:

@@ -4,6 +4,7 @@ Standard library only, as this is used where PyTorch itself cannot be imported.
 """
 
 import re
+import sys
 import traceback
 from types import ModuleType, TracebackType
 
@@ -53,7 +54,7 @@ def _culprit(error: BaseException) -> tuple[str | None, str | None]:
     if isinstance(error, SyntaxError) and error.filename:
         return _imported_there(error) or innermost, f"{error.filename}, line {error.lineno}"
     if isinstance(error, ImportError) and error.name:
-        return error.name, error.path
+        return error.name, error.path or _file_of_parent(error.name)
     asked = getattr(error, "obj", None)  # an AttributeError says of what
     if isinstance(asked, ModuleType):
         return asked.__name__, _file(asked)
@@ -82,6 +83,12 @@ def _last_file(trace: TracebackType | None) -> str | None:
         if frame.f_code.co_name == "<module>":
             found = f"{frame.f_code.co_filename}, line {line}"
     return found
+
+
+def _file_of_parent(name: str) -> str | None:
+    """Return the file of the module that should be the package of `name`, if one was imported."""
+    parent = sys.modules.get(name.rpartition(".")[0])
+    return _file(parent) if parent is not None else None
 
 
 def _file(module: ModuleType) -> str | None:

@@ -22,7 +22,8 @@ SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of the path of a Unix
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 MOST_BYTES = SOCKET_BYTES - len(SOCKET)
 OWN = "ray-"  # and eight letters of mkdtemp
-OWN_BYTES = len(f"/{OWN}12345678")
+INNER = "r"  # Ray opens its folder to everybody (2.60: chmod 0777), so a private one is around it
+OWN_BYTES = len(f"/{OWN}12345678/{INNER}")
 SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # where an own folder may be, the best first
 GONE_S = 5.0  # for Ray's processes to end, which write to the folder until then
 
@@ -82,24 +83,25 @@ def _trouble(folder: Path, most_bytes: int) -> str:
 
 @contextlib.contextmanager
 def own_folder(chosen: RayFolder) -> Iterator[Path | None]:
-    """Make the folder of our own if one was chosen, and remove it; yield None where none was.
+    """Make a private folder if one was chosen, and yield one in it for Ray; else yield None.
 
-    It stays where Ray failed and left logs, which say why.
+    It is removed at the end, but for where Ray failed and left logs, which say why.
     """
     if chosen.parent is None:
         yield None
         return
-    folder = Path(tempfile.mkdtemp(prefix=OWN, dir=chosen.parent))  # 0700
+    private = Path(tempfile.mkdtemp(prefix=OWN, dir=chosen.parent))  # 0700
+    folder = private / INNER
     try:
         yield folder
     except BackendError:
         if logs_of_this_process(folder) is None:
-            _remove(folder)
+            _remove(private)
         raise
     except BaseException:
-        _remove(folder)
+        _remove(private)
         raise
-    _remove(folder)
+    _remove(private)
 
 
 def _remove(folder: Path) -> None:

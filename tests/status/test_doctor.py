@@ -87,6 +87,15 @@ def test_a_library_that_crashes_hangs_or_is_broken_ends_only_the_question(
     assert "pip install" in finding.advice
 
 
+@pytest.mark.parametrize("name", ["json", "re", "codecs", "functools"])
+def test_files_of_the_user_beside_which_doctor_is_asked_do_not_count(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}.py").write_text("STEPS = 100")
+    monkeypatch.chdir(tmp_path)
+    assert "devices" in ask("torch_gpus")
+
+
 def gpu(free: float = 70, total: float = 80) -> dict[str, Any]:
     return {"name": "NVIDIA X", "free": int(free * GIB), "total": int(total * GIB)}
 
@@ -229,6 +238,32 @@ def test_authentication_of_a_cluster_that_is_started_here(token: Path) -> None:
     token.chmod(0o644)
     open_token = authentication_finding(None, True, token, {})
     assert (open_token.status, "chmod 600" in open_token.advice) == ("warn", True)
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from curvetune import data
+from curvetune.status.doctor.backends import authentication_finding
+os.setuid(54321)
+print(authentication_finding(None, True, Path(sys.argv[1], "auth_token"), {}).status)
+print(data.train_labels("cifar10", None))
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_home_folder_that_is_closed_to_this_user_is_as_good_as_empty(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "auth_token").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, str(home)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CURVETUNE_CACHE": str(home)},
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("ok\nNone\n", 0), done.stderr
 
 
 def test_authentication_at_a_cluster(token: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tracking_helpers import assert_up_to_date, mlflow_server, new_tracker, runs_of, small
 
-from curvetune.cli.info import server_command
+from curvetune.cli.info import serve, server_command
 from curvetune.errors import ConfigError
 from curvetune.status.doctor.inquiry import mlflow_database
 from curvetune.status.failures import mlflow_run
@@ -182,6 +182,20 @@ def test_every_command_finds_what_was_tracked_in_such_a_storage(
 def test_the_server_is_given_addresses_and_no_paths(tmp_path: Path) -> None:
     command = server_command("sqlite:///x", (tmp_path / "a%b").as_uri(), 5000)
     assert command[command.index("--artifacts-destination") + 1].endswith("/a%25b")
+
+
+@pytest.mark.parametrize("name", ["mlflow.py", "click.py", "uvicorn.py", "profile.py"])
+def test_the_server_is_mlflow_whatever_files_are_in_the_working_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise SystemExit('this is a file of the user')")
+    command = server_command("sqlite:///x", tmp_path.as_uri(), 5000)
+    code = serve([*command[: command.index("server") + 1], "--help"])
+    out, said = capfd.readouterr()
+    assert code == 0, said
+    assert "--backend-store-uri" in out
 
 
 def test_the_command_line_refuses_what_cannot_be_before_anything_starts(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from ray._common.utils import try_to_create_directory
 
 from curvetune.cli.home import ensure_home
 from curvetune.errors import BackendError
@@ -80,13 +81,16 @@ def test_where_no_folder_will_do_doctor_says_what_a_grid_says(named: str, why: s
 def test_an_own_folder_is_private_and_gone_in_the_end_unless_ray_did_not_start(
     tmp_path: Path,
 ) -> None:
+    tmp_path.chmod(0o755)  # as open as /tmp
     chosen = RayFolder(tmp_path / "ray", tmp_path, "too long")
     with own_folder(chosen) as folder:
         assert folder is not None
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        try_to_create_directory(str(folder))  # as Ray begins: it opens the folder to everybody
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o777
+        assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
         assert len(os.fsencode(folder)) - len(os.fsencode(tmp_path)) == OWN_BYTES
         (folder / "session").mkdir()
-    assert not folder.exists()
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyboardInterrupt), own_folder(chosen) as folder:
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -97,7 +101,7 @@ def test_an_own_folder_is_private_and_gone_in_the_end_unless_ray_did_not_start(
     def fail_with_logs() -> None:
         with own_folder(chosen) as folder:
             assert folder is not None
-            (folder / f"session_2026-01-01_00-00-00_000000_{os.getpid()}").mkdir()
+            (folder / f"session_2026-01-01_00-00-00_000000_{os.getpid()}").mkdir(parents=True)
             raise BackendError("its logs: there")
 
     with pytest.raises(BackendError):

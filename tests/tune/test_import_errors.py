@@ -45,6 +45,13 @@ def error_of(module: str) -> BaseException:
             "user_b",
             "({}/user_b/",
         ),
+        ({"user_a.py": "import user_b.run", "user_b.py": ""}, "user_b.run ({}/user_b.py)", ""),
+        ({"user_a.py": "from user_b.c.d import x", "user_b.py": ""}, "user_b.c ({}/user_b.py)", ""),
+        (
+            {"user_a.py": "import user_b.c.d", "user_b/c.py": "", "user_b/__init__.py": ""},
+            "user_b.c.d ({}/user_b/c.py)",
+            "is not a package",
+        ),
         ({"user_a.py": "import user_b", "user_b.py": "1 / 0"}, "user_b ({}/user_b.py, line 1)", ""),
         ({"user_a/__init__.py": "def f(:"}, "user_a ({}/user_a/__init__.py, line 1)", "SyntaxErr"),
     ],
@@ -63,9 +70,9 @@ def test_the_module_and_its_file_are_named(
     for name in ("user_a", "user_b"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     error = error_of("user_a")
-    for name in ("user_a", "user_b"):
-        sys.modules.pop(name, None)
-    words = import_words(error)
+    words = import_words(error)  # a worker still has what could be imported
+    for name in [name for name in sys.modules if name.startswith("user_")]:
+        del sys.modules[name]
     assert is_import_error(error)
     assert failure_kind(error) == "import"
     assert words.startswith(f"cannot import {culprit.format(tmp_path)}")

@@ -70,7 +70,8 @@ def authentication_finding(
     if path and not os.access(path, os.R_OK):
         advice = "name a file with the token, or unset it: Ray ends where it cannot read it"
         return Finding(name, "fail", "RAY_AUTH_TOKEN_PATH names no file to read", advice)
-    has_token = bool(environment.get("RAY_AUTH_TOKEN")) or bool(path) or token.exists()
+    is_there = os.path.exists(token)  # Path.exists raises in a home that is closed to this user
+    has_token = bool(environment.get("RAY_AUTH_TOKEN")) or bool(path) or is_there
     if mode == "token" and address is not None and not has_token:
         return Finding(name, "fail", "RAY_AUTH_MODE=token, but there is no token", AUTHENTICATE)
     if address is not None and mode != "token" and not (not mode and has_token):
@@ -78,7 +79,7 @@ def authentication_finding(
     if address is None and (mode == "disabled" or not (mode or has_token or on_by_itself)):
         advice = "export RAY_AUTH_MODE=token"
         return Finding(name, "warn", f"off: while a grid runs, {ENDS}", advice)
-    if token.exists() and token.stat().st_mode & 0o077:
+    if is_there and token.stat().st_mode & 0o077:
         found = "on, but other users of this machine can read the token"
         return Finding(name, "warn", found, f"chmod 600 ~/{TOKEN_FILE} (a grid does so itself)")
     return Finding(name, "ok", "on: a token is asked for")

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 ANSWER_S = 45.0  # less than checks.LIMIT_S, so that the process is ended by us
-# The same modules as here, wherever they were found; the arguments come by a pipe, since other
+# The same modules as here, wherever they were found (-P: a json.py of the user's in the working
+# directory would be found before they are known); the arguments come by a pipe, since other
 # users see the command lines of processes.
 CODE = (
     "import json, sys; task = json.load(sys.stdin); sys.path[:] = task['path']; "
@@ -30,7 +31,7 @@ def ask(question: str, timeout_s: float = ANSWER_S, **arguments: Any) -> Answer:
     task = {"question": question, "arguments": arguments, "path": sys.path}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", CODE],
+            [sys.executable, "-P", "-c", CODE],
             input=json.dumps(task),
             capture_output=True,
             text=True,
