@@ -81,7 +81,7 @@ def _checked(text: str, where: str) -> Line:
         line = json.loads(text)
         config, digest, cell_id = line["config"], line["data_digest"], line["cell_id"]
         version, _ = line["schema_version"], line["accuracy"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
             f"{where}: not a result ({type(error).__name__}: {error}); allowed is one JSON object "
             f"of `curvetune offline run`; remove the line"

@@ -29,7 +29,7 @@ import numpy as np
 from curvetune.config import CellConfig
 from curvetune.config.load import validate
 from curvetune.errors import ConfigError
-from curvetune.offline.unpack import parts
+from curvetune.offline.parts import LIMIT, MIB, PART, part, parts
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import encode, folder_of, sealed, sha256, write_atomic
 from curvetune.store.history import read_rows
@@ -47,9 +47,6 @@ from curvetune.store.names import (
 from curvetune.store.splits import split_file
 from curvetune.training.checkpoint import load_state, save_state
 
-MIB = 1 << 20
-PART = 15 * MIB  # of one file; 16 MiB is the most that some machines give back
-LIMIT = 56 * MIB  # of all parts together; 64 MiB likewise, and other files travel as well
 LARGEST = float(np.finfo(np.float16).max)
 KEPT = (CONFIG, HISTORY)  # of a finished cell, beside DONE.json
 
@@ -104,7 +101,7 @@ def _rounded(items: Sequence[Item], limit: int) -> list[Item] | None:
     return chosen if sum(item.bytes for item in chosen) <= limit else None
 
 
-def pack(storage: Path, file: Path, limit: int = LIMIT, part: int = PART) -> str:
+def pack(storage: Path, file: Path, limit: int = LIMIT, part_size: int = PART) -> str:
     """Write the parts of `file`, replacing older ones; return in words what they hold.
 
     Raises:
@@ -123,10 +120,9 @@ def pack(storage: Path, file: Path, limit: int = LIMIT, part: int = PART) -> str
     content = buffer.getvalue()
     for old in parts(file):
         old.unlink()
-    count = -(-len(content) // part)
+    count = -(-len(content) // part_size)
     for k in range(count):
-        path = file.with_name(f"{file.name}.{k + 1}of{count}")
-        write_atomic(path, content[k * part : (k + 1) * part])
+        write_atomic(part(file, k + 1, count), content[k * part_size : (k + 1) * part_size])
     return _summary(file, found, chosen, len(content), count)
 
 

@@ -1,18 +1,17 @@
 """Runs the cells of a plan until a time, and makes lines of results of them."""
 
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from curvetune import data
+from curvetune.data import Dataset, Source
 from curvetune.errors import ConfigError
 from curvetune.grids.labels import method_labels
 from curvetune.offline.lines import FILE, add_lines, import_lines, read_lines, result_line
 from curvetune.offline.slices import Tally, run_slice
 from curvetune.offline.workers import Slice
+from curvetune.places import Places
 from curvetune.planning.plan import Plan, PlannedCell, build_plan, cell_json
 from curvetune.planning.selection import Selection, selected_space
 from curvetune.store import CellStore, CurveStore
@@ -32,12 +31,25 @@ class RunOptions:
     seconds: float
     started: float
     checkpoint_every: int = 20
-    data_dir: Path | None = None
     lines: Path | None = None
 
 
-def make_plan(selection: Selection, digest: str, storage: Path) -> Plan:
-    """Return what is to be run, and record it as a grid of the storage."""
+def find_images(selection: Selection) -> Source:
+    """Return where the images of the selected cells come from, as large as the cells have them.
+
+    Raises:
+        ConfigError: the selection is not right.
+    """
+    cells = selected_space(selection).cells
+    return Places(data_dir=None, storage=Path()).source(cells[0].data)
+
+
+def make_plan(selection: Selection, digest: str, storage: Path, command: str) -> Plan:
+    """Return what is to be run, and record it as a grid of the storage.
+
+    Args:
+        command: what runs, as it can be typed again; kept with the grid.
+    """
     cells, curves = CellStore(storage), CurveStore(storage)
     plan = build_plan(
         selected_space(selection),
@@ -46,21 +58,22 @@ def make_plan(selection: Selection, digest: str, storage: Path) -> Plan:
         has_probe=curves.has,
     )
     entries = [cell_json(cell) for cell in plan.cells]
-    command = shlex.join(["python", "-m", "curvetune.offline", *sys.argv[1:]])
     cells.write_grid(plan.name, {"cells": entries, "command": command, "data_digest": digest})
     return plan
 
 
-def read_in(selection: Selection, file: Path, storage: Path) -> str:
+def read_in(selection: Selection, file: Path, storage: Path, command: str) -> str:
     """Make the lines of `file` results of the storage, and a grid of what is selected.
 
     Returns:
         what was new, in words.
 
     Raises:
-        ConfigError: a line is no result, or the lines are of several data sets.
+        ConfigError: a line is no result, there are none, or they are of several data sets.
     """
     lines = read_lines(file)
+    if not lines:
+        raise ConfigError(f"{file}: there are no results in it; give a {FILE} with a line of each")
     digests = sorted({line["data_digest"] for line in lines})
     if len(digests) != 1:
         raise ConfigError(
@@ -68,7 +81,7 @@ def read_in(selection: Selection, file: Path, storage: Path) -> str:
             f"allowed is one: put those of each into a file and a storage of its own"
         )
     new = import_lines(CellStore(storage), lines)
-    plan = make_plan(selection, digests[0], storage)
+    plan = make_plan(selection, digests[0], storage, command)
     counts = plan.counts()
     return (
         f"{new} of {len(lines)} results are new; {plan.name}: {counts['cells_done']} of "
@@ -76,10 +89,13 @@ def read_in(selection: Selection, file: Path, storage: Path) -> str:
     )
 
 
-def run(plan: Plan, options: RunOptions, storage: Path, tell: Say) -> Tally:
+def run(
+    plan: Plan, load: Callable[[], Dataset], options: RunOptions, storage: Path, tell: Say
+) -> Tally:
     """Run what is left of the plan; every finished cell is a line at once.
 
     Args:
+        load: returns the images, from `find_images`.
         tell: is given a line of text whenever something happened to a cell.
     """
     store, file = CellStore(storage), options.lines or storage / FILE
@@ -113,8 +129,7 @@ def run(plan: Plan, options: RunOptions, storage: Path, tell: Say) -> Tally:
         deadline=deadline,
         end=deadline + reserve / 2,
     )
-    name = plan.cells[0].config.data.name
-    return run_slice(plan, lambda: data.load(name, options.data_dir), slice_, say)
+    return run_slice(plan, load, slice_, say)
 
 
 def _setting(cell: PlannedCell) -> str:

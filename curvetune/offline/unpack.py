@@ -1,6 +1,7 @@
 """Puts what pack.py packed into a storage.
 
-Whoever has come further with a cell or a probe, the pack or the storage, wins.
+Whoever has come further with a cell or a probe, the pack or the storage, wins. All that the pack
+holds is known to be whole before anything of it is written.
 """
 
 import gzip
@@ -8,6 +9,7 @@ import io
 import re
 import shutil
 import tarfile
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -15,21 +17,21 @@ import numpy as np
 
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError
-from curvetune.store import CurveStore
-from curvetune.store.files import ID, read_json, write_atomic
+from curvetune.offline.parts import parts
+from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import (
+    ID,
+    check_files,
+    check_owner,
+    read_published,
+    write_atomic,
+)
 from curvetune.store.names import CURVES, DONE, GRIDS, HISTORY, MANIFEST, ROUNDED, SPLITS
 
 MEMBER = re.compile(
     rf"{GRIDS}/{GRID_NAME.pattern}\.json|{SPLITS}/{ID.pattern}\.safetensors"
     rf"|(cells|probes)/{ID.pattern}/[a-zA-Z]+\.[a-z]+"
 )
-
-
-def parts(file: Path) -> dict[Path, tuple[int, int]]:
-    """Return the parts of `file` that are there, each with its number and how many there are."""
-    pattern = re.compile(re.escape(file.name) + r"\.(\d+)of(\d+)")
-    found = {path: pattern.fullmatch(path.name) for path in file.parent.glob("*")}
-    return {path: (int(match[1]), int(match[2])) for path, match in found.items() if match}
 
 
 def unpack(file: Path, storage: Path) -> str:
@@ -39,17 +41,14 @@ def unpack(file: Path, storage: Path) -> str:
         ConfigError: parts are missing.
         CorruptError: they are damaged, or not made by `pack`.
     """
-    folders: dict[str, dict[str, bytes]] = {}
-    for path, content in _read(file):
-        folder, _, name = path.rpartition("/")
-        folders.setdefault(folder, {})[name] = content
+    folders = _read(file)
     new = [folder for folder, files in folders.items() if _put(storage, folder, files)]
     taken = [folder for folder in new if folder.startswith(("cells/", "probes/"))]
     return f"unpacked {file.name}: {len(taken)} cells and probes taken from it"
 
 
-def _read(file: Path) -> list[tuple[str, bytes]]:
-    """Return the members of a pack, each with its path in the storage."""
+def _read(file: Path) -> dict[str, dict[str, bytes]]:
+    """Return the files of a pack by their folder in the storage and their name."""
     found = sorted(parts(file).items(), key=lambda part: part[1])
     numbers = [number for _, number in found]
     if not found or numbers != [(k + 1, len(found)) for k in range(len(found))]:
@@ -58,29 +57,71 @@ def _read(file: Path) -> list[tuple[str, bytes]]:
             f"--unpack {file}: needs {file.name}.1ofN to {file.name}.NofN and no others, found "
             f"{names}; copy all parts of one pack into one folder"
         )
-    content = b"".join(path.read_bytes() for path, _ in found)
+    folders: dict[str, dict[str, bytes]] = {}
     try:
+        content = b"".join(path.read_bytes() for path, _ in found)
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(content))) as tar:
-            return [(_checked(member.name), _member(tar, member)) for member in tar]
-    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
+            for member in tar:
+                folder, _, name = _checked(member).rpartition("/")
+                folders.setdefault(folder, {})[name] = _content(tar, member)
+        return {folder: _whole(folder, files) for folder, files in folders.items()}
+    except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError, CorruptError) as error:
         raise CorruptError(
             f"--unpack {file}: its parts are damaged or not made by --pack ({error}); "
             f"copy them again"
         ) from None
 
 
-def _checked(name: str) -> str:
+def _checked(member: tarfile.TarInfo) -> str:
     """Return the path of a member, which must not lead out of the storage."""
-    if not MEMBER.fullmatch(name):
-        raise ValueError(f"{name!r} has no place in a storage")
-    return name
-
-
-def _member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    if file is None:
+    if not MEMBER.fullmatch(member.name):
+        raise ValueError(f"{member.name!r} has no place in a storage")
+    if not member.isreg():
         raise ValueError(f"{member.name!r} is not a file")
+    return member.name
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # of a plain file
     return file.read()
+
+
+def _whole(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return files as they are to stay, once those that claim to be finished are known to be.
+
+    Raises:
+        CorruptError, ValueError, OSError: they are not.
+    """
+    if DONE not in files and MANIFEST not in files:
+        return files
+    with tempfile.TemporaryDirectory() as temporary:
+        storage, target = Path(temporary), Path(temporary) / folder
+        for name, content in files.items():
+            write_atomic(target / name, content, durable=False)
+        try:
+            if ROUNDED in files and CURVES in files:
+                _publish_rounded(storage, target)
+                names = [*(name for name in files if name != MANIFEST), MANIFEST]
+                files = {name: (target / name).read_bytes() for name in names}
+            if MANIFEST in files:
+                CurveStore(storage).manifest(target.name)
+            else:
+                _check_result(CellStore(storage).folder(target.name))
+        except CorruptError as error:
+            raise CorruptError(str(error).replace(f"{temporary}/", "")) from None
+    return files
+
+
+def _check_result(folder: Path) -> None:
+    """Check that a cell's folder has a whole and unchanged result.
+
+    Raises:
+        CorruptError: it has not.
+    """
+    done = read_published(folder / DONE)
+    check_owner(folder, done, "cell_id")
+    check_files(folder, done)
 
 
 def _put(storage: Path, folder: str, files: dict[str, bytes]) -> bool:
@@ -97,8 +138,6 @@ def _put(storage: Path, folder: str, files: dict[str, bytes]) -> bool:
     shutil.rmtree(target, ignore_errors=True)
     for name, content in files.items():
         write_atomic(target / name, content)
-    if ROUNDED in files and CURVES in files:
-        _publish_rounded(storage, target)
     return True
 
 
@@ -109,9 +148,14 @@ def _progress(files: dict[str, bytes]) -> tuple[bool, int]:
 
 
 def _publish_rounded(storage: Path, folder: Path) -> None:
-    """Turn curves of 16 bits into a stored probe that says so."""
+    """Turn curves of 16 bits into a stored probe that says so.
+
+    Raises:
+        CorruptError, ValueError, OSError: they are no curves, or their manifest is not ours.
+    """
     curves = np.load(folder / CURVES, allow_pickle=False).astype(np.float32)
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_published(folder / MANIFEST)
+    check_owner(folder, manifest, "probe_id")
     info = {key: value for key, value in manifest.items() if key not in ("files", "shape")}
     store = CurveStore(storage)
     store.discard(folder.name)

@@ -16,11 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from curvetune import data
 from curvetune.cell import run_cell
-from curvetune.cli import app
 from curvetune.errors import ConfigError, CorruptError, CurvetuneError, StoppedError
 from curvetune.offline import command, pack, slices, unpack, workers
 from curvetune.offline.run import make_plan
@@ -54,7 +52,7 @@ def space(tmp_path: Path) -> Path:
 
 def plan_in(storage: Path, space: Path, *methods: str, **fixed: str) -> Plan:
     selection = Selection(str(space), methods, (), "release", fixed)
-    return make_plan(selection, DIGEST, storage)
+    return make_plan(selection, DIGEST, storage, "")
 
 
 def load() -> data.Dataset:
@@ -296,8 +294,8 @@ def test_a_pack_is_cut_into_parts_that_must_all_be_there_and_whole(
     here, file = tmp_path / "here", tmp_path / "parts" / "pack"
     plan = plan_in(here, space)
     run_here(plan, here, epochs=2)
-    pack.pack(here, file, part=10_000)
-    pack.pack(here, file, part=40_000)  # replaces the many smaller ones
+    pack.pack(here, file, part_size=10_000)
+    pack.pack(here, file, part_size=40_000)  # replaces the many smaller ones
     parts = sorted(file.parent.iterdir())
     assert len(parts) > 1
     assert all(path.stat().st_size <= 40_000 for path in parts)
@@ -341,7 +339,7 @@ from curvetune.offline import command, workers
 from curvetune.offline.run import make_plan
 from curvetune.planning.selection import Selection
 storage = Path({str(tmp_path / "s")!r})
-plan = make_plan(Selection({str(space)!r}, (), (), "release", {{}}), {DIGEST!r}, storage)
+plan = make_plan(Selection({str(space)!r}, (), (), "release", {{}}), {DIGEST!r}, storage, "")
 class Pipe:
     told = []
     given = [data.load("digits"), plan.cells[0].config, None]
@@ -356,55 +354,3 @@ print(sorted(heavy & set(sys.modules)))
     command = [sys.executable, "-W", "ignore", "-c", code]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert answer.stdout.strip() == "[]", answer.stderr
-
-
-def test_the_command_has_the_same_options_as_the_module(
-    tmp_path: Path, space: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = ["run", str(space), "--storage", str(tmp_path / "s"), "--minutes", "0"]
-    assert command.main(line) == command.TIME_IS_UP
-    said = capsys.readouterr().out
-    told = CliRunner().invoke(app, ["offline", *line])
-    assert told.exit_code == command.TIME_IS_UP
-    assert "0 of 2 cells are done" in said
-    for arguments in (["offline", "--help"], ["offline", "run", "--help"]):
-        shown = subprocess.run(
-            [sys.executable, "-m", "curvetune", *arguments],
-            capture_output=True, text=True, timeout=60, check=True,
-        ).stdout  # fmt: skip
-        assert "usage: curvetune offline" in shown
-
-
-@pytest.mark.parametrize(
-    ("line", "parts"),
-    [
-        (["run", "no-such-space"], ("no-such-space", "allowed are", "digits")),
-        (["run", "digits", "--minutes", "-1"], ("--minutes -1", "at least 0")),
-        (["run", "digits", "--workers", "0"], ("--workers 0", "at least 1")),
-        (["pack", "x", "--pack-limit", "0"], ("--pack-limit 0", "allowed is more than 0")),
-        (["pack", "x", "--storage", "nowhere"], ("nowhere", "no such folder", "give one that")),
-        (["unpack", "x"], ("x.1ofN", "found none", "copy all parts")),
-        (["import", "missing.jsonl", "digits"], ("missing.jsonl", "cannot be read", "give a")),
-    ],
-)
-def test_what_is_wrong_is_named_with_what_is_allowed_and_what_to_do(
-    tmp_path: Path,
-    line: list[str],
-    parts: tuple[str, ...],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "curvetune-results").mkdir()
-    assert command.main(line) == 2
-    said = capsys.readouterr().err
-    assert all(part in said for part in parts), said
-
-
-def test_a_damaged_pack_is_told_and_changes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "pack.1of1").write_bytes(b"no archive")
-    assert command.main(["unpack", str(tmp_path / "pack"), "--storage", str(tmp_path / "s")]) == 5
-    assert "its parts are damaged" in capsys.readouterr().err
-    assert not [*(tmp_path / "s").glob("cells/*")]

@@ -1,0 +1,98 @@
+"""The options of `curvetune offline`, and what can be told of them before anything is done."""
+
+import argparse
+import os
+from pathlib import Path
+
+from curvetune.errors import ConfigError
+from curvetune.offline.parts import LIMIT, MIB
+
+MOST_MIB = 1e9
+HELP = {
+    "run": "run cells of a space until a time",
+    "import": "make lines of results a grid of a storage",
+    "pack": "write what a storage needs to go on elsewhere into small files",
+    "unpack": "put a pack into a storage; who has come further wins",
+}
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the options of the four commands; `command` of what they parse is its name."""
+    top = argparse.ArgumentParser(
+        prog="curvetune offline",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(required=True, metavar=" | ".join(HELP), dest="command")
+    command = {name: commands.add_parser(name, help=text) for name, text in HELP.items()}
+    _add_run(command["run"])
+    command["import"].add_argument("lines", type=Path, help="a results.jsonl")
+    _add_selection(command["import"])
+    for name in ("pack", "unpack"):
+        command[name].add_argument("file", type=Path, help="FILE.1ofN, FILE.2ofN and so on")
+        _add_storage(command[name])
+    _add_limit(command["pack"])
+    return top
+
+
+def check_run(chosen: argparse.Namespace) -> None:
+    """Check the numbers of `run`; a slice of borrowed time must not end with a wrong option.
+
+    Raises:
+        ConfigError: one is out of its range.
+    """
+    if chosen.workers < 1 or chosen.checkpoint_every < 1 or not chosen.minutes >= 0:
+        raise ConfigError(
+            f"--workers {chosen.workers}, --checkpoint-every {chosen.checkpoint_every}, --minutes "
+            f"{chosen.minutes:g}: the first two are at least 1, the third at least 0"
+        )
+    limit(chosen)
+
+
+def limit(chosen: argparse.Namespace) -> int:
+    """Return the most bytes of a pack.
+
+    Raises:
+        ConfigError: they are out of range.
+    """
+    if not 0 < chosen.pack_limit < MOST_MIB:
+        raise ConfigError(
+            f"--pack-limit {chosen.pack_limit:g}: allowed is more than 0 and less than "
+            f"{MOST_MIB:g}, in MiB; leave it out for {LIMIT // MIB}"
+        )
+    return int(chosen.pack_limit * MIB)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    _add_selection(command)
+    add = command.add_argument
+    add("--data-dir", type=Path, default=os.environ.get("CURVETUNE_DATA_DIR"))
+    add("--lines", type=Path, help="file of the results; else results.jsonl in the storage")
+    add("--device", choices=("cuda", "cpu"), help="a GPU if there is one")
+    add("--workers", type=int, default=1, help="cells at once; on a CPU each has one thread")
+    add("--minutes", type=float, default=float("inf"), help="time limit of the whole command")
+    add("--checkpoint-every", type=int, default=20, help="epochs, for a process that is killed")
+    add("--commit", help="of this code, where no git can tell it")
+    add("--unpack", type=Path, metavar="FILE", help="go on from a pack, if there is one")
+    add("--pack", type=Path, metavar="FILE", help="write a pack at the end")
+    _add_limit(command)
+
+
+def _add_selection(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("space", help="a built-in search space or a .yaml file")
+    add("--methods", default="", help="instead of the space's own: A,B")
+    add("--seeds", default="", help="instead of the space's own: 0,1 or 0-4")
+    add("--profile", default="release")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="fix an option")
+    _add_storage(command)
+
+
+def _add_storage(command: argparse.ArgumentParser) -> None:
+    storage = os.environ.get("CURVETUNE_STORAGE", "curvetune-results")
+    command.add_argument("--storage", default=storage)
+
+
+def _add_limit(command: argparse.ArgumentParser) -> None:
+    text = "most MiB of all parts of a pack together"
+    command.add_argument("--pack-limit", type=float, default=LIMIT / MIB, help=text)
