@@ -36,8 +36,8 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def append(rows: Sequence[Mapping[str, object]]) -> None:
-    """Append rows to results/<benchmark>.csv, each with device, threads, versions and commit.
+def append(rows: Sequence[Mapping[str, object]], folder: Path = RESULTS) -> None:
+    """Append rows to <benchmark>.csv of `folder`, each with device, threads, versions and commit.
 
     Args:
         rows: the column `benchmark` of each names its file. A column that an older row of the
@@ -51,7 +51,7 @@ def append(rows: Sequence[Mapping[str, object]]) -> None:
         "commit": _commit(),
     }
     for name in dict.fromkeys(str(row["benchmark"]) for row in rows):
-        file = RESULTS / f"{name}.csv"
+        file = folder / f"{name}.csv"
         new = [{**row, **common} for row in rows if row["benchmark"] == name]
         both: list[Mapping[str, object]] = [*_results(file), *new]
         columns = dict.fromkeys(column for row in both for column in row)

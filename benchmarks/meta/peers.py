@@ -12,7 +12,7 @@ is measured as its tutorial of data reweighting has it, so no agreement is given
 
 (betty 0.2.1 declares Python below 3.11 and has no newer release; it runs on 3.11 as it is.) Ratios
 of back-to-back pairs in one process, as in meta_step.py, which has `higher`. Rows are appended to
-benchmarks/results/peers.csv.
+benchmarks/results/meta_step.csv, since they are about the same step.
 """
 
 import argparse
