@@ -10,7 +10,6 @@ import typer
 
 from curvetune.cli import options as o
 from curvetune.errors import ConfigError, StorageError
-from curvetune.store.names import CELLS, GRIDS, PROBES, SPLITS
 
 if TYPE_CHECKING:
     from curvetune.store.garbage import Garbage
@@ -69,6 +68,8 @@ def _check_folder(folder: Path) -> None:
     Raises:
         ConfigError: it is not there, or has nothing of ours.
     """
+    from curvetune.store.names import CELLS, GRIDS, PROBES, SPLITS
+
     if not any((folder / name).is_dir() for name in (CELLS, PROBES, SPLITS, GRIDS)):
         raise ConfigError(f"{folder} holds no results; give their folder with --storage")
 
@@ -117,6 +118,8 @@ def _print(folder: Path, found: Sequence["Garbage"], removed: Sequence["Garbage"
             typer.echo(f"  {item.path}  {size_words(item.size)}")
         if len(items) > MAX_NAMED:
             typer.echo(f"  and {len(items) - MAX_NAMED} more (--json names all)")
+    from curvetune.store.names import GRIDS
+
     if not any((folder / GRIDS).glob("*.json")):
         typer.echo("this storage has no grid at all, so none refers to anything", err=True)
 

@@ -50,5 +50,5 @@ def refusal(space: str, **options: object) -> str:
         messages.append(str(refused.value))
         assert refused.value.exit_code == 2
 
-    assert seconds(refuse) < 1.5  # of the 2 seconds, half of one is Python's start
+    assert seconds(refuse) < 4  # processor time: a busy machine may take twice of the 2 seconds
     return messages[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import chromium
+from chromium import chromium, emulate
 from storage_fixtures import finish, make_cells, write_grid
 from trained_grid import GRID, train_grid
 from typer.testing import CliRunner
@@ -133,13 +133,6 @@ def browser(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         write_html(trained, GRID, out)
         driver.get(out.as_uri())
         yield driver
-
-
-def emulate(browser: Any, *, width: int = 1200, scheme: str = "light") -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
 
 @pytest.mark.browser

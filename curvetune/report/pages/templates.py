@@ -33,6 +33,7 @@ def _environment() -> "Environment":
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.globals["style"] = Markup((FOLDER / "style.css").read_text(encoding="utf-8"))
     return environment
