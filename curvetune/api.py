@@ -59,6 +59,8 @@ class GridPlan:
             words += ["--profile", chosen.profile]
         for key, value in chosen.fixed.items():
             words += ["--set", f"{key}={value}"]
+        for plugin in chosen.plugins:
+            words += ["--plugin", plugin]
         if self.places.data_dir is not None:
             words += ["--data-dir", str(self.places.data_dir)]
         return shlex.join([*words, "--storage", str(self.places.storage)])
@@ -180,6 +182,7 @@ def plan(
     data_dir: Path | str | None = None,
     storage: Path | str | None = None,
     on_bad: str = "fail",
+    plugins: Names = (),
 ) -> GridPlan:
     """Return what a grid comes to, given what the storage has. Nothing is started or changed.
 
@@ -192,13 +195,14 @@ def plan(
         data_dir: folder with the images; else CURVETUNE_DATA_DIR, else they are downloaded.
         storage: folder of the results; else CURVETUNE_STORAGE, else ./curvetune-results.
         on_bad: images of a folder that cannot be used: skip or fail.
+        plugins: files or modules with methods, networks and more of your own (docs/plugins.md).
 
     Raises:
         ConfigError: a name, key, value or path is wrong, or the data is.
     """
     from curvetune.run import make_plan
 
-    selection = _selection(space, methods, seeds, profile, set or {})
+    selection = _selection(space, methods, seeds, profile, set or {}, _words(plugins))
     places = _places(data_dir, storage, on_bad)
     return GridPlan(make_plan(selection, places, _tell), selection, places)
 
@@ -216,6 +220,7 @@ def train(
     data_dir: Path | str | None = None,
     storage: Path | str | None = None,
     device: str | None = None,
+    plugins: Names = (),
 ) -> TrainedCell:
     """Train one cell in this process, without Ray, and return its result.
 
@@ -226,6 +231,7 @@ def train(
         data: digits, cifar10, cifar100 or folder.
         set: any other options, {"model.name": "resnet8", "probe.epochs": 50}.
         device: cuda or cpu; a GPU if there is one.
+        plugins: files or modules with methods, networks and more of your own (docs/plugins.md).
 
     Raises:
         ConfigError: a name, key, value or path is wrong, or the data is.
@@ -241,6 +247,7 @@ def train(
         | {"bias.noise_rate": noise_rate, "method.name": method, "seed": seed},
         profile=profile,
         fixed=_texts(set or {}),
+        plugins=_words(plugins),
     )
     places = _places(data_dir, storage, "fail")
     source = places.source(config.data)
@@ -254,14 +261,23 @@ def train(
 
 
 def _selection(
-    space: str | Path, methods: Names, seeds: Numbers, profile: str, fixed: Mapping[str, Any]
+    space: str | Path,
+    methods: Names,
+    seeds: Numbers,
+    profile: str,
+    fixed: Mapping[str, Any],
+    plugins: tuple[str, ...] = (),
 ) -> Selection:
     names = methods if isinstance(methods, str) else ",".join(methods)
     if isinstance(seeds, int):
         seeds = range(seeds)
     numbers = seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
     texts = [f"{key}={value}" for key, value in _texts(fixed).items()]
-    return parse_selection(str(space), names, numbers, profile, texts)
+    return parse_selection(str(space), names, numbers, profile, texts, plugins)
+
+
+def _words(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(map(str, names))
 
 
 def _texts(fixed: Mapping[str, Any]) -> dict[str, str]:

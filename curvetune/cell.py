@@ -21,6 +21,7 @@ from curvetune.config import (
     TrainingConfig,
     WeightNetConfig,
 )
+from curvetune.config.plugins import PLUGINS, check_loaded
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
@@ -90,6 +91,8 @@ def run_cell(
     cell_id = cell.cell_id(digest)
     if (done := store.result(cell_id)) is not None:
         return done
+    for kind, name, ref in cell.plugins:
+        check_loaded(ref, kind, name)
     prepare(device)
     folder = store.folder(cell_id)
     with leased(folder) as lease:
@@ -334,7 +337,8 @@ class _Run:
         return np.concatenate(first)
 
     def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
-        return ResidentSet(self.dataset.train.x[index], y, self.dataset, self.device)
+        transform = PLUGINS.transforms.get(self.cell.data.transform or "")
+        return ResidentSet(self.dataset.train.x[index], y, self.dataset, self.device, transform)
 
     def _new_model(self, stream: str) -> nn.Module:
         """Return the classifier, initialised from a named stream, ready on the device."""

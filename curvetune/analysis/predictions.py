@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from curvetune import data
 from curvetune.config import CellConfig, MethodConfig
+from curvetune.config.plugins import check_loaded
 from curvetune.data.folder import Folder
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
-from curvetune.errors import CorruptError, DataError, printable
+from curvetune.errors import ConfigError, CorruptError, DataError, printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +32,13 @@ def images_of(
         DataError: they are others than those that the cell was trained on.
     """
     name = config.data.name
+    try:
+        for kind, used, ref in config.plugins:
+            if kind in ("models", "sources"):
+                check_loaded(ref, kind, used)
+    except ConfigError as error:
+        notes.append(f"no classifier is asked: {error}")
+        return None, None
     source = data.find_source(name, image_size=config.data.image_size, on_bad="skip")
     if data_dir is None and (name == "folder" or source.train_labels(None) is None):
         notes.append(f"no classifier is asked: the images of {name} are not here; give --data-dir")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from curvetune.analysis.scores import auroc
-from curvetune.config import CellConfig
+from curvetune.config import read_config
 from curvetune.data.splits import Split
 from curvetune.errors import CorruptError, CurvetuneError, printable
 from curvetune.grids.cells import Cell, Grid
@@ -56,7 +56,7 @@ class SamplesReader:
             return SampleFacts(counts, note=_note(cell, error))
 
     def _split(self, cell: Cell, digest: str) -> Split:
-        config = CellConfig.model_validate(cell.config)
+        config = read_config(cell.config)
         split_id = config.split_id(digest)
         if split_id not in self._splits:
             try:

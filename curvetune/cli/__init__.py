@@ -10,6 +10,7 @@ import typer
 
 import curvetune
 from curvetune.cli import (
+    check,
     compare,
     doctor,
     explain,
@@ -73,6 +74,7 @@ app.command()(sync.sync)
 app.command()(gc.gc)
 app.command(context_settings=offline.CONTEXT)(offline.offline)
 app.command()(doctor.doctor)
+app.command()(check.check)
 app.command()(info.methods)
 app.command()(info.ui)
 

@@ -11,6 +11,7 @@ UNFIT = 5  # as where storage or backend cannot be reached
 
 
 def doctor(
+    plugins: o.Plugins = None,
     storage: o.Storage = None,
     data_dir: o.DataDir = None,
     tracking_uri: o.TrackingUri = None,
@@ -21,6 +22,7 @@ def doctor(
 
     It takes seconds, starts no cluster, and changes nothing. Exit code 5 if a check failed.
     """
+    o.load_plugins(plugins)
     check_address(address)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
     from curvetune.status.doctor import Subject, examine, findings_json, print_findings

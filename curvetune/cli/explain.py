@@ -16,6 +16,7 @@ def why(
             help="Its id, as `curvetune status GRID` lists it, or the first digits of it.",
         ),
     ],
+    plugins: o.Plugins = None,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -24,6 +25,7 @@ def why(
     A cell is done, running, failed, stale (begun and left), cached (not begun, but its probe is
     stored) or waiting. Changes nothing.
     """
+    o.load_plugins(plugins)
     from curvetune.status.why import explain, why_json
 
     folder = o.storage_or_default(storage)

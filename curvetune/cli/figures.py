@@ -41,6 +41,7 @@ def figures(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
     ] = "last",
+    plugins: o.Plugins = None,
     data_dir: o.DataDir = None,
     storage: o.Storage = None,
 ) -> None:
@@ -52,6 +53,7 @@ def figures(
     from curvetune.planning.selection import parse_names
     from curvetune.report.figures import FORMATS, check_names, draw_all
 
+    o.load_plugins(plugins)
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r}: allowed are {', '.join(FORMATS)}")
     if select not in ACCURACY:

@@ -34,6 +34,7 @@ class Choice:
     seeds: str
     profile: str
     fixed: Sequence[str]
+    plugins: Sequence[str] = ()
 
     def of(self, space: str) -> "Selection":
         """Return the selection from a space.
@@ -43,7 +44,9 @@ class Choice:
         """
         from curvetune.planning.selection import parse_selection
 
-        return parse_selection(space, self.methods, self.seeds, self.profile, self.fixed)
+        return parse_selection(
+            space, self.methods, self.seeds, self.profile, self.fixed, self.plugins
+        )
 
 
 def choice(
@@ -51,9 +54,10 @@ def choice(
     seeds: o.Seeds = "",
     profile: o.Profile = "release",
     fixed: o.Fixed = None,
+    plugins: o.Plugins = None,
 ) -> Choice:
     """Which cells of a space."""
-    return Choice(methods, seeds, profile, fixed or ())
+    return Choice(methods, seeds, profile, fixed or (), plugins or ())
 
 
 def places(

@@ -20,8 +20,15 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPED = [code for name in ENDS for code in (-name, 128 + name)]  # ended by one of them
 
 
-def methods(as_json: o.AsJson = False) -> None:
-    """List the methods: what each needs, and how long it trains compared with cross entropy."""
+def methods(plugins: o.Plugins = None, as_json: o.AsJson = False) -> None:
+    """List the methods: what each needs, and how long it trains compared with cross entropy.
+
+    Those of plugins are among them: of --plugin, and of packages that are installed.
+    """
+    from curvetune.plugins.load import load_installed
+
+    load_installed()
+    o.load_plugins(plugins)
     found = [describe(name) for name in _sections()]
     if as_json:
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "methods": found}, indent=1))
@@ -87,8 +94,12 @@ def _bring_along(folder: Path) -> None:
 def describe(name: str) -> dict[str, Any]:
     """Return what is known of a method without building it."""
     section = _sections()[name]
+    from curvetune.config.plugins import PLUGINS
+
+    plugin = PLUGINS.methods.get(name)
     return {
         "name": name,
+        **({"plugin": plugin.ref.model_dump()} if plugin is not None else {}),
         "description": (section.__doc__ or "").partition("\n")[0],
         "source": section.source,
         "needs_probe": section().needs_probe,

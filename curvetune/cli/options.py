@@ -51,6 +51,15 @@ Fixed = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py|MODULE",
+        help="Methods, networks, sources or transforms of your own (docs/plugins.md). Repeatable.",
+        rich_help_panel=WHAT,
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -188,3 +197,15 @@ def storage_or_default(storage: Path | None) -> Path:
     from curvetune.settings import Settings
 
     return storage if storage is not None else Settings().storage
+
+
+def load_plugins(names: list[str] | None) -> None:
+    """Let a command know what the given plugins register.
+
+    Raises:
+        ConfigError: one cannot be loaded.
+    """
+    if names:
+        from curvetune.plugins.load import load_plugins as load
+
+        load(names)

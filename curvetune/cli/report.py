@@ -123,6 +123,7 @@ def report(
     ] = None,
     data_dir: o.DataDir = None,
     storage: o.Storage = None,
+    plugins: o.Plugins = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting."""
@@ -137,6 +138,7 @@ def report(
         raise ConfigError(f"{' and '.join(given)} are different tables; give one of them")
     if reference is not None and table != "significance":
         raise ConfigError("--against METHOD belongs to --table significance; add that")
+    o.load_plugins(plugins)
     form = "json" if as_json else form
     folder = o.storage_or_default(storage)
     if not any(kinds.values()):

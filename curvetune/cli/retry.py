@@ -27,6 +27,7 @@ def retry(
             rich_help_panel=o.WHAT,
         ),
     ] = "",
+    plugins: o.Plugins = None,
     *,
     places: Places,
     telling: Telling,
@@ -41,6 +42,7 @@ def retry(
     from curvetune.run import make_retry
 
     kinds = parse_kinds(failed_as)
+    o.load_plugins(plugins)
     run_and_tell(lambda: make_retry(grid, kinds, places), places, telling, launch, as_json=as_json)
     _tell_what_is_left(grid, places)
 

@@ -37,6 +37,7 @@ def suspects(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Instead of standard output.")
     ] = None,
+    plugins: o.Plugins = None,
     storage: o.Storage = None,
     data_dir: o.DataDir = None,
     as_json: o.AsJson = False,
@@ -46,6 +47,7 @@ def suspects(
     The score comes from the losses that its probe recorded and from the weights that its method
     gave. Where the noise was added here, it is judged against the truth, beside other scores.
     """
+    o.load_plugins(plugins)
     if form not in FORMS:
         raise ConfigError(
             f"--format {form!r}: allowed are {', '.join(FORMS)}{nearest(form, FORMS)}"

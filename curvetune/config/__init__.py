@@ -18,13 +18,14 @@ from curvetune.config.cell import (
     CellConfig,
     add_method,
 )
-from curvetune.config.data import META_PER_CLASS, DataConfig, DataName
+from curvetune.config.data import DATA_NAMES, META_PER_CLASS, DataConfig
 from curvetune.config.features import (
     CleanNetConfig,
     MetaCleanerConfig,
     RoLTDRWConfig,
     SelfLearningConfig,
 )
+from curvetune.config.foreign import ForeignMethodConfig, read_config
 from curvetune.config.hybrid import DistillConfig
 from curvetune.config.losses import (
     BootstrappingConfig,
@@ -60,6 +61,7 @@ from curvetune.config.training import (
 
 __all__ = [
     "CELL_VERSION",
+    "DATA_NAMES",
     "META_PER_CLASS",
     "METHOD_SECTIONS",
     "PROBE_VERSION",
@@ -76,10 +78,10 @@ __all__ = [
     "CrossEntropyConfig",
     "CurveNetConfig",
     "DataConfig",
-    "DataName",
     "DistillConfig",
     "FaMUSConfig",
     "FocalConfig",
+    "ForeignMethodConfig",
     "GLCConfig",
     "HARConfig",
     "HalfConfig",
@@ -105,4 +107,5 @@ __all__ = [
     "TrainingConfig",
     "WeightNetConfig",
     "add_method",
+    "read_config",
 ]

@@ -26,6 +26,7 @@ from curvetune.config.losses import (
 )
 from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
 from curvetune.config.model import ModelConfig
+from curvetune.config.plugins import PLUGINS, PluginRef
 from curvetune.config.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
 from curvetune.config.reweighting import (
     CMWNetConfig,
@@ -130,6 +131,29 @@ class CellConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _the_network_has_the_stages(self) -> Self:
+        network = PLUGINS.models.get(self.model.name)
+        frozen = self.method.frozen_stages
+        if network is not None and frozen and frozen >= network.stages:
+            has = f"{network.stages} stages" if network.stages else "no .stages"
+            raise ValueError(
+                f"method.skip_layers={frozen}: {self.model.name} has {has}, so that many cannot be "
+                f"frozen; allowed is less (0 freezes none)"
+            )
+        return self
+
+    @property
+    def plugins(self) -> list[tuple[str, str, PluginRef]]:
+        """What of the cell is of plugins: each kind, as in their registry, its name and plugin."""
+        found = [
+            ("methods", self.method.name, self.method.plugin),
+            ("models", self.model.name, self.model.plugin),
+            ("sources", self.data.name, self.data.plugin),
+            ("transforms", self.data.transform or "", self.data.transform_plugin),
+        ]
+        return [(kind, name, ref) for kind, name, ref in found if ref is not None]
+
     @property
     def probe_recipe(self) -> TrainingConfig | None:
         """The recipe of the method's probe, None if it has none."""
@@ -152,6 +176,7 @@ class CellConfig(Section):
             "split": self.split_identity(digest),
             "model": self.model.identity(),
             "probe": self.probe_recipe.identity(),
+            **self.data.transform_identity(),
         }
 
     def cell_identity(self, digest: str) -> dict[str, Any]:
@@ -163,6 +188,7 @@ class CellConfig(Section):
             "probe": self.probe_recipe.identity() if self.probe_recipe else None,
             "allocate": self.allocate.identity(),
             "method": self.method.identity(),
+            **self.data.transform_identity(),
         }
 
     def split_id(self, digest: str) -> str:
@@ -178,17 +204,32 @@ class CellConfig(Section):
         return fingerprint(self.cell_identity(digest))
 
 
-def add_method(section: type[MethodConfig]) -> None:
+def add_method(section: type[MethodConfig], *, replace: bool = False) -> None:
     """Let cells of this process have a method that is not of this package.
 
-    `section` becomes a row of `METHOD_SECTIONS`, and one more choice of `CellConfig.method`; its
-    builder goes into `curvetune.methods.METHODS`. A method of the package is in `_Method` instead.
+    `section` becomes a row of `METHOD_SECTIONS`, and one more choice of `CellConfig.method`. Its
+    builder is registered by `curvetune.plugins.method`, which calls this.
+
+    Args:
+        replace: whether it takes the place of a section of that name.
 
     Raises:
         ValueError: another method has that name.
     """
     name: str = section.model_fields["name"].default
-    if METHOD_SECTIONS.setdefault(name, section) is not section:
+    if not replace and METHOD_SECTIONS.get(name, section) is not section:
         raise ValueError(f"there is a method {name!r} already; give the new one another name")
+    METHOD_SECTIONS[name] = section
+    _rebuild()
+
+
+def remove_method(name: str) -> None:
+    """Take back what `add_method` added."""
+    METHOD_SECTIONS.pop(name, None)
+    _rebuild()
+
+
+def _rebuild() -> None:
+    """Let `CellConfig.method` be any of the sections that there are now."""
     CellConfig.model_fields["method"].annotation = reduce(or_, METHOD_SECTIONS.values())
     CellConfig.model_rebuild(force=True)

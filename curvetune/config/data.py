@@ -1,12 +1,13 @@
 """Which images a cell is about, and how many of them."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from curvetune.config.base import Section
+from curvetune.config.plugins import PLUGINS, OptionalRef, check_name, named
 
-DataName = Literal["digits", "cifar10", "cifar100", "folder"]
+DATA_NAMES = ("digits", "cifar10", "cifar100", "folder")
 
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
 META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
@@ -15,9 +16,12 @@ META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 class DataConfig(Section):
     """Which images, and how many of them."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"image_size"})
+    later: ClassVar[frozenset[str]] = frozenset({"image_size", "plugin"})
 
-    name: DataName = "digits"
+    plugin: OptionalRef = None  # that the images are of
+    name: Annotated[
+        str, Field(description=f"{', '.join(DATA_NAMES)}, or a source of a plugin.")
+    ] = "digits"
     meta_per_class: Annotated[
         int, Field(ge=0, description="Clean images of each class set aside as the meta set.")
     ] = 10
@@ -31,6 +35,38 @@ class DataConfig(Section):
     image_size: Annotated[
         int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
     ] = 32
+
+    transform_plugin: OptionalRef = None
+    transform: Annotated[
+        str | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="An augmentation of a plugin, after crop and mirror; of all training.",
+        ),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _it_may_be_of_a_plugin(cls, values: Any) -> Any:
+        values = named(values, PLUGINS.transforms, "transform", "transform_plugin")
+        return named(values, PLUGINS.sources)
+
+    @field_validator("name")
+    @classmethod
+    def _it_is_known(cls, name: str, info: ValidationInfo) -> str:
+        return check_name(name, DATA_NAMES, PLUGINS.sources, info.data.get("plugin"))
+
+    @field_validator("transform")
+    @classmethod
+    def _so_is_the_transform(cls, name: str | None, info: ValidationInfo) -> str | None:
+        plugin = info.data.get("transform_plugin")
+        if name is None or plugin is not None or name in PLUGINS.transforms:
+            return name
+        if not PLUGINS.transforms:
+            raise ValueError(
+                f"{name!r}: no plugin has given a transform; give one with --plugin FILE.py"
+            )
+        return check_name(name, (), PLUGINS.transforms, plugin)
 
     @model_validator(mode="before")
     @classmethod
@@ -53,3 +89,15 @@ class DataConfig(Section):
     def is_biased_already(self) -> bool:
         """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
         return self.name == "folder"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the split; how images are augmented does not."""
+        return {k: v for k, v in super().identity().items() if not k.startswith("transform")}
+
+    def transform_identity(self) -> dict[str, Any]:
+        """Return what decides how images are augmented, beside what the data's source says."""
+        if self.transform is None:
+            return {}
+        assert self.transform_plugin is not None, "the validator has set it"
+        plugin = self.transform_plugin.model_dump(mode="json")
+        return {"transform": {"name": self.transform, "plugin": plugin}}

@@ -4,14 +4,14 @@ A file may be anybody's: its size, and what its aliases expand to, are limited, 
 given twice is an error, where YAML would keep the last.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from curvetune.config import METHOD_SECTIONS, CellConfig, Section
+from curvetune.config import METHOD_SECTIONS, CellConfig, Section, read_config
 from curvetune.errors import ConfigError, nearest, printable
 
 MAX_BYTES = 100_000  # of a file: a second of PyYAML; the longest space of ours has 2,000
@@ -133,8 +133,21 @@ def validate(values: Any, schema: type[S], origin: str) -> S:
     Raises:
         ConfigError: one message with every complaint, what is allowed and the nearest name.
     """
+    return _validated(lambda: schema.model_validate(values), schema, origin)
+
+
+def stored_config(values: Mapping[str, Any], origin: str) -> CellConfig:
+    """Return the config that a storage holds; its plugins need not be here.
+
+    Raises:
+        ConfigError: it is no config, or of another version of curvetune.
+    """
+    return _validated(lambda: read_config(values), CellConfig, origin)
+
+
+def _validated(read: Callable[[], S], schema: type[S], origin: str) -> S:
     try:
-        return schema.model_validate(values)
+        return read()
     except ValidationError as error:
         details = error.errors()
         lines = [f"  {_complaint(dict(detail), schema)}" for detail in details[:MAX_COMPLAINTS]]

@@ -1,12 +1,13 @@
 """What every method's section states about it, and the options that several methods share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curvetune.config.base import Section
+from curvetune.config.plugins import PLUGINS, OptionalRef
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
 
 MetaSource = Literal["clean", "low_loss"]
@@ -39,6 +40,16 @@ class MethodConfig(Section):
         Literal["default", "native"],
         Field(description="native: the published training recipe replaces `allocate`."),
     ] = "default"
+    plugin: OptionalRef = None  # that the method is of
+
+    @model_validator(mode="before")
+    @classmethod
+    def _it_may_be_of_a_plugin(cls, values: Any) -> Any:
+        name = cls.model_fields["name"].default if "name" in cls.model_fields else None
+        found = PLUGINS.methods.get(name) if isinstance(name, str) else None
+        if found is None or not isinstance(values, Mapping) or "plugin" in values:
+            return values
+        return {**values, "plugin": found.ref}
 
     @property
     def meta_set(self) -> MetaSource | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.config.plugins import PLUGINS
 from curvetune.data import cifar, digits
 from curvetune.data.folder import Folder, OnBad, Report
+from curvetune.data.loaded import source_of
 from curvetune.data.source import ClassSizes, Dataset, Images, Source
 from curvetune.errors import ConfigError, nearest
 
@@ -71,10 +73,13 @@ def find_source(name: str, *, image_size: int = 32, on_bad: OnBad = "fail") -> S
     Raises:
         ConfigError: there is no such source.
     """
+    if name in PLUGINS.sources:
+        return source_of(PLUGINS.sources[name].made_by)
     if name not in SOURCES:
+        allowed = [*SOURCES, *PLUGINS.sources]
         raise ConfigError(
-            f"data.name: unknown source {name!r}{nearest(name, SOURCES)}; "
-            f"allowed are {', '.join(SOURCES)}"
+            f"data.name: unknown source {name!r}{nearest(name, allowed)}; "
+            f"allowed are {', '.join(allowed)}"
         )
     # a new one each time: it remembers what it has seen of the folder
     return Folder(image_size, on_bad) if name == "folder" else SOURCES[name]

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from curvetune.batch import Batch
+from curvetune.config.plugins import Transform
 from curvetune.data.augment import Draws, draw, mirror, normalise, random_crop, reflect_pad
 from curvetune.data.source import Dataset
+from curvetune.errors import ConfigError
 
 
 class ResidentSet:
@@ -22,19 +24,25 @@ class ResidentSet:
     """
 
     def __init__(
-        self, x: NDArray[np.uint8], y: NDArray[np.int64], facts: Dataset, device: torch.device
+        self,
+        x: NDArray[np.uint8],
+        y: NDArray[np.int64],
+        facts: Dataset,
+        device: torch.device,
+        transform: Transform | None = None,
     ) -> None:
         """Copy images (N, C, H, W) and given labels (N,) to the device.
 
         Args:
             facts: gives mean, std, pad and flip; its own images are not looked at.
+            transform: augments what is cropped and mirrored already.
         """
         if len(x) != len(y) or len(y) == 0:
             raise ValueError(
                 f"a set needs at least one image and as many labels as images, got "
                 f"{len(x)} images and {len(y)} labels"
             )
-        self._pad, self._flip = facts.pad, facts.flip
+        self._pad, self._flip, self._transform = facts.pad, facts.flip, transform
         self._padded = torch.from_numpy(reflect_pad(x, facts.pad)).to(device)
         height, width = x.shape[-2:]
         self._images = self._padded.narrow(2, facts.pad, height).narrow(3, facts.pad, width)
@@ -68,7 +76,7 @@ class ResidentSet:
         for start in range(0, len(order), batch_size):
             part = slice(start, start + batch_size)
             index = order[part]
-            x = self._crop(index, draws, part) if draws is not None else self._images[index]
+            x = self._augmented(index, draws, part) if draws is not None else self._images[index]
             yield Batch(normalise(x, self._mean, self._std), self._y[index], index)
 
     def ordered(self, batch_size: int) -> Iterator[Batch]:
@@ -92,14 +100,34 @@ class ResidentSet:
 
     def view(self, index: Tensor, generator: torch.Generator) -> Tensor:
         """Return another augmented view of the indexed samples, (B, C, H, W)."""
-        x = self._crop(index, self._draws(len(index), generator), slice(None))
+        x = self._augmented(index, self._draws(len(index), generator), slice(None))
         return normalise(x, self._mean, self._std)
 
-    def _draws(self, count: int, generator: torch.Generator) -> Draws:
+    def _draws(self, count: int, generator: torch.Generator) -> tuple[Draws, Tensor | None]:
+        """Return what is random about `count` samples, the numbers for the transform apart."""
         draws = draw(count, self._pad, self._flip, generator)
-        return Draws(*(values.to(self._y.device) for values in draws))
+        drawn = Draws(*(values.to(self._y.device) for values in draws))
+        if self._transform is None:
+            return drawn, None
+        shape = (count, self._transform.draws)
+        numbers = torch.rand(shape, generator=generator, device=generator.device)
+        return drawn, numbers.to(self._y.device)
 
-    def _crop(self, index: Tensor, draws: Draws, part: slice) -> Tensor:
+    def _augmented(self, index: Tensor, drawn: tuple[Draws, Tensor | None], part: slice) -> Tensor:
+        draws, numbers = drawn
         top, left, mirrored = (values[part] for values in draws)
         x = random_crop(self._padded, index, top, left, self._pad)
-        return mirror(x, mirrored) if self._flip else x
+        x = mirror(x, mirrored) if self._flip else x
+        if self._transform is None or numbers is None:
+            return x
+        return self._transformed(x.float(), numbers[part])
+
+    def _transformed(self, x: Tensor, numbers: Tensor) -> Tensor:
+        assert self._transform is not None
+        out: Tensor = self._transform.apply(x, numbers)
+        if out.shape != x.shape or out.dtype != x.dtype:
+            raise ConfigError(
+                f"a transform of {self._transform.ref} made {tuple(out.shape)} {out.dtype} of "
+                f"{tuple(x.shape)} {x.dtype}; it has to keep both"
+            )
+        return out

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curvetune.config import CellConfig
-from curvetune.config.load import validate
+from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError, CorruptError
 from curvetune.store import CellStore
 from curvetune.store.files import ID, read_json
@@ -86,7 +86,7 @@ class Catalog:
             CorruptError: it is damaged.
         """
         known = self.known(cell_id)
-        return validate(known.config, CellConfig, f"cell {cell_id}"), known.digest
+        return stored_config(known.config, f"cell {cell_id}"), known.digest
 
     def done(self) -> list[str]:
         """Return the cells that have a DONE.json, right or wrong."""

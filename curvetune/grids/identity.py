@@ -7,7 +7,14 @@ cells have the same address if and only if they agree in all of them.
 import json
 from typing import Any
 
-from curvetune.config import CELL_VERSION, SPLIT_VERSION, BiasConfig, CellConfig, Section
+from curvetune.config import (
+    CELL_VERSION,
+    SPLIT_VERSION,
+    BiasConfig,
+    CellConfig,
+    Section,
+    read_config,
+)
 from curvetune.grids.labels import flatten
 
 Keys = dict[str, Any]
@@ -33,11 +40,11 @@ def deciding_keys(config: CellConfig, digest: str) -> Keys:
 def default_keys(config: CellConfig, digest: str) -> frozenset[str]:
     """Return the keys in which a cell is as it would be if only data and method were named."""
     named = {
-        "data": {"name": config.data.name},
+        "data": {"name": config.data.name, "plugin": _ref(config.data)},
         "bias": {"noise_rate": config.bias.noise_rate},  # at 0 the kind of noise is left out
-        "method": {"name": config.method.name},
+        "method": {"name": config.method.name, "plugin": _ref(config.method)},
     }
-    default = deciding_keys(CellConfig.model_validate(named), digest)
+    default = deciding_keys(read_config(named), digest)
     default["bias.noise_rate"] = BiasConfig().noise_rate
     keys = deciding_keys(config, digest)
     return frozenset(
@@ -62,4 +69,9 @@ def value_text(value: Any) -> str:
 def _options(section: Section) -> Keys:
     """Return the identity of a section with those options that it leaves out at their default."""
     values = section.model_dump(mode="json")
-    return section.identity() | {name: values[name] for name in sorted(section.later)}
+    later = {name: values[name] for name in sorted(section.later) if name in values}
+    return section.identity() | later
+
+
+def _ref(section: Any) -> Any:
+    return None if section.plugin is None else section.plugin.model_dump(mode="json")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from curvetune.config import MethodConfig
+from curvetune.config.plugins import PLUGINS
 from curvetune.methods import (
     bootstrapping,
     class_balanced,
@@ -63,4 +64,7 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
 def build(config: MethodConfig, parts: Parts) -> Method:
     """Build the method that a section of the config describes."""
     name: str = config.model_dump()["name"]
-    return METHODS[name](config, parts)
+    if name in METHODS:
+        return METHODS[name](config, parts)
+    method: Method = PLUGINS.methods[name].made_by(config, parts)
+    return method

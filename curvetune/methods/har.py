@@ -10,7 +10,6 @@ cifar_train.py).
 """
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from curvetune.methods.base import (
 )
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.transition import predict
+from curvetune.models import stages_of
 
 ERROR_POWER, COUNT_POWER = 0.6, 0.4  # of the released weight_est.py
 TINY = 1e-12
@@ -61,7 +61,7 @@ def class_errors(predicted: Tensor, y: Tensor, held_out: Tensor, num_classes: in
 
 def block_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     """Return the batch norms of a classifier in order, without the stem's."""
-    stages = cast(nn.Sequential, model.stages)
+    stages = stages_of(model)
     return [module for module in stages[1:].modules() if isinstance(module, nn.BatchNorm2d)]
 
 

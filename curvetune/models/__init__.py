@@ -1,17 +1,27 @@
-"""Classifiers, by name, and CurveNet. Every classifier has `.stages`, front to back."""
+"""Classifiers, by name, and CurveNet. Every one of ours has `.stages`, front to back."""
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from curvetune.config.plugins import PLUGINS
 from curvetune.models.curvenet import CurveNet
-from curvetune.models.head import features, last_layer, replace_last_layer
+from curvetune.models.derived import give_stages
+from curvetune.models.head import features, last_layer, replace_last_layer, stages_of
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
 from curvetune.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "CurveNet", "build", "features", "last_layer", "replace_last_layer"]
+__all__ = [
+    "MODELS",
+    "CurveNet",
+    "build",
+    "features",
+    "last_layer",
+    "replace_last_layer",
+    "stages_of",
+]
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": lambda num_classes, in_channels: ResNet(1, num_classes, in_channels),
@@ -38,9 +48,14 @@ def build(
         precision: `bfloat16` runs the convolutions in 16 bits; everything else stays float32.
         generator: source of the initial values; PyTorch's global one if None.
 
+    A network of a plugin has initial values of its own, drawn from a seed that `generator` gives;
+    `init` does not matter to it.
+
     Raises:
         ValueError: there is no such model, initialisation or precision.
     """
+    if name in PLUGINS.models:
+        return _of_plugin(name, num_classes, in_channels, precision, generator)
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; allowed are {', '.join(MODELS)}")
     if init not in ("normal", "kaiming"):
@@ -53,6 +68,24 @@ def build(
     if precision == "bfloat16":
         use_bfloat16(model)
     return model
+
+
+def _of_plugin(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    precision: str,
+    generator: torch.Generator | None,
+) -> nn.Module:
+    """Return a network of a plugin, with stages if it has any or any can be derived."""
+    seed = torch.randint(2**62, (), generator=generator).item()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module = PLUGINS.models[name].build(num_classes, in_channels)
+        give_stages(model, in_channels)
+    if precision == "bfloat16":
+        use_bfloat16(model)
+    return model.train()
 
 
 def _initialise(model: nn.Module, init: str, generator: torch.Generator | None) -> None:

@@ -1,8 +1,24 @@
-"""The last layer of a classifier, and what it sees: for methods that read or replace it."""
-
-from typing import cast
+"""The parts of a classifier, and what its last layer sees: for methods that need them."""
 
 from torch import Tensor, nn
+
+from curvetune.errors import ConfigError
+
+
+def stages_of(model: nn.Module) -> nn.Sequential:
+    """Return the stages of a classifier, front to back.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    stages = getattr(model, "stages", None)
+    if not isinstance(stages, nn.Sequential):
+        raise ConfigError(
+            f"the method reads the stages of the classifier, and {type(model).__name__} has none; "
+            f"give it .stages, an nn.Sequential that is the whole network and ends in its last "
+            f"layer, or take another method"
+        )
+    return stages
 
 
 def last_layer(model: nn.Module) -> nn.Module:
@@ -12,17 +28,26 @@ def last_layer(model: nn.Module) -> nn.Module:
 
 def replace_last_layer(model: nn.Module, layer: nn.Module) -> None:
     """Put `layer` where `last_layer` was."""
-    _head(model)[-1] = layer
+    head = _head(model)
+    before = head[-1]
+    head[-1] = layer
+    for parent in list(model.modules()):  # where the stages are derived, it has a name beside them
+        for name, child in list(parent.named_children()):
+            if child is before:
+                setattr(parent, name, layer)
 
 
 def features(model: nn.Module, x: Tensor) -> Tensor:
     """Return what the last layer sees of images, (B, D), in the mode that the model is in."""
-    stages = cast(nn.Sequential, model.stages)
-    seen: Tensor = _head(model)[:-1](stages[:-1](x))
+    seen: Tensor = _head(model)[:-1](stages_of(model)[:-1](x))
     return seen
 
 
 def _head(model: nn.Module) -> nn.Sequential:
-    head = cast(nn.Sequential, model.stages)[-1]
-    assert isinstance(head, nn.Sequential), "the last stage of a classifier ends in its last layer"
+    head = stages_of(model)[-1]
+    if not isinstance(head, nn.Sequential):
+        raise ConfigError(
+            f"the last stage of {type(model).__name__} is {type(head).__name__}; the method needs "
+            f"an nn.Sequential there that ends in the last layer"
+        )
     return head

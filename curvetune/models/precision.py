@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from curvetune.models.head import stages_of
+
 
 def use_bfloat16(model: nn.Module) -> None:
     """Let every stage of `model` but the last run under autocast to bfloat16."""
-    stages = model.stages
-    assert isinstance(stages, nn.Sequential)
+    stages = stages_of(model)
     for stage in stages[:-1]:
         stage.forward = partial(_in_bfloat16, stage.forward)  # hides the forward of its class
     head = stages[-1]

@@ -157,7 +157,9 @@ def _unpack(chosen: argparse.Namespace) -> int:
 def _selection(chosen: argparse.Namespace) -> "Selection":
     from curvetune.planning.selection import parse_selection, selected_space
 
-    found = parse_selection(chosen.space, chosen.methods, chosen.seeds, chosen.profile, chosen.set)
+    found = parse_selection(
+        chosen.space, chosen.methods, chosen.seeds, chosen.profile, chosen.set, chosen.plugin
+    )
     selected_space(found)  # refuses a bad one before anything is made
     return found
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from curvetune.config import CellConfig
-from curvetune.config.load import validate
+from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError
 from curvetune.store.cells import SCHEMA_VERSION, CellStore
 from curvetune.store.files import read_json, write_atomic, write_json
@@ -91,7 +90,7 @@ def _checked(text: str, where: str) -> Line:
             f"{where}: schema_version {version}; allowed is {SCHEMA_VERSION}: read it with the "
             f"commit that made it, {_commit(line)}"
         )
-    address = validate(config, CellConfig, where).cell_id(digest)
+    address = stored_config(config, where).cell_id(digest)
     if address != cell_id:
         raise ConfigError(
             f"{where}: cell_id is {cell_id}, but {address} is the address of its config; it was "

@@ -84,6 +84,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     add("--methods", default="", help="instead of the space's own: A,B")
     add("--seeds", default="", help="instead of the space's own: 0,1 or 0-4")
     add("--profile", default="release")
+    add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="of your own")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="fix an option")
     _add_storage(command)
 

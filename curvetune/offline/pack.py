@@ -26,8 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from curvetune.config import CellConfig
-from curvetune.config.load import validate
+from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError
 from curvetune.offline.parts import LIMIT, MIB, PART, part, parts
 from curvetune.store import CellStore, CurveStore
@@ -140,7 +139,7 @@ def worth_carrying(storage: Path) -> Iterable[Item]:
                 continue
             begun = [folder, *([_probe(storage, entry)] if entry["probe_id"] else [])]
             if any((path / HISTORY).exists() for path in begun):
-                config = validate(entry["config"], CellConfig, f"grid {name}")
+                config = stored_config(entry["config"], f"grid {name}")
                 splits.add(split_file(storage, config.split_id(grid["data_digest"])).name)
             probes |= {entry["probe_id"]} - {None}
     yield from (_item(storage, SPLITS, [name]) for name in sorted(splits))

@@ -22,6 +22,7 @@ from curvetune.config import CellConfig
 from curvetune.data import Dataset
 from curvetune.errors import StoppedError
 from curvetune.planning.plan import PlannedCell
+from curvetune.plugins.load import Plugin, activate, of_refs
 from curvetune.store import CellStore
 from curvetune.training.failures import failure_kind
 
@@ -101,7 +102,7 @@ def serve(pipe: Connection, slice_: Slice, asked: Callable[[], bool]) -> None:
     limit = Limit(slice_, asked)
     dataset: Dataset | None = pipe.recv()
     while dataset is not None and (cell := pipe.recv()) is not None:
-        pipe.send(_run(cell, dataset, slice_, device, limit, pipe))
+        pipe.send(_run(_unpacked(cell), dataset, slice_, device, limit, pipe))
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()  # others share the device
@@ -149,6 +150,22 @@ def _run(
     return "done", cell_id, ""
 
 
+Packed = tuple[str, tuple[Plugin, ...]]  # a config as JSON, and the plugins that it needs
+
+
+def _packed(cell: CellConfig) -> CellConfig | Packed:
+    if not cell.plugins:
+        return cell
+    return cell.model_dump_json(), tuple(of_refs(ref for _, _, ref in cell.plugins))
+
+
+def _unpacked(packed: CellConfig | Packed) -> CellConfig:
+    if isinstance(packed, CellConfig):
+        return packed
+    activate(packed[1])
+    return CellConfig.model_validate_json(packed[0])
+
+
 class Worker:
     """A process that runs cells, seen from here."""
 
@@ -165,7 +182,7 @@ class Worker:
         """Let it run a cell; nothing comes of it if the process has died."""
         self.cell = cell
         with contextlib.suppress(OSError):
-            self.pipe.send(cell.config)
+            self.pipe.send(_packed(cell.config))
 
     def end(self) -> None:
         """End it, in order if it runs nothing."""

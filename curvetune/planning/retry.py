@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from curvetune.config import CellConfig
-from curvetune.config.load import validate
+from curvetune.config.load import stored_config
+from curvetune.config.plugins import check_loaded
 from curvetune.errors import ConfigError
 from curvetune.planning.plan import Plan, build_plan
 from curvetune.planning.space import Space
@@ -51,7 +52,9 @@ def plan_retry(
 def _config(entry: Mapping[str, Any], digest: str, name: str, command: str) -> CellConfig:
     cell_id = entry["cell_id"]
     where = f"grids/{name}.json: cell {cell_id}"
-    config = validate(entry["config"], CellConfig, where)
+    config = stored_config(entry["config"], where)
+    for kind, used, ref in config.plugins:
+        check_loaded(ref, kind, used)
     if (address := config.cell_id(digest)) != cell_id:
         raise ConfigError(
             f"{where}: this version of curvetune gives its config the address {address}, so the "

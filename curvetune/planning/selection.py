@@ -16,17 +16,24 @@ class Selection:
     seeds: tuple[int, ...]
     profile: str
     fixed: dict[str, str]
+    plugins: tuple[str, ...] = ()
 
 
 def parse_selection(
-    space: str, methods: str, seeds: str, profile: str, fixed: Sequence[str]
+    space: str,
+    methods: str,
+    seeds: str,
+    profile: str,
+    fixed: Sequence[str],
+    plugins: Sequence[str] = (),
 ) -> Selection:
     """Return what the texts of the options mean.
 
     Raises:
         ConfigError: one of them means nothing.
     """
-    return Selection(space, parse_names(methods), parse_seeds(seeds), profile, parse_set(fixed))
+    names, numbers, options = parse_names(methods), parse_seeds(seeds), parse_set(fixed)
+    return Selection(space, names, numbers, profile, options, tuple(plugins))
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -91,6 +98,7 @@ def selected_space(selection: Selection) -> Space:
         methods=selection.methods,
         seeds=selection.seeds,
         fixed=selection.fixed,
+        plugins=selection.plugins,
     )
     names = sorted({cell.data.name for cell in space.cells})
     if len(names) > 1:

@@ -1,5 +1,6 @@
 """Search spaces: a YAML file in, the cells of a grid out.
 
+    plugins: [my_method.py]        # optional: whose methods, networks and more it uses
     base:                          # what all cells share
       data: {name: cifar10}
       bias: {noise: flip2}
@@ -29,15 +30,17 @@ from curvetune.config.fingerprint import GRID_NAME
 from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
 from curvetune.config.profiles import apply_profile, native_recipe
 from curvetune.errors import ConfigError, nearest, printable
+from curvetune.plugins.load import load_installed, load_plugins
 
 MAX_CELLS = 100_000  # a guard against a slip of the hand: to plan so many takes a minute
 
 
 class SpaceFile(Section):
-    """The two keys of a search-space file."""
+    """The keys of a search-space file."""
 
     base: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, list[Any]] = Field(min_length=1)
+    plugins: tuple[str, ...] = ()  # files, below the space's own folder, or modules
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def load_space(
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (),
     fixed: Mapping[str, str] | None = None,
+    plugins: Sequence[str] = (),
 ) -> Space:
     """Return the cells of a space, each once, in the order of its axes.
 
@@ -95,6 +99,7 @@ def load_space(
             method keeps the options that the space gives it.
         seeds: seeds that replace the space's own.
         fixed: `--set`: a key and its value as YAML text; a list there is an axis.
+        plugins: files and modules that register methods and more, beside the space's own.
 
     Raises:
         ConfigError: a wrong key, value, name or path; or nothing is left to run.
@@ -102,6 +107,9 @@ def load_space(
     path = find_space(name_or_path)
     origin = printable(path)
     file = validate(read_yaml(path), SpaceFile, origin)
+    load_installed()
+    load_plugins(plugins)
+    load_plugins(file.plugins, path.parent)
     grid = _full_keys(file.grid, f"{origin}: grid")
     grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
     if seeds:
@@ -122,16 +130,23 @@ def load_space(
 
 
 def cell_of(
-    values: Mapping[str, Any], *, profile: str = "release", fixed: Mapping[str, str] | None = None
+    values: Mapping[str, Any],
+    *,
+    profile: str = "release",
+    fixed: Mapping[str, str] | None = None,
+    plugins: Sequence[str] = (),
 ) -> CellConfig:
     """Return one cell: dotted keys with their values, as a point of a space has them.
 
     Args:
         fixed: `set`: a key and its value as YAML text; a list there is one value.
+        plugins: files and modules that register methods and more.
 
     Raises:
         ConfigError: a wrong key or value.
     """
+    load_installed()
+    load_plugins(plugins)
     cell = validate(_merged({}, values), CellConfig, "train")
     cell = apply_profile(native_recipe(cell), profile)
     settings = _full_keys({key: [value] for key, value in _values(fixed or {}).items()}, "set")

@@ -93,6 +93,8 @@ def _nearest(why: Why) -> Iterator[str]:
     these, those = why.keys, nearest.keys
     count = len(nearest.differing)
     yield f"nearest done cell: {nearest.cell_id} differs in {count} key{'s' * (count != 1)}"
+    if nearest.differing and all(_of_source(key) for key in nearest.differing):
+        yield "  the source of a plugin alone: it was edited after that result was made"
     rows = [
         (key, value_text(these[key]), value_text(those[key]))
         for key in nearest.differing
@@ -106,6 +108,11 @@ def _nearest(why: Why) -> Iterator[str]:
         only = [f"{key}={value_text(has[key])}" for key in has if key not in lacks]
         if only:
             yield f"  only {which} has {', '.join(only)}"
+
+
+def _of_source(key: str) -> bool:
+    """Say whether a key is about the source of a plugin."""
+    return key.endswith(("plugin.digest", "plugin.version"))
 
 
 def _epochs(why: Why) -> str:

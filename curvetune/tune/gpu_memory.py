@@ -32,13 +32,14 @@ from curvetune.planning.gpu_share import (
 from curvetune.planning.plan import Plan
 from curvetune.planning.resources import LaunchOptions
 from curvetune.tune.trainable import pick_device, task_reason
+from curvetune.tune.worker import Sent, opened, sent
 
 STEPS = 64  # of an epoch of the measured run: enough that its start and end do not count much
 COPIES = 2  # of the curves on the device at once, at most: the probe's, and the method's
 
 ALONE = "--gpus-per-trial auto: each cell has a GPU alone"
 
-Measure = Callable[[CellConfig, str, Any], CellMeasured | None]
+Measure = Callable[[Any, str, Any], CellMeasured | None]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def _measured(plan: Plan, dataset: Any, measure: Measure) -> CellMeasured | None
     cell = heaviest([cell.config for cell in plan.left])
     task = ray.remote(num_gpus=1, num_cpus=0, max_calls=1, max_retries=0)(measure)
     try:
-        measured: CellMeasured | None = ray.get(task.remote(cell, plan.digest, dataset))
+        measured: CellMeasured | None = ray.get(task.remote(sent(cell), plan.digest, dataset))
     except RayError as error:
         logger.warning("%s; not measured: %s", ALONE, task_reason(error))
         return None
@@ -85,9 +86,10 @@ def _measured(plan: Plan, dataset: Any, measure: Measure) -> CellMeasured | None
     return measured
 
 
-def measure_cell(cell: CellConfig, digest: str, dataset: Dataset) -> CellMeasured | None:
+def measure_cell(cell: CellConfig | Sent, digest: str, dataset: Dataset) -> CellMeasured | None:
     """Return what a cell takes of the GPU that Ray gave this process; None if it gave none."""
     device = pick_device()
+    cell = opened(cell)
     return measure_on(device, cell, digest, dataset) if device.type == "cuda" else None
 
 

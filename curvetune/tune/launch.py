@@ -33,7 +33,7 @@ from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work
-from curvetune.tune.worker import run_trial
+from curvetune.tune.worker import run_trial, sent
 
 MAX_FAILURES = 3  # how often a trial is tried again whose process died
 
@@ -116,7 +116,7 @@ def launch(
 
 def _pickled(cell: PlannedCell) -> bytes:
     """Return a cell's config in bytes of its own: what another cell needs may not be there."""
-    content: bytes = cloudpickle.dumps(cell.config)  # type: ignore[no-untyped-call]
+    content: bytes = cloudpickle.dumps(sent(cell.config))  # type: ignore[no-untyped-call]
     return content
 
 

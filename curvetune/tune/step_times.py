@@ -25,6 +25,7 @@ from curvetune.training.provenance import provenance
 from curvetune.training.step_time import BUDGET_S, time_steps
 from curvetune.tune.cluster import connected, nodes
 from curvetune.tune.trainable import pick_device, task_reason
+from curvetune.tune.worker import Sent, opened, sent
 
 SCHEMA_VERSION = 1
 
@@ -55,7 +56,9 @@ def measure_step_times(
         share: dict[str, Any] = {"num_cpus": slots.cpus, "num_gpus": 1 if slots.gpus else 0}
         task = ray.remote(max_calls=1, max_retries=0, **share)(_times)
         try:
-            found: dict[str, Any] = ray.get(task.remote(cells, dataset, slots, budget_s))
+            found: dict[str, Any] = ray.get(
+                task.remote([sent(cell) for cell in cells], dataset, slots, budget_s)
+            )
         except RayError as error:
             logger.warning("the steps could not be timed: %s", task_reason(error))
             return
@@ -75,7 +78,7 @@ def cells_to_time(plan: Plan) -> list[CellConfig]:
 
 
 def _times(
-    cells: list[CellConfig], dataset: Dataset, slots: Slots, budget_s: float
+    cells: list[CellConfig | Sent], dataset: Dataset, slots: Slots, budget_s: float
 ) -> dict[str, Any]:
     """Return the times, and what they were measured on. Runs in a Ray task."""
     device = pick_device()
@@ -91,6 +94,6 @@ def _times(
                 "batch_size": cell.allocate.batch_size,
                 **asdict(time_steps(cell, dataset, device, budget_s=budget_s)),
             }
-            for cell in cells
+            for cell in map(opened, cells)
         ],
     }

@@ -9,10 +9,68 @@ there costs no other.
 import pickle
 import traceback
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from curvetune.errors import ConfigError
 from curvetune.system.redact import redact
 from curvetune.training.import_errors import IMPORT, import_words, is_import_error
+
+if TYPE_CHECKING:
+    from curvetune.config import CellConfig
+    from curvetune.plugins.load import Plugin
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A cell's config on its way to another process, with the source of the plugins that it needs.
+
+    As JSON: the class of a plugin's section is not known there before the plugin is.
+    """
+
+    config: str
+    plugins: "tuple[Plugin, ...]"
+
+    @classmethod
+    def of(cls, cell: "CellConfig") -> "Sent":
+        """Pack a config.
+
+        Raises:
+            ConfigError: a plugin that it needs is not loaded.
+        """
+        from curvetune.plugins.load import of_refs
+
+        return cls(cell.model_dump_json(), tuple(of_refs(ref for _, _, ref in cell.plugins)))
+
+    def opened(self) -> "CellConfig":
+        """Return the config, once the plugins are imported here.
+
+        Raises:
+            ConfigError: one of them cannot be.
+        """
+        from curvetune.config import CellConfig
+        from curvetune.plugins.load import activate
+
+        activate(self.plugins)
+        return CellConfig.model_validate_json(self.config)
+
+
+def sent(cell: "CellConfig") -> "CellConfig | Sent":
+    """Return a config as it travels: packed with its plugins, if it has any.
+
+    Raises:
+        ConfigError: a plugin that it needs is not loaded.
+    """
+    return Sent.of(cell) if cell.plugins else cell
+
+
+def opened(cell: "CellConfig | Sent") -> "CellConfig":
+    """Return a config that has travelled.
+
+    Raises:
+        ConfigError: a plugin that it needs cannot be imported here.
+    """
+    return cell.opened() if isinstance(cell, Sent) else cell
 
 
 def run_trial(
@@ -22,7 +80,7 @@ def run_trial(
 
     Args:
         parts: references to `work`, `dataset` and `curves` in Ray's object store.
-        cells: the pickled config of each cell.
+        cells: the config of each cell, pickled.
     """
     import ray.tune
 
@@ -30,13 +88,14 @@ def run_trial(
     try:
         from curvetune.tune.trainable import runner, train_cell
 
-        cell = pickle.loads(cells[cell_id])
+        cell = opened(pickle.loads(cells[cell_id]))
         given = {name: _fetched(ref) for name, ref in parts.items()}
         runner(given["work"])
     except (Exception, SystemExit) as error:
-        if not is_import_error(error):
+        if not isinstance(error, ConfigError) and not is_import_error(error):
             raise
-        failed = redact(import_words(error))
+        words = str(error) if isinstance(error, ConfigError) else import_words(error)
+        failed = redact(words)
         log = redact(traceback.format_exc())
         told = {"stage": "failed", "failed": failed, "kind": IMPORT, "log": log}
         ray.tune.report({**told, "cell_id": cell_id})

@@ -38,7 +38,8 @@ def test_every_block_runs_one_after_another(tmp_path: Path) -> None:
             line, cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-        said.append(done.stdout)
+        said.append(done.stdout + done.stderr)
     assert (folder / "page.html").stat().st_size > 100_000
     assert "36 cells: 0 done, 36 to run" in said[0]
-    assert any("gce " in text for text in said)
+    assert any("all checks passed" in text for text in said)
+    assert any("36 cells, 24 done, 12 to run" in text for text in said)

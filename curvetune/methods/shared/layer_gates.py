@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from curvetune.methods.shared.reweight import redraw_linear
+from curvetune.models import stages_of
 
 EPSILON = 1e-9  # of the repository; keeps a gradient of zeros finite
 
 
 def layers_of(model: nn.Module) -> list[int]:
     """Return the number of the layer that each of the model's parameters is in, front to back."""
-    stages = model.stages
-    assert isinstance(stages, nn.Sequential)
+    stages = stages_of(model)
     layers: list[nn.Module] = []
     for stage in stages:
         parts = list(stage.children())

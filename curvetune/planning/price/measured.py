@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, read_config
 from curvetune.errors import StorageError, printable
 from curvetune.planning.price.evidence import (
     Earlier,
@@ -105,7 +105,7 @@ def _cells(storage: Path) -> Iterator[tuple[str, tuple[Earlier, Done]]]:
             done = read_json(folder / DONE)
             config = read_json(folder / CONFIG)
             config.pop("data_digest", None)
-            yield folder.name, _cell(folder, done, CellConfig.model_validate(config))
+            yield folder.name, _cell(folder, done, read_config(config))
         except BAD:
             continue
 

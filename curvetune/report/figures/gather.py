@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.analysis.predictions import confusion_matrix, images_of
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, read_config
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
@@ -37,7 +37,7 @@ class GridImages:
     @cached_property
     def dataset(self) -> Dataset | None:
         """None where they are not here; `notes` says why."""
-        config = CellConfig.model_validate(self._grid.cells[0].config)
+        config = read_config(self._grid.cells[0].config)
         try:
             return images_of(config, self._grid.digest, self._data_dir, self.notes)[0]
         except DataError as error:
@@ -61,7 +61,7 @@ class CellFiles:
     @cached_property
     def config(self) -> CellConfig:
         """The cell's config."""
-        return CellConfig.model_validate(self.cell.config)
+        return read_config(self.cell.config)
 
     @property
     def truth_is_known(self) -> bool:

@@ -9,7 +9,7 @@ from curvetune.status.doctor.backends import ray, ray_authentication, tracker
 from curvetune.status.doctor.finding import Finding, Subject
 from curvetune.status.doctor.machine import cpus, gpus, shared_memory
 from curvetune.status.doctor.place import clock, disk, file_system, ray_folder, renames
-from curvetune.status.doctor.software import data, versions
+from curvetune.status.doctor.software import data, plugins, versions
 from curvetune.system.redact import redact
 
 LIMIT_S = 60.0  # for all of them
@@ -31,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "clock": clock,
     "tracker": tracker,
     "data": data,
+    "plugins": plugins,
 }
 
 

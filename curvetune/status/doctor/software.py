@@ -74,6 +74,23 @@ def data(subject: Subject) -> Sequence[Finding]:
     return list(findings.values())
 
 
+def plugins(subject: Subject) -> Sequence[Finding]:
+    """Which plugins are there, and what do they register?"""
+    from curvetune.config.plugins import PLUGINS
+    from curvetune.plugins.load import broken, load_installed, loaded
+
+    load_installed()
+    found = []
+    for plugin in loaded():
+        what = ", ".join(f"{kind} {name}" for kind, name in PLUGINS.names_of(plugin.ref))
+        registers = f"registers {what}" if what else "registers nothing"
+        found.append(Finding("plugins", "ok", f"{plugin.ref} {registers}"))
+    for name, why in broken().items():
+        advice = f"mend or uninstall {name}; grids that do not use it run"
+        found.append(Finding("plugins", "warn", f"{name} cannot be loaded: {why}", advice))
+    return found or [Finding("plugins", "ok", "none")]
+
+
 def _source(name: str, data_dir: Path | None) -> Finding:
     from curvetune import data
     from curvetune.errors import DataError

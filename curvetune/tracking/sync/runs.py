@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from curvetune.config import CellConfig
+from curvetune.config import read_config
 from curvetune.data.duplicates import Copies, words
 from curvetune.grids.cells import Cell, Grid
 from curvetune.grids.labels import setting_parts
@@ -100,7 +100,7 @@ def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
 def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     """Return the biased data of a cell; None if another version of curvetune wrote its config."""
     try:
-        config = CellConfig.model_validate(cell.config)
+        config = read_config(cell.config)
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting

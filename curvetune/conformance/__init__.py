@@ -1,0 +1,1 @@
+"""`curvetune check PLUGIN`: whether what a plugin registers keeps what the loop relies on."""

@@ -1,0 +1,85 @@
+"""Runs the checks of all that a plugin registers, and says what came of each."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from curvetune.config import METHOD_SECTIONS
+from curvetune.config.plugins import PLUGINS
+from curvetune.conformance import methods, others
+from curvetune.plugins.load import Plugin
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one check.
+
+    Args:
+        reason: why it failed; empty if it passed.
+    """
+
+    kind: str
+    name: str
+    check: str
+    reason: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed."""
+        return not self.reason
+
+
+def check_plugin(plugin: Plugin) -> Iterator[Verdict]:
+    """Yield the verdict of each check on each thing that `plugin` registers."""
+    for kind, name in PLUGINS.names_of(plugin.ref):
+        yield from _check(kind, name)
+
+
+def _check(kind: str, name: str) -> Iterator[Verdict]:
+    checks: dict[str, Callable[[Any], None]]
+    if kind == "method":
+        subject: Any = METHOD_SECTIONS[name]()
+        checks = dict(methods.CHECKS)
+    else:
+        subject = name
+        checks = {
+            "network": others.NETWORK_CHECKS,
+            "transform": others.TRANSFORM_CHECKS,
+            "source of images": others.SOURCE_CHECKS,
+        }[kind]
+    for title, check in checks.items():
+        start = time.perf_counter()
+        reason = _reason(check, subject)
+        yield Verdict(kind, name, title, reason, time.perf_counter() - start)
+
+
+def _reason(check: Callable[[Any], None], subject: Any) -> str:
+    """Return why a check failed, with the plugin's own line if it raised; empty if it passed."""
+    try:
+        check(subject)
+    except methods.Broken as broken:
+        return str(broken)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        said = str(error).splitlines()[0] if str(error) else ""
+        return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
+    return ""
+
+
+def verdict_json(plugin: Plugin, verdicts: list[Verdict]) -> dict[str, Any]:
+    """Return what `check --json` prints."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "plugin": plugin.ref.model_dump(),
+        "passed": all(v.passed for v in verdicts),
+        "checks": [
+            {"kind": v.kind, "name": v.name, "check": v.check, "passed": v.passed}
+            | {"reason": v.reason, "seconds": round(v.seconds, 3)}
+            for v in verdicts
+        ],
+    }

@@ -1,0 +1,191 @@
+"""What the author of a plugin imports, to add a method, a network, a source or an augmentation.
+
+    from curvetune.plugins import MethodConfig, method
+
+    __version__ = "1"
+
+    class MyConfig(MethodConfig): ...       # the options, with `name` and `source`
+
+    @method(MyConfig)
+    def build(config, parts): ...           # returns a curvetune.methods.base.Method
+
+`curvetune grid digits --plugin my_method.py` then knows it, in every worker too. What a plugin
+registers has the plugin's name, version and digest of source in the identity of the cells that use
+it (config/plugins.py). docs/plugins.md tells it whole, examples/own_method has one to copy.
+"""
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, TypeVar
+
+from curvetune.config.cell import METHOD_SECTIONS, add_method
+from curvetune.config.data import DATA_NAMES
+from curvetune.config.method import (
+    MetaSetConfig,
+    MethodConfig,
+    NoiseRateConfig,
+    PretrainedConfig,
+)
+from curvetune.config.model import MODEL_NAMES
+from curvetune.config.plugins import (
+    PLUGINS,
+    HasRef,
+    Network,
+    PluginRef,
+    Registered,
+    Registry,
+    Transform,
+)
+from curvetune.errors import ConfigError, printable
+
+__all__ = [
+    "MetaSetConfig",
+    "MethodConfig",
+    "NoiseRateConfig",
+    "PretrainedConfig",
+    "method",
+    "model",
+    "source",
+    "transform",
+]
+
+T = TypeVar("T", bound=HasRef)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def method(section: type[MethodConfig]) -> Callable[[F], F]:
+    """Register the builder of a method: (section, `curvetune.methods.Parts`) to a `Method`.
+
+    Args:
+        section: its options, with limits; `name` is a Literal with a default, and `source` says
+            where the method is from.
+
+    Raises:
+        ConfigError: the section is not right, or the name is taken.
+    """
+    name = _name_of(section)
+
+    def registered(build: F) -> F:
+        ref = _current(section.__module__)
+        _check_free("methods", name, [n for n in METHOD_SECTIONS if n not in PLUGINS.methods], ref)
+        PLUGINS.methods[name] = Registered(ref, build)
+        add_method(section, replace=True)
+        return build
+
+    return registered
+
+
+def model(name: str, *, stages: int = 0) -> Callable[[F], F]:
+    """Register what builds a classifier: (num_classes, in_channels) to a `torch.nn.Module`.
+
+    Args:
+        stages: how many parts its `.stages` has, an `nn.Sequential` that is the whole network;
+            0 without them. Only with them can `skip_layers` freeze some.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+
+    def registered(build: F) -> F:
+        _put(PLUGINS.models, "models", name, MODEL_NAMES, Network(_of(build), build, stages))
+        return build
+
+    return registered
+
+
+def source(name: str) -> Callable[[Any], Any]:
+    """Register where images come from.
+
+    It is a function of the user's --data-dir (None if not given) that returns a
+    `curvetune.data.source.Dataset`; or a class with the four calls of
+    `curvetune.data.source.Source`, which can then answer without loading everything.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+
+    def registered(made: Any) -> Any:
+        found = made() if isinstance(made, type) else made
+        _put(PLUGINS.sources, "sources", name, DATA_NAMES, Registered(_of(made), found))
+        return made
+
+    return registered
+
+
+def transform(name: str, *, draws: int = 0) -> Callable[[F], F]:
+    """Register an augmentation: images (B, C, H, W) and numbers (B, draws) to images.
+
+    Images are float32 from 0 to 255, cropped and mirrored already. All that is random comes from
+    the numbers, uniform from 0 to 1: so a run that resumes goes on bit for bit.
+
+    Raises:
+        ConfigError: the name is taken, or `draws` is negative.
+    """
+    if draws < 0:
+        raise ConfigError(f"transform {name!r}: draws={draws}; allowed is 0 or more")
+
+    def registered(apply: F) -> F:
+        _put(PLUGINS.transforms, "transforms", name, (), Transform(_of(apply), apply, draws))
+        return apply
+
+    return registered
+
+
+def _name_of(section: type[MethodConfig]) -> str:
+    """Return the name of a method from its section.
+
+    Raises:
+        ConfigError: the section is not one that a cell can have.
+    """
+    shown = getattr(section, "__name__", repr(section))
+    if not (isinstance(section, type) and issubclass(section, MethodConfig)):
+        raise ConfigError(f"@method({shown}): allowed is a class derived from MethodConfig")
+    name = section.model_fields["name"].default if "name" in section.model_fields else None
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            f"{shown} has no name; give it one as an option: name: Literal['my-method'] = "
+            f"'my-method'"
+        )
+    if not getattr(section, "source", ""):
+        raise ConfigError(
+            f"{shown} has no source; say where the method is from: source: ClassVar[str] = '…'"
+        )
+    try:
+        section()
+    except ValueError as error:
+        raise ConfigError(
+            f"{shown}: its defaults do not validate; every option needs one that does: "
+            f"{printable(error)}"
+        ) from None
+    return name
+
+
+def _put(
+    table: MutableMapping[str, T], kind: str, name: str, taken: tuple[str, ...], value: T
+) -> None:
+    _check_free(kind, name, list(taken), value.ref)
+    table[name] = value
+
+
+def _check_free(kind: str, name: str, own: list[str], ref: PluginRef) -> None:
+    """Refuse a name that another plugin, or curvetune itself, has."""
+    word = Registry.KINDS[kind]
+    if name in own:
+        raise ConfigError(
+            f"plugin {ref.name}: {word} {name!r} is one of curvetune's own; give yours another name"
+        )
+    other = getattr(PLUGINS, kind).get(name)
+    if other is not None and other.ref.name != ref.name:
+        raise ConfigError(
+            f"plugin {ref.name}: {word} {name!r} is that of {other.ref} already; rename one of them"
+        )
+
+
+def _of(made: Any) -> PluginRef:
+    return _current(getattr(made, "__module__", ""))
+
+
+def _current(module: str) -> PluginRef:
+    """Return the plugin that is being loaded, or else that whose file is being run."""
+    from curvetune.plugins.load import plugin_of_module
+
+    return plugin_of_module(module)
