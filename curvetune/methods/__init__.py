@@ -5,6 +5,7 @@ from typing import Any
 
 from curvetune.config import MethodConfig
 from curvetune.methods import (
+    balanced_softmax,
     bootstrapping,
     class_balanced,
     cleannet,
@@ -13,13 +14,16 @@ from curvetune.methods import (
     cross_entropy,
     curvenet,
     distill,
+    elr,
     famus,
     focal,
+    gce,
     glc,
     har,
     l2rw,
     lccn,
     ldam_drw,
+    logit_adjustment,
     mentornet,
     metacleaner,
     mw_net_imb,
@@ -27,6 +31,7 @@ from curvetune.methods import (
     o2u_net,
     rolt_drw,
     s_adaptation,
+    sce,
     self_learning,
 )
 from curvetune.methods.base import Method, Parts
@@ -57,6 +62,11 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "mentornet": mentornet.build,
     "cmw-net": cmw_net.build,
     "rolt-drw": rolt_drw.build,
+    "gce": gce.build,
+    "sce": sce.build,
+    "logit-adjustment": logit_adjustment.build,
+    "balanced-softmax": balanced_softmax.build,
+    "elr": elr.build,
 }
 
 
