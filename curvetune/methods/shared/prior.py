@@ -5,12 +5,16 @@ from torch import Tensor
 from curvetune.methods.cross_entropy import cross_entropy
 
 
-def log_counts(counts: Tensor) -> Tensor:
-    """Return log n of each class, (K,); a class without samples counts as one with a single one.
+def log_shares(counts: Tensor) -> Tensor:
+    """Return log π of each class, (K,), π being its share of the samples.
 
-    By the formula it would be −∞: nothing would ever keep the classifier from choosing it.
+    A class without samples counts as one with a single one. By the formula it would be −∞, and
+    nothing would ever keep the classifier from choosing it.
+
+    Args:
+        counts: (K,), how many samples each class has.
     """
-    return counts.clamp(min=1).log()
+    return (counts.clamp(min=1) / counts.sum()).log()
 
 
 def shifted_cross_entropy(logits: Tensor, y: Tensor, *, shift: Tensor) -> Tensor:
