@@ -159,9 +159,10 @@ def test_symmetric_cross_entropy_is_its_two_sums_over_classes(
     np.testing.assert_allclose(found, alpha * forward + beta * reverse, rtol=1e-12)
 
 
-def test_the_symmetric_slope_is_cross_entropys_times_the_reported_weight() -> None:
+@pytest.mark.parametrize("beta", [1.0, 0.1])
+def test_the_symmetric_slope_is_cross_entropys_times_the_reported_weight(beta: float) -> None:
     logits, y = random_logits().requires_grad_(), some_labels()
-    numbers = {"alpha": 0.1, "beta": 1.0, "log_zero": -4.0}
+    numbers = {"alpha": 0.1, "beta": beta, "log_zero": -4.0}
     (found,) = torch.autograd.grad(sce_loss(logits, y, **numbers).sum(), logits)
     (plain,) = torch.autograd.grad(cross_entropy(logits, y).sum(), logits)
     weight = sce_factor(logits.detach(), y, **numbers)
