@@ -30,11 +30,13 @@ class GCEConfig(MethodConfig):
     ] = 0.5
     prune_start: Annotated[
         float,
-        Field(ge=0, description="First pruning, as a share of the epochs before the first drop."),
+        Field(
+            ge=0,
+            description="First pruning, as a share of the epochs before the first drop; none if "
+            "that is beyond the last.",
+        ),
     ] = 1.0  # published: epoch 40 of drops at 40 and 80, and 80 of drops at 80 and 120
-    prune_every: Annotated[int, Field(ge=1, description="Epochs from one pruning to the next.")] = (
-        10
-    )
+    prune_every: Annotated[int, Field(ge=1, description="Epochs between two prunings.")] = 10
 
     def shortened(self, before: int, after: int, shorter: Callable[[int], int]) -> Self:
         """Return it with prunings that are as many as before, if there are any."""
