@@ -36,6 +36,13 @@ from curvetune.config.reweighting import (
     MWNetImbConfig,
     MWNetNoiseConfig,
 )
+from curvetune.config.robust import (
+    BalancedSoftmaxConfig,
+    ELRConfig,
+    GCEConfig,
+    LogitAdjustmentConfig,
+    SCEConfig,
+)
 from curvetune.config.selection import (
     CoTeachingConfig,
     MentorNetConfig,
@@ -77,6 +84,11 @@ _Method = (
     | MentorNetConfig
     | CMWNetConfig
     | RoLTDRWConfig
+    | GCEConfig
+    | SCEConfig
+    | LogitAdjustmentConfig
+    | BalancedSoftmaxConfig
+    | ELRConfig
 )
 AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {

@@ -6,6 +6,7 @@ from typing import Any
 from curvetune.config import MethodConfig
 from curvetune.config.plugins import PLUGINS
 from curvetune.methods import (
+    balanced_softmax,
     bootstrapping,
     class_balanced,
     cleannet,
@@ -14,13 +15,16 @@ from curvetune.methods import (
     cross_entropy,
     curvenet,
     distill,
+    elr,
     famus,
     focal,
+    gce,
     glc,
     har,
     l2rw,
     lccn,
     ldam_drw,
+    logit_adjustment,
     mentornet,
     metacleaner,
     mw_net_imb,
@@ -28,6 +32,7 @@ from curvetune.methods import (
     o2u_net,
     rolt_drw,
     s_adaptation,
+    sce,
     self_learning,
 )
 from curvetune.methods.base import Method, Parts
@@ -58,6 +63,11 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "mentornet": mentornet.build,
     "cmw-net": cmw_net.build,
     "rolt-drw": rolt_drw.build,
+    "gce": gce.build,
+    "sce": sce.build,
+    "logit-adjustment": logit_adjustment.build,
+    "balanced-softmax": balanced_softmax.build,
+    "elr": elr.build,
 }
 
 

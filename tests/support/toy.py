@@ -108,6 +108,14 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
     "distill": [("distill", {}), ("distill as released", {"ramp_share": 0.0})],
     "rolt-drw": [("rolt-drw", {}), ("rolt", {"clean_start": 0.0, "drw": False})],
+    "gce": [  # pruned at epochs that the suite visits
+        ("gce", {}),
+        ("gce, truncated", {"truncated": True, "keep_above": 0.4, "prune_every": 1}),
+    ],
+    "logit-adjustment": [
+        ("logit-adjustment", {}),
+        ("logit-adjustment, post-hoc", {"mode": "post-hoc", "tau": 1.5}),
+    ],
 }
 Case = tuple[str, dict[str, Any]]  # its title and the options of the method's section
 CASES: list[Case] = [case for method in METHODS for case in VARIANTS.get(method, [(method, {})])]
