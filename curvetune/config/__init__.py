@@ -51,6 +51,7 @@ from curvetune.config.selection import (
     O2UNetConfig,
     O2UProbeConfig,
 )
+from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
 from curvetune.config.training import (
     AllocateConfig,
     HalfConfig,
@@ -78,6 +79,8 @@ __all__ = [
     "DataConfig",
     "DataName",
     "DistillConfig",
+    "DivideMixConfig",
+    "ELRPlusConfig",
     "FaMUSConfig",
     "FocalConfig",
     "GLCConfig",

@@ -40,6 +40,7 @@ from curvetune.config.selection import (
     MentorNetConfig,
     O2UNetConfig,
 )
+from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
 from curvetune.config.training import (
     AllocateConfig,
     ProbeConfig,
@@ -76,6 +77,8 @@ _Method = (
     | MentorNetConfig
     | CMWNetConfig
     | RoLTDRWConfig
+    | DivideMixConfig
+    | ELRPlusConfig
 )
 AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {

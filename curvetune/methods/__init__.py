@@ -13,6 +13,8 @@ from curvetune.methods import (
     cross_entropy,
     curvenet,
     distill,
+    dividemix,
+    elr_plus,
     famus,
     focal,
     glc,
@@ -57,6 +59,8 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "mentornet": mentornet.build,
     "cmw-net": cmw_net.build,
     "rolt-drw": rolt_drw.build,
+    "dividemix": dividemix.build,
+    "elr-plus": elr_plus.build,
 }
 
 

@@ -6,12 +6,21 @@ import torch
 from torch import nn
 
 from curvetune.models.curvenet import CurveNet
+from curvetune.models.ensemble import Ensemble
 from curvetune.models.head import features, last_layer, replace_last_layer
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
 from curvetune.models.wide_resnet import WideResNet
 
-__all__ = ["MODELS", "CurveNet", "build", "features", "last_layer", "replace_last_layer"]
+__all__ = [
+    "MODELS",
+    "CurveNet",
+    "Ensemble",
+    "build",
+    "features",
+    "last_layer",
+    "replace_last_layer",
+]
 
 MODELS: dict[str, Callable[[int, int], nn.Module]] = {
     "resnet8": lambda num_classes, in_channels: ResNet(1, num_classes, in_channels),
