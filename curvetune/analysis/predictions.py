@@ -115,12 +115,17 @@ def _model(
     from curvetune import models
     from curvetune.methods.ldam_drw import CosineLayer
 
-    model = models.build(
-        config.model.name,
-        dataset.num_classes,
-        dataset.train.x.shape[1],
-        precision=config.model.precision,
-    )
+    def new() -> "nn.Module":
+        return models.build(
+            config.model.name,
+            dataset.num_classes,
+            dataset.train.x.shape[1],
+            precision=config.model.precision,
+        )
+
+    if method is not None and method.networks > 1:
+        return models.Ensemble(*(new() for _ in range(method.networks))), 1.0
+    model = new()
     if method is None or method.cosine_scale is None:
         return model, 1.0
     width = models.last_layer(model).in_features

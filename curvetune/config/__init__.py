@@ -59,6 +59,7 @@ from curvetune.config.selection import (
     O2UNetConfig,
     O2UProbeConfig,
 )
+from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
 from curvetune.config.training import (
     AllocateConfig,
     HalfConfig,
@@ -87,7 +88,9 @@ __all__ = [
     "CurveNetConfig",
     "DataConfig",
     "DistillConfig",
+    "DivideMixConfig",
     "ELRConfig",
+    "ELRPlusConfig",
     "FaMUSConfig",
     "FocalConfig",
     "ForeignMethodConfig",

@@ -48,6 +48,7 @@ from curvetune.config.selection import (
     MentorNetConfig,
     O2UNetConfig,
 )
+from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
 from curvetune.config.training import (
     AllocateConfig,
     ProbeConfig,
@@ -89,6 +90,8 @@ _Method = (
     | LogitAdjustmentConfig
     | BalancedSoftmaxConfig
     | ELRConfig
+    | DivideMixConfig
+    | ELRPlusConfig
 )
 AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {

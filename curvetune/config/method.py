@@ -32,6 +32,7 @@ class MethodConfig(Section):
     source: ClassVar[str]
     cost: ClassVar[str] = "1"  # training time relative to cross entropy, the probe apart
     needs_noise_rate: ClassVar[bool] = False
+    networks: ClassVar[int] = 1  # whose mean is the classifier that is tested and stored
     # The recipe of `source` and its repository, and options of the method that go with it.
     native: ClassVar[AllocateConfig | None] = None
     native_options: ClassVar[dict[str, Any]] = {}

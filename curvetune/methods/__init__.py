@@ -15,7 +15,9 @@ from curvetune.methods import (
     cross_entropy,
     curvenet,
     distill,
+    dividemix,
     elr,
+    elr_plus,
     famus,
     focal,
     gce,
@@ -68,6 +70,8 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "logit-adjustment": logit_adjustment.build,
     "balanced-softmax": balanced_softmax.build,
     "elr": elr.build,
+    "dividemix": dividemix.build,
+    "elr-plus": elr_plus.build,
 }
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from curvetune.config.plugins import PLUGINS
 from curvetune.models.curvenet import CurveNet
 from curvetune.models.derived import give_stages
+from curvetune.models.ensemble import Ensemble
 from curvetune.models.head import features, last_layer, replace_last_layer, stages_of
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
@@ -16,6 +17,7 @@ from curvetune.models.wide_resnet import WideResNet
 __all__ = [
     "MODELS",
     "CurveNet",
+    "Ensemble",
     "build",
     "features",
     "last_layer",

@@ -55,10 +55,11 @@ def run(storage: Path, cell: CellConfig, digest: str, dataset: data.Dataset) -> 
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cells of curvenet (two seeds, of which one is run), cross entropy and ldam."""
+    """Cells of curvenet (two seeds, of which one is run), cross entropy, ldam and elr-plus."""
     root = tmp_path_factory.mktemp("storage")
     digest, dataset = data.digest("digits"), data.load("digits")
-    cells = [digits_cell(), digits_cell("cross-entropy"), digits_cell("ldam-drw")]
+    others = ("cross-entropy", "ldam-drw", "elr-plus")
+    cells = [digits_cell(), *map(digits_cell, others)]
     for cell in cells:
         run(root, cell, digest, dataset)
     cells.append(digits_cell(seed=1))
@@ -190,6 +191,13 @@ def test_a_method_without_a_probe_is_ranked_and_says_what_is_missing(
     assert "mean_loss" not in found.columns
     assert any("no curves" in note for note in found.notes)
     assert found.probabilities is not None  # ldam's layer of its own is known
+    hits = found.probabilities.argmax(axis=1) == found.split.y
+    assert found.columns["last_loss"][hits].mean() < found.columns["last_loss"][~hits].mean()
+
+
+def test_the_classifier_of_a_method_with_two_networks_is_both_of_them(storage: Path) -> None:
+    found = find_suspects(storage, cell_id("elr-plus"))
+    assert found.probabilities is not None
     hits = found.probabilities.argmax(axis=1) == found.split.y
     assert found.columns["last_loss"][hits].mean() < found.columns["last_loss"][~hits].mean()
 

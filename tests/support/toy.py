@@ -116,6 +116,17 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("logit-adjustment", {}),
         ("logit-adjustment, post-hoc", {"mode": "post-hoc", "tau": 1.5}),
     ],
+    "dividemix": [
+        ("dividemix", {}),
+        (
+            "dividemix for asymmetric noise",
+            {"divide_start": 1.0, "confidence_penalty": True, "ramp_share": 0.0},
+        ),
+    ],
+    "elr-plus": [  # averages that follow within a few steps: it is their loss that is told
+        ("elr-plus", {"average_decay": 0.5}),
+        ("elr-plus, growing", {"average_ramp": 0.0, "average_decay": 0.5, "ramp_share": 1.0}),
+    ],
 }
 Case = tuple[str, dict[str, Any]]  # its title and the options of the method's section
 CASES: list[Case] = [case for method in METHODS for case in VARIANTS.get(method, [(method, {})])]

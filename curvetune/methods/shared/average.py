@@ -1,9 +1,10 @@
 """An exponential average of a network's weights, which is tested in place of the network."""
 
 import copy
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from curvetune.methods.base import State
 
@@ -13,12 +14,20 @@ class Average:
 
     The running statistics of batch norm are the network's own, as released. The first steps are
     forgotten sooner: the decay is at most (1 + t) / (10 + t) after t steps, as in TensorFlow.
+
+    Args:
+        schedule: returns the decay after so many steps, both 0-d, in place of that.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        decay: float,
+        schedule: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.model = copy.deepcopy(network).requires_grad_(False)
         self._network = network
-        self._decay = decay
+        self._schedule = schedule or (lambda t: ((1 + t) / (10 + t)).clamp(max=decay))
         self._steps = next(network.parameters()).detach().new_zeros(())
         self.state = State(model=self.model, steps=self._steps)
 
@@ -26,7 +35,7 @@ class Average:
     def update(self) -> None:
         """Follow the network after a step."""
         self._steps += 1
-        keep = ((1 + self._steps) / (10 + self._steps)).clamp(max=self._decay)
+        keep = self._schedule(self._steps)
         for mean, value in zip(self.model.parameters(), self._network.parameters(), strict=True):
             mean.lerp_(value, 1 - keep)
         for copied, statistic in zip(self.model.buffers(), self._network.buffers(), strict=True):

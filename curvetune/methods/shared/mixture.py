@@ -4,35 +4,46 @@ Source: the textbook algorithm, with the choices of scikit-learn's GaussianMixtu
 means, floor of the variance, tolerance), which fits one class at a time on the CPU.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-VARIANCE_FLOOR = 1e-6  # scikit-learn's reg_covar
-TOLERANCE = 1e-3  # of the mean log likelihood: scikit-learn's tol
-STEPS = 100  # scikit-learn's max_iter
+STEPS = 100  # of k-means at most; scikit-learn has 300
 SMALLEST = 1e-12  # number of samples of a component that lost all
 
 
-def upper_component(values: Tensor, mask: Tensor) -> Tensor:
+class Fit(NamedTuple):
+    """How a mixture is fitted; scikit-learn's defaults, by its names."""
+
+    reg_covar: float = 1e-6  # floor of the variance
+    tol: float = 1e-3  # of the mean log likelihood
+    max_iter: int = 100
+
+
+SCIKIT_LEARN = Fit()
+
+
+def upper_component(values: Tensor, mask: Tensor, fit: Fit = SCIKIT_LEARN) -> Tensor:
     """Return the probability of the component with the larger mean, (K, M) float64.
 
     Args:
         values: (K, M), a row for each class.
         mask: (K, M), which of them count.
     """
-    values = values.double()
-    weights, means, variances = _maximise(values, mask, _two_means(values, mask))
+    values, floor = values.double(), fit.reg_covar
+    weights, means, variances = _maximise(values, mask, _two_means(values, mask), floor)
     last = torch.full((len(values),), -torch.inf, device=values.device, dtype=torch.float64)
     moving = torch.ones_like(last, dtype=torch.bool)
-    for _ in range(STEPS):
-        shares, fit = _expect(values, mask, weights, means, variances)
-        better = _maximise(values, mask, shares)
+    for _ in range(fit.max_iter):
+        shares, likelihood = _expect(values, mask, weights, means, variances)
+        better = _maximise(values, mask, shares, floor)
         weights, means, variances = (
             torch.where(moving[:, None], new, old)
             for new, old in zip(better, (weights, means, variances), strict=True)
         )
-        moving = moving & ((fit - last).abs() >= TOLERANCE)
-        last = fit
+        moving = moving & ((likelihood - last).abs() >= fit.tol)
+        last = likelihood
         if not moving.any():
             break
     shares, _ = _expect(values, mask, weights, means, variances)
@@ -52,13 +63,15 @@ def _two_means(values: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([lower, upper], dim=2).double()
 
 
-def _maximise(values: Tensor, mask: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _maximise(
+    values: Tensor, mask: Tensor, shares: Tensor, floor: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return weights, means and variances, (K, 2) each, from shares, (K, M, 2)."""
     shares = shares * mask[:, :, None]
     counts = shares.sum(dim=1).clamp(min=SMALLEST)
     means = (shares * values[:, :, None]).sum(dim=1) / counts
     apart = (values[:, :, None] - means[:, None, :]) ** 2
-    variances = (shares * apart).sum(dim=1) / counts + VARIANCE_FLOOR
+    variances = (shares * apart).sum(dim=1) / counts + floor
     return counts / counts.sum(dim=1, keepdim=True), means, variances
 
 
