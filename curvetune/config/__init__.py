@@ -51,6 +51,7 @@ from curvetune.config.selection import (
     O2UNetConfig,
     O2UProbeConfig,
 )
+from curvetune.config.successors import CRTConfig, DynamicLossConfig, SOPConfig
 from curvetune.config.training import (
     AllocateConfig,
     HalfConfig,
@@ -69,6 +70,7 @@ __all__ = [
     "BiasConfig",
     "BootstrappingConfig",
     "CMWNetConfig",
+    "CRTConfig",
     "CellConfig",
     "ClassBalancedConfig",
     "CleanNetConfig",
@@ -78,6 +80,7 @@ __all__ = [
     "DataConfig",
     "DataName",
     "DistillConfig",
+    "DynamicLossConfig",
     "FaMUSConfig",
     "FocalConfig",
     "GLCConfig",
@@ -100,6 +103,7 @@ __all__ = [
     "ProbeConfig",
     "RoLTDRWConfig",
     "SAdaptationConfig",
+    "SOPConfig",
     "Section",
     "SelfLearningConfig",
     "TrainingConfig",

@@ -11,8 +11,10 @@ from curvetune.methods import (
     cmw_net,
     co_teaching,
     cross_entropy,
+    crt,
     curvenet,
     distill,
+    dynamic_loss,
     famus,
     focal,
     glc,
@@ -28,6 +30,7 @@ from curvetune.methods import (
     rolt_drw,
     s_adaptation,
     self_learning,
+    sop,
 )
 from curvetune.methods.base import Method, Parts
 
@@ -57,6 +60,9 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "mentornet": mentornet.build,
     "cmw-net": cmw_net.build,
     "rolt-drw": rolt_drw.build,
+    "dynamic-loss": dynamic_loss.build,
+    "sop": sop.build,
+    "crt": crt.build,
 }
 
 

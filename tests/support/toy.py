@@ -97,6 +97,13 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("self-learning from the start", {"correct_start": 0.0}),
     ],
     "distill": [("distill", {}), ("distill as released", {"ramp_share": 0.0})],
+    "dynamic-loss": [
+        ("dynamic-loss", {"warm_epochs": 2}),
+        (
+            "dynamic-loss with the clean set",
+            {"warm_epochs": 0, "meta": "clean", "virtual_step": "sgd"},
+        ),
+    ],
     "rolt-drw": [("rolt-drw", {}), ("rolt", {"clean_start": 0.0, "drw": False})],
 }
 Case = tuple[str, dict[str, Any]]  # its title and the options of the method's section
