@@ -217,8 +217,8 @@ class _Run:
         self.noise_rate = self._noise_rate(curves)
         parts = Parts(
             new_model=lambda k: self._new_model("model" if k == 0 else f"model.{k}"),
-            recipe=cell.allocate,
-            first_drop=cell.allocate.first_drop,
+            recipe=cell.final_recipe,
+            first_drop=cell.final_recipe.first_drop,
             y=torch.tensor(self.split.y, device=device),
             num_classes=self.dataset.num_classes,
             train=self.train,
@@ -231,7 +231,7 @@ class _Run:
         )
         method = methods.build(cell.method, parts)
         loop = Loop(
-            recipe=cell.allocate,
+            recipe=cell.final_recipe,
             train=self.train,
             streams={name: torch_stream(cell.seed, name, device) for name in ("train", "meta")},
             checkpoint=Checkpoint(lease.folder / CHECKPOINT, self.checkpoint_every),

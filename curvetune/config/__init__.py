@@ -60,6 +60,7 @@ from curvetune.config.selection import (
     O2UProbeConfig,
 )
 from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
+from curvetune.config.successors import CRTConfig, DynamicLossConfig, SOPConfig
 from curvetune.config.training import (
     AllocateConfig,
     HalfConfig,
@@ -80,6 +81,7 @@ __all__ = [
     "BiasConfig",
     "BootstrappingConfig",
     "CMWNetConfig",
+    "CRTConfig",
     "CellConfig",
     "ClassBalancedConfig",
     "CleanNetConfig",
@@ -89,6 +91,7 @@ __all__ = [
     "DataConfig",
     "DistillConfig",
     "DivideMixConfig",
+    "DynamicLossConfig",
     "ELRConfig",
     "ELRPlusConfig",
     "FaMUSConfig",
@@ -117,6 +120,7 @@ __all__ = [
     "RoLTDRWConfig",
     "SAdaptationConfig",
     "SCEConfig",
+    "SOPConfig",
     "Section",
     "SelfLearningConfig",
     "TrainingConfig",

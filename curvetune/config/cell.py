@@ -49,6 +49,7 @@ from curvetune.config.selection import (
     O2UNetConfig,
 )
 from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
+from curvetune.config.successors import CRTConfig, DynamicLossConfig, SOPConfig
 from curvetune.config.training import (
     AllocateConfig,
     ProbeConfig,
@@ -92,6 +93,9 @@ _Method = (
     | ELRConfig
     | DivideMixConfig
     | ELRPlusConfig
+    | DynamicLossConfig
+    | SOPConfig
+    | CRTConfig
 )
 AnyMethod = Annotated[_Method, Field(discriminator="name")]
 METHOD_SECTIONS: dict[str, type[MethodConfig]] = {
@@ -173,6 +177,11 @@ class CellConfig(Section):
     def probe_recipe(self) -> TrainingConfig | None:
         """The recipe of the method's probe, None if it has none."""
         return self.method.probe_recipe(self.probe, self.allocate)
+
+    @property
+    def final_recipe(self) -> AllocateConfig:
+        """The recipe of the final training, which the method may have shortened."""
+        return self.method.final_recipe(self.allocate)
 
     def split_identity(self, digest: str) -> dict[str, Any]:
         """Return what decides the split: the data's content `digest`, the bias and the seed."""

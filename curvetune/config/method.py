@@ -70,6 +70,13 @@ class MethodConfig(Section):
         """
         return None
 
+    def final_recipe(self, allocate: AllocateConfig) -> AllocateConfig:
+        """Return the recipe of what follows the probe: the cell's `allocate`, or what it becomes.
+
+        Another one for a method whose probe is most of its training.
+        """
+        return allocate
+
     @property
     def low_loss(self) -> LowLoss | None:
         """What stands in for a clean set where `meta_set` is low_loss."""

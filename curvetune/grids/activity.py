@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from pydantic import ValidationError
+
+from curvetune.config import CellConfig
 from curvetune.grids.cells import Activity, Cell, Grid, Rows
 
+_SECTIONS = {*CellConfig.model_fields}
 RECENT = 5  # epochs that the next ones are expected to be like
 
 
@@ -50,8 +54,14 @@ def grid_progress(grid: Grid, now: float | None = None) -> GridProgress:
 
 
 def epochs_of(cell: Cell, stage: str) -> int:
-    """Return how many epochs a stage of a cell has."""
-    return int(cell.config[stage]["epochs"])
+    """Return how many epochs a stage of a cell has, as its method has it."""
+    try:
+        config = CellConfig.model_validate({k: cell.config[k] for k in _SECTIONS & {*cell.config}})
+    except ValidationError:  # of a method that this process does not know
+        recipe = None
+    else:
+        recipe = config.probe_recipe if stage == "probe" else config.final_recipe
+    return int(cell.config[stage]["epochs"]) if recipe is None else recipe.epochs
 
 
 def _progress(

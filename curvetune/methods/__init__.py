@@ -13,9 +13,11 @@ from curvetune.methods import (
     cmw_net,
     co_teaching,
     cross_entropy,
+    crt,
     curvenet,
     distill,
     dividemix,
+    dynamic_loss,
     elr,
     elr_plus,
     famus,
@@ -36,6 +38,7 @@ from curvetune.methods import (
     s_adaptation,
     sce,
     self_learning,
+    sop,
 )
 from curvetune.methods.base import Method, Parts
 
@@ -72,6 +75,9 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
     "elr": elr.build,
     "dividemix": dividemix.build,
     "elr-plus": elr_plus.build,
+    "dynamic-loss": dynamic_loss.build,
+    "sop": sop.build,
+    "crt": crt.build,
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from curvetune.grids.activity import epochs_of
 from curvetune.grids.identity import value_text
 from curvetune.grids.labels import setting_parts
 from curvetune.status.failures import log_tail, mlflow_words, retry_command
@@ -119,7 +120,7 @@ def _epochs(why: Why) -> str:
     activity = why.cell.activity
     if activity is None:
         return "its first steps"
-    epochs = int(why.cell.config[activity.stage]["epochs"])
+    epochs = epochs_of(why.cell, activity.stage)
     return f"{activity.stage} {len(activity.rows)}/{epochs}"
 
 

@@ -35,6 +35,13 @@ GOLDEN = Path(__file__).parent / "golden"
 TOLERANCES = {"loss": 2e-3, "meta_loss": 5e-3, "weight_gap": 5e-2}
 
 
+# Options of a method that fit so short a cell.
+SMALL_OPTIONS: dict[str, dict[str, Any]] = {
+    "curvenet": {"removed_losses": 1},
+    "dynamic-loss": {"warm_epochs": 1},
+}
+
+
 @lru_cache
 def digits() -> data.Dataset:
     return data.load("digits")
@@ -42,7 +49,7 @@ def digits() -> data.Dataset:
 
 def small_cell(name: str) -> CellConfig:
     """Return a cell of two seconds: imbalance, noise, ragged batches, a drop of the rate."""
-    options = {"removed_losses": 1} if name == "curvenet" else {}
+    options = SMALL_OPTIONS.get(name, {})
     return CellConfig(
         data=DataConfig(name="digits", per_class_limit=20, test_limit=200),
         bias=BiasConfig(imbalance=4, noise="symmetric", noise_rate=0.3),

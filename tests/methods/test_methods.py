@@ -135,4 +135,4 @@ def test_every_option_has_a_description_and_the_section_says_its_source(case: Ca
     config = section(case)
     assert config.source
     assert (type(config).__doc__ or "").strip()
-    assert float(config.cost) >= 1
+    assert float(config.cost) > 0

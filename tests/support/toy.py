@@ -10,6 +10,7 @@ from curvetune.conformance.problem import (
     batches,
     labels,
     new_model,
+    pretrained,
     tensors,
 )
 from curvetune.conformance.problem import batch_of as toy_batch
@@ -25,6 +26,7 @@ __all__ = [
     "batches",
     "labels",
     "new_model",
+    "pretrained",
     "section",
     "tensors",
     "toy",
@@ -107,6 +109,13 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("self-learning from the start", {"correct_start": 0.0}),
     ],
     "distill": [("distill", {}), ("distill as released", {"ramp_share": 0.0})],
+    "dynamic-loss": [
+        ("dynamic-loss", {"warm_epochs": 2}),
+        (
+            "dynamic-loss with the clean set",
+            {"warm_epochs": 0, "meta": "clean", "virtual_step": "sgd"},
+        ),
+    ],
     "rolt-drw": [("rolt-drw", {}), ("rolt", {"clean_start": 0.0, "drw": False})],
     "gce": [  # pruned at epochs that the suite visits
         ("gce", {}),

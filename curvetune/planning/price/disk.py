@@ -128,14 +128,14 @@ def model_bytes(name: str, classes: int) -> int:
 
 
 def _epochs(left: Sized, probes: Sized) -> int:
-    final = sum(cell.config.allocate.epochs for cell, _ in left)
+    final = sum(cell.config.final_recipe.epochs for cell, _ in left)
     recipes = [cell.config.probe_recipe for cell, _ in probes]
     return final + sum(recipe.epochs for recipe in recipes if recipe is not None)
 
 
 def _checkpoints(left: Sized, probes: Sized, classes: int, slots: int) -> int:
     """Return the most that checkpoints take at once: those of the largest runs."""
-    sizes = [_checkpoint(cell, n, cell.config.allocate.epochs, classes) for cell, n in left]
+    sizes = [_checkpoint(cell, n, cell.config.final_recipe.epochs, classes) for cell, n in left]
     for cell, n in probes:
         recipe = cell.config.probe_recipe
         epochs = 0 if recipe is None else recipe.epochs

@@ -200,7 +200,7 @@ def phase_of_final(cell: CellConfig, samples: int) -> list[Phase]:
             batch_size=cell.allocate.batch_size,
             method=cell.method.name,
             options=canonical(options),
-            epochs=cell.allocate.epochs,
+            epochs=cell.final_recipe.epochs,
             samples=samples,
             test=min(total, cell.data.test_limit or total),
         )
