@@ -98,6 +98,8 @@ def trusted_mode(passed: Pass, *, needs_derivative: bool = True) -> Mode:
     """
     verdict = _verdicts.get(passed.model)
     if verdict is None:
+        is_captured = passed.losses.is_cuda and torch.cuda.is_current_stream_capturing()
+        assert not is_captured, "a check waits for the device"
         verdict = check_forward_mode(passed.model, passed.batch.x.shape[1:], passed.logits.shape[1])
         _verdicts.set(passed.model, verdict)
     name = type(passed.model).__name__

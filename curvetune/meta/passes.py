@@ -12,6 +12,7 @@ in both: its fused kernels have no forward mode and no double backward.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +44,12 @@ class Pass:
     losses: Tensor  # (B,) cross entropy of each sample
     outputs: Mapping[nn.Conv2d, Tensor]  # of convolutions, detached
     draws: Sequence[Draw]  # what the network drew at random
+    buffers: Mapping[str, Tensor]  # before the pass, but for batch norms', which do not matter
 
     def value(self, function: Function, params: Mapping[str, Tensor]) -> Tensor:
         """Return `function` at other parameters, with the random masks of this pass."""
         with self._again():
-            return function(self.model, params, self.batch)
+            return self._of(function, params)
 
     def by_forward_mode(
         self, function: Function, direction: Sequence[Tensor]
@@ -63,14 +65,16 @@ class Pass:
                 name: dual(param.detach(), tangent)
                 for (name, param), tangent in zip(self.params.items(), direction, strict=True)
             }
-            return parts(function(self.model, duals, self.batch))
+            return parts(self._of(function, duals))
 
     def by_double_backward(self, function: Function, direction: Sequence[Tensor]) -> Tensor:
         """Return the derivative of `function` along `direction`, by two backward passes."""
         with self._again():
-            return jacobian_product(
-                lambda params: function(self.model, params, self.batch), self.params, direction
-            )
+            return jacobian_product(partial(self._of, function), self.params, direction)
+
+    def _of(self, function: Function, params: Mapping[str, Tensor]) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        return function(self.model, {**params, **buffers}, self.batch)
 
     @contextmanager
     def _again(self) -> Iterator[None]:
@@ -96,13 +100,14 @@ def first_pass(
     outputs = Outputs(model)
     recording = nullcontext() if is_random is False else Recording()
     with ordinary_mode(), sdpa_kernel(SDPBackend.MATH), recording, outputs.watching():
+        buffers = _state(model)
         named = dict(model.named_parameters()) if params is None else params
         logits = model(batch.x) if update_statistics else sample_logits(model, named, batch.x)
         losses = F.cross_entropy(logits, batch.y, reduction="none")
     draws = recording.draws if isinstance(recording, Recording) else []
     if is_random is None:
         _draws_at_random.set(model, bool(draws) or has_dropout(model))
-    return Pass(model, named, batch, logits, losses, outputs.usable(), draws)
+    return Pass(model, named, batch, logits, losses, outputs.usable(), draws, buffers)
 
 
 def sample_losses(model: nn.Module, params: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -112,7 +117,11 @@ def sample_losses(model: nn.Module, params: Mapping[str, Tensor], batch: Batch) 
 
 
 def sample_logits(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Return the logits of images, (B, K), at `params`; all buffers are left alone."""
+    """Return the logits of images, (B, K), at `params`; all buffers are left alone.
+
+    Args:
+        params: buffers may be among them.
+    """
     is_double = next(iter(params.values())).dtype == torch.float64
     buffers = {
         name: buffer.to(torch.float64, copy=True)
@@ -120,9 +129,20 @@ def sample_logits(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> 
         else buffer.clone()
         for name, buffer in model.named_buffers()
     }
-    values = _by_every_name(model, {**params, **buffers})
+    values = _by_every_name(model, {**buffers, **params})
     logits: Tensor = functional_call(model, values, (x,), tie_weights=False)
     return logits
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the buffers that a pass in training mode may read, as spectral norm's."""
+    return {
+        f"{prefix}.{attribute}" if prefix else attribute: buffer.clone()
+        for prefix, module in model.named_modules()
+        if not (isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training)
+        for attribute, buffer in module._buffers.items()
+        if buffer is not None
+    }
 
 
 def _by_every_name(model: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

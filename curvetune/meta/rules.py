@@ -102,6 +102,7 @@ def _batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     The tangent is J ẋ + γ̇ x̂ + β̇. J is symmetric, so J ẋ is what the backward pass makes of ẋ.
     """
     value, tangent = parts(x)
+    tangent = tangent.to(value.dtype)  # under autocast a sum of both kinds has float32 tangents
     scale, scale_slope = parts(norm.weight)
     shift, shift_slope = parts(norm.bias)
     y, mean, inverse = torch.native_batch_norm(value, scale, shift, None, None, True, 0.0, norm.eps)

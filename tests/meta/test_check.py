@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torchvision.ops import deform_conv2d, roi_align
 
 from curvetune import models
@@ -128,7 +129,7 @@ def one_by_one(model: nn.Module, losses: Tensor, direction: list[Tensor]) -> Ten
 
 def products_are_right(model: nn.Module, tolerance: float = 1e-9) -> None:
     """Compare inner products and logit tangents with one backward pass for each sample."""
-    passed = forward(model, random_batch(1), update_statistics=False)
+    passed = forward(model, random_batch(1))
     generator = torch.Generator().manual_seed(2)
     direction = [
         torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in model.parameters()
@@ -174,19 +175,20 @@ def test_forward_mode_agrees_and_is_right(
 
 
 @pytest.mark.parametrize(
-    ("function", "operation", "smallest"),
+    ("layer", "operation", "smallest"),
     [
-        (leaky, "curvetune_test.leaky", 0.1),
-        (Straight.apply, "Straight", float("inf")),
+        (lambda: Function(leaky), "curvetune_test.leaky", 0.1),
+        (lambda: Function(Straight.apply), "Straight", float("inf")),
+        (lambda: spectral_norm(nn.Conv2d(4, 4, 3)), "div_out", float("inf")),
     ],
 )
 def test_a_hidden_operation_is_named_and_the_double_backward_is_used(
-    function: Callable[[Tensor], Tensor],
+    layer: Callable[[], nn.Module],
     operation: str,
     smallest: float,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    model, alike = (ready(nn.Conv2d(4, 4, 3, bias=False), Function(function)) for _ in range(2))
+    model, alike = (ready(nn.Conv2d(4, 4, 3, bias=False), layer()) for _ in range(2))
     verdict = check_forward_mode(model, SHAPE, 5)
     assert (verdict.agrees, verdict.mode) == (True, "double backward")
     assert verdict.operation == operation
