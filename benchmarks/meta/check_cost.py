@@ -66,7 +66,9 @@ def measure(case: str, device: torch.device, pairs: int) -> dict[str, object]:
 
     verdict = check_forward_mode(method.model, shape, 10)
     low, middle, high = quartiles(ratios(check, lambda: method.step(batch, batch), pairs))
-    print(f"{case:16} check over step: {middle:.3f} ({low:.3f} to {high:.3f}), n {pairs}")
+    print(
+        f"{case:16} check over step: {middle:.3f} ({low:.3f} to {high:.3f}), n {pairs}", flush=True
+    )
     return {
         "benchmark": "check_cost",
         "case": case,
@@ -90,7 +92,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prepare(device)
-    append([measure(case, device, options.pairs) for case in CASES])
+    for case in CASES:
+        append([measure(case, device, options.pairs)])
 
 
 if __name__ == "__main__":
