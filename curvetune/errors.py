@@ -7,6 +7,7 @@
     │   ├── CorruptError      5   a stored file is not what its checksum says
     │   └── StorageFullError  5   there is no space left
     ├── BackendError          5   Ray or MLflow cannot be reached
+    ├── DerivativeError       2   a network hides an operation from the meta gradient
     ├── DivergedError         3   a loss is no longer a finite number
     ├── HangError             3   a cell made no progress, and its process was ended
     ├── StoppedError          4   asked to stop, and did so between two epochs
@@ -66,6 +67,12 @@ class BackendError(CurvetuneError):
     """Ray or MLflow cannot be reached."""
 
     exit_code = 5
+
+
+class DerivativeError(CurvetuneError):
+    """The meta gradient of a network would be wrong, whichever way it is computed."""
+
+    exit_code = 2
 
 
 class DivergedError(CurvetuneError):

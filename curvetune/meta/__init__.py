@@ -1,10 +1,13 @@
 """The gradient of the meta loss with respect to the sample weights."""
 
+from curvetune.meta.check import Verdict, check_forward_mode
 from curvetune.meta.forward import Forward, forward, sample_logits
 from curvetune.meta.gradient import look_ahead, meta_gradient, weight_gradient
 
 __all__ = [
     "Forward",
+    "Verdict",
+    "check_forward_mode",
     "forward",
     "look_ahead",
     "meta_gradient",

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from curvetune.batch import Batch
-from curvetune.meta.forward import Forward, forward, sample_losses
+from curvetune.meta.forward import Forward, forward
+from curvetune.meta.passes import ordinary_mode, sample_losses
 
 # ∇L_train(ω), ∇L_meta(ω̂) -> the direction of the inner products; one tensor for each parameter
 Steer = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
@@ -58,6 +59,7 @@ def weight_gradient(
     )[0]
 
 
+@ordinary_mode()
 def meta_gradient(
     model: nn.Module,
     batch: Batch,
@@ -96,6 +98,7 @@ def meta_gradient(
     return products(direction) * (-lr * factor / len(weights)), meta_loss
 
 
+@ordinary_mode()
 def look_ahead(
     passed: Forward,
     slopes: Sequence[Tensor],

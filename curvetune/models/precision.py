@@ -33,5 +33,6 @@ def _in_bfloat16(forward: Any, x: Tensor) -> Tensor:
 
 
 def _in_float32(forward: Any, x: Tensor) -> Tensor:
-    out: Tensor = forward(x.float())
+    is_double = x.dtype == torch.float64  # in a check, where no layer casts
+    out: Tensor = forward(x if is_double else x.float())
     return out

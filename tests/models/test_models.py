@@ -138,7 +138,8 @@ def test_half_precision_is_that_of_the_convolutions_alone() -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in half.parameters())
 
 
-def test_the_meta_gradient_in_half_precision_points_the_same_way() -> None:
+@pytest.mark.parametrize("name", ["resnet8", "wrn-16-8"])
+def test_the_meta_gradient_in_half_precision_points_the_same_way(name: str) -> None:
     batch, meta = (
         Batch(torch.randn(16, 3, 16, 16, generator=g), torch.arange(16) % 10, torch.arange(16))
         for g in (torch.Generator().manual_seed(k) for k in (1, 2))
@@ -146,9 +147,7 @@ def test_the_meta_gradient_in_half_precision_points_the_same_way() -> None:
     slopes = []
     for precision in ("float32", "bfloat16"):
         generator = torch.Generator().manual_seed(0)
-        model = models.build(
-            "resnet8", 10, init="kaiming", precision=precision, generator=generator
-        )
+        model = models.build(name, 10, init="kaiming", precision=precision, generator=generator)
         slopes.append(weight_gradient(model, batch, meta, torch.ones(16), 0.01))
     assert F.cosine_similarity(slopes[0], slopes[1], dim=0) > 0.9
 

@@ -1,0 +1,114 @@
+"""Tangents of layers that are cheaper than PyTorch's: see `curvetune.meta.passes`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+
+class Outputs:
+    """What the convolutions of a network return in a pass, for those with a rule below."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._found: dict[nn.Conv2d, Tensor] = {}
+        self._versions: dict[nn.Conv2d, int] = {}
+        self._twice: set[nn.Conv2d] = set()
+        self._convolutions = [m for m in model.modules() if type(m) is nn.Conv2d and _is_plain(m)]
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Keep what is returned meanwhile, detached."""
+        handles = [conv.register_forward_hook(self._keep) for conv in self._convolutions]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def usable(self) -> dict[nn.Conv2d, Tensor]:
+        """Return the outputs of convolutions that ran once, and that nothing wrote to since."""
+        return {
+            conv: output
+            for conv, output in self._found.items()
+            if conv not in self._twice and output._version == self._versions[conv]
+        }
+
+    def _keep(self, conv: nn.Module, _: object, output: Tensor) -> None:
+        assert isinstance(conv, nn.Conv2d)
+        if conv in self._found:
+            self._twice.add(conv)
+        self._found[conv] = output.detach()
+        self._versions[conv] = output._version
+
+
+@contextmanager
+def tangent_rules(model: nn.Module, outputs: Mapping[nn.Conv2d, Tensor]) -> Iterator[None]:
+    """Let the layers that have a rule below use it instead of PyTorch's.
+
+    Args:
+        outputs: of convolutions whose values are known, detached.
+    """
+    rules: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+        conv: partial(_convolution, conv, output) for conv, output in outputs.items()
+    }
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d and module.training and module.affine:
+            rules[module] = partial(_batch_norm, module)
+    for module, rule in rules.items():
+        module.forward = rule  # hides the forward of its class
+    try:
+        yield
+    finally:
+        for module in rules:
+            del module.forward
+
+
+def dual(value: Tensor, tangent: Tensor) -> Tensor:
+    """Return a dual tensor."""
+    made: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
+    return made
+
+
+def parts(dual: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the value of a dual tensor and its tangent, zero for what does not move."""
+    value, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    return value, torch.zeros_like(value) if tangent is None else tangent
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    return conv.padding_mode == "zeros" and conv.bias is None
+
+
+def _convolution(conv: nn.Conv2d, output: Tensor, x: Tensor) -> Tensor:
+    """Return the dual of a bias-free convolution whose `output` at `x` is known."""
+    weight, slope = parts(conv.weight)
+    if forward_ad.unpack_dual(x).tangent is None:  # type: ignore[no-untyped-call]  # the images
+        return dual(output, _convolve(conv, x, slope))
+    value, tangent = parts(x)
+    return dual(output, _convolve(conv, value, slope) + _convolve(conv, tangent, weight))
+
+
+def _convolve(conv: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+    return F.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+
+
+def _batch_norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Return the dual of batch norm with batch statistics: y = γ x̂ + β.
+
+    The tangent is J ẋ + γ̇ x̂ + β̇. J is symmetric, so J ẋ is what the backward pass makes of ẋ.
+    """
+    value, tangent = parts(x)
+    tangent = tangent.to(value.dtype)  # under autocast a sum of both kinds has float32 tangents
+    scale, scale_slope = parts(norm.weight)
+    shift, shift_slope = parts(norm.bias)
+    y, mean, inverse = torch.native_batch_norm(value, scale, shift, None, None, True, 0.0, norm.eps)
+    moved: Tensor = torch.ops.aten.native_batch_norm_backward(
+        tangent, value, scale, None, None, mean, inverse, True, norm.eps, [True, False, False]
+    )[0]
+    per_pixel = scale_slope * inverse
+    moved = torch.addcmul(moved, value, per_pixel[:, None, None])
+    return dual(y, moved + (shift_slope - per_pixel * mean)[:, None, None])
