@@ -106,16 +106,13 @@ def _model(
 
     from curvetune import models
     from curvetune.methods.ldam_drw import CosineLayer
+    from curvetune.training.classifier import new_classifier
 
-    model = models.build(
-        config.model.name,
-        dataset.num_classes,
-        dataset.train.x.shape[1],
-        precision=config.model.precision,
-    )
+    unused = torch.Generator()  # of initial values, which the stored ones replace
+    model = new_classifier(config.model, dataset, unused)
     if method is None or method.cosine_scale is None:
         return model, 1.0
     width = models.last_layer(model).in_features
     assert isinstance(width, int)
-    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, torch.Generator()))
+    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, unused))
     return model, method.cosine_scale

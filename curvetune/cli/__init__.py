@@ -24,8 +24,8 @@ from curvetune.cli import (
     suspects,
     sync,
 )
-from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.cli.home import ensure_home
+from curvetune.cli.secrets import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
 from curvetune.system.redact import redact
 
