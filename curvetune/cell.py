@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from curvetune import methods, models
+from curvetune import methods
 from curvetune.config import (
     CellConfig,
     MetaSetConfig,
@@ -38,6 +38,7 @@ from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
 from curvetune.store.splits import read_split, split_file, write_split
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
+from curvetune.training.classifier import new_classifier, ready_to_train
 from curvetune.training.engine import best_engine, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
@@ -342,15 +343,8 @@ class _Run:
 
     def _new_model(self, stream: str) -> nn.Module:
         """Return the classifier, initialised from a named stream, ready on the device."""
-        model = models.build(
-            self.cell.model.name,
-            self.dataset.num_classes,
-            self.dataset.train.x.shape[1],
-            init=self.cell.model.init,
-            precision=self.cell.model.precision,
-            generator=torch_stream(self.cell.seed, stream),
-        )
-        return model.to(self.device).to(memory_format=torch.channels_last)
+        initial = torch_stream(self.cell.seed, stream)
+        return ready_to_train(new_classifier(self.cell.model, self.dataset, initial), self.device)
 
     def _accuracy(self, model: nn.Module) -> Evaluation:
         return evaluate(model, self.test, self.dataset.num_classes)

@@ -114,14 +114,11 @@ def _model(
 
     from curvetune import models
     from curvetune.methods.ldam_drw import CosineLayer
+    from curvetune.training.classifier import new_classifier
 
     def new() -> "nn.Module":
-        return models.build(
-            config.model.name,
-            dataset.num_classes,
-            dataset.train.x.shape[1],
-            precision=config.model.precision,
-        )
+        # the stored values replace the initial ones
+        return new_classifier(config.model, dataset, torch.Generator())
 
     if method is not None and method.networks > 1:
         return models.Ensemble(*(new() for _ in range(method.networks))), 1.0
@@ -130,5 +127,5 @@ def _model(
         return model, 1.0
     width = models.last_layer(model).in_features
     assert isinstance(width, int)
-    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, torch.Generator()))
+    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, unused))
     return model, method.cosine_scale

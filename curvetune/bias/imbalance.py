@@ -1,7 +1,8 @@
 """How many samples of each class a long-tailed training set keeps.
 
 Source: Cui et al., "Class-Balanced Loss", CVPR 2019 (long-tailed CIFAR); CurveNet-V1 and MW-Net
-use the same profile.
+use the same profile. A class can come out at 0 here: data/limits.py refuses that, and keeps a class
+of one sample.
 """
 
 

@@ -25,8 +25,8 @@ from curvetune.cli import (
     suspects,
     sync,
 )
-from curvetune.cli.guard import Guarded, guard_output, print_traceback
 from curvetune.cli.home import ensure_home
+from curvetune.cli.secrets import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
 from curvetune.system.redact import redact
 
@@ -55,8 +55,18 @@ def about(
 ) -> None:
     """Learn under label noise and class imbalance: grids of Ray Tune trials, tracked by MLflow.
 
-    Exit codes: 0 done, 2 wrong options or data, 3 some cells failed, 4 interrupted (run the same
-    command again), 5 storage or backend cannot be reached, 75 preempted (run it again elsewhere).
+    A cell is one training run: a setting (imbalance and label noise), a method and a seed. A probe
+    trains first and records the loss of every sample. To allocate is to train the final classifier.
+    MA is the mean accuracy of a method over all settings.
+
+    Exit codes:
+
+    - 0: done
+    - 2: wrong options or data
+    - 3: some cells failed
+    - 4: interrupted; run the same command again
+    - 5: the storage, Ray or MLflow cannot be used
+    - 75: preempted; run it again elsewhere
     """
 
 

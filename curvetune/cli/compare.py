@@ -10,7 +10,9 @@ from curvetune.cli.report import print_form, selected
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A grid; or a method, with --in.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one: B minus A is shown.")],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Another grid or method. Shown is B minus A.")
+    ],
     grid: Annotated[
         str | None,
         typer.Option("--in", "--grid", metavar="GRID", help="Compare two methods of this grid."),
@@ -30,7 +32,8 @@ def compare(
     """Compare two grids method by method, or with `--in GRID` two methods of one grid.
 
     Cells of the same setting and seed are paired. Shown are the mean difference, its 95 % interval,
-    Wilcoxon's p value and the number of pairs; of grids also in which options their cells differ.
+    Wilcoxon's p value and the number of pairs. For two grids it also says in which options their
+    cells differ.
     """
     from curvetune.report.compare import compare_grids, compare_methods
 

@@ -22,8 +22,8 @@ def why(
 ) -> None:
     """Explain CELL: what decides it, its state, and in what it differs from the nearest result.
 
-    A cell is done, running, failed, stale (begun and left), cached (not begun, but its probe is
-    stored) or waiting. Changes nothing.
+    A cell is done, running, failed, stale, cached or waiting. Stale: it was begun, and its process
+    is gone. Cached: it is not begun, but its probe is stored. Nothing is changed.
     """
     o.load_plugins(plugins)
     from curvetune.status.why import explain, why_json

@@ -25,8 +25,8 @@ def figures(
         typer.Option(
             "--only",
             metavar="NAMES",
-            help="Some of heat, heat-difference, accuracy-cost, ablation; and of cells: learning, "
-            "loss-curves, class-counts, weights, weight-time, confusion.",
+            help="Of the grid: heat, heat-difference, accuracy-cost, ablation. Of a cell: "
+            "learning, loss-curves, class-counts, weights, weight-time, confusion.",
         ),
     ] = "",
     cell: Annotated[
@@ -34,20 +34,20 @@ def figures(
         typer.Option(
             "--cell",
             metavar="CELL",
-            help="Whose figures: the first digits of its id; repeat it. Else the first seed of "
-            "each method and setting.",
+            help="Draw this cell, named by the first digits of its id; can be given again. Else "
+            "the first seed of each method and setting.",
         ),
     ] = None,
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
     ] = "last",
     plugins: o.Plugins = None,
-    data_dir: o.DataDir = None,
+    data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
 ) -> None:
     """Draw a grid and its cells: heat maps, accuracy against cost, curves, weights, confusion.
 
-    A figure that cannot be drawn is named on stderr and costs no other one.
+    If a figure cannot be drawn, stderr says why, and the others are drawn all the same.
     """
     from curvetune.grids.cells import ACCURACY, read_grid
     from curvetune.planning.selection import parse_names

@@ -39,8 +39,8 @@ def gc(
 ) -> None:
     """Remove probes, splits, checkpoints and begun cells that no grid refers to.
 
-    A grid refers to the cells of its newest command. Done cells stay unless --cells is given;
-    what a living process works on stays always.
+    A grid refers to the cells of its newest command. Done cells stay unless --cells is given.
+    What a running process works on always stays.
     """
     folder = o.storage_or_default(storage)
     _check_folder(folder)

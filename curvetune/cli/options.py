@@ -37,8 +37,8 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="release: as the paper's code; paper: as its text; fast: half the epochs; "
-        "smoke: does it run.",
+        help="release: as the paper's code. paper: as its text. fast: half the epochs. "
+        "smoke: three epochs, to see that it runs.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -47,7 +47,8 @@ Fixed = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Fix an option, e.g. imbalance=20 or probe.epochs=50; [1,20] is an axis. Repeatable.",
+        help="Fix an option, e.g. probe.epochs=50. With imbalance=[1,20] the grid has cells of "
+        "both. Can be given again.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -65,6 +66,14 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         help="Folder with the images; else CURVETUNE_DATA_DIR, else they are downloaded.",
+        rich_help_panel=WHERE,
+    ),
+]
+StoredDataDir = Annotated[  # of a command that only looks, and so downloads nothing
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder with the images; else CURVETUNE_DATA_DIR, else those downloaded before.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -109,7 +118,7 @@ Notify = Annotated[
     typer.Option(
         "--notify",
         metavar="URL",
-        help="Where to POST a small JSON when the grid ends, fails or is interrupted.",
+        help="Address that gets a small JSON text when the grid ends, fails or is interrupted.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -118,8 +127,8 @@ GpusPerTrial = Annotated[
     typer.Option(
         "--gpus-per-trial",
         metavar="NUMBER|auto",
-        help="1 where there are GPUs; 0.5 lets two trials share one, `auto` as many as fit "
-        "(measured first); 0 trains on the CPU.",
+        help="GPUs of each cell: 1 where there are any. 0.5 lets two cells share one. `auto` "
+        "measures how many fit. 0 trains on the CPU.",
         rich_help_panel=HOW,
     ),
 ]
@@ -127,7 +136,7 @@ CpusPerTrial = Annotated[
     float | None,
     typer.Option(
         "--cpus-per-trial",
-        help="1, or less where there are more GPU slots than cores.",
+        help="CPU cores of each cell: 1, or less if more cells fit on the GPUs than on the cores.",
         rich_help_panel=HOW,
     ),
 ]
@@ -136,7 +145,7 @@ MaxConcurrent = Annotated[
     typer.Option(
         "--max-concurrent",
         min=1,
-        help="Trials at once; as many as fit unless given.",
+        help="Cells at once; as many as fit unless given.",
         rich_help_panel=HOW,
     ),
 ]
@@ -152,7 +161,7 @@ HangAfter = Annotated[
         "--hang-after",
         metavar="SECONDS",
         min=1,
-        help="A cell in which no epoch ends for so long is ended.",
+        help="End a cell that finishes no epoch in this time.",
         rich_help_panel=HOW,
     ),
 ]
@@ -161,8 +170,8 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="KIND",
-        help="Kind of device to price, as results name it, e.g. 'NVIDIA H200'; else this "
-        "machine's.",
+        help="Kind of device to price, e.g. 'NVIDIA H200', as results name it; else that of "
+        "this machine.",
         rich_help_panel=HOW,
     ),
 ]
@@ -170,7 +179,7 @@ Calibrate = Annotated[
     bool,
     typer.Option(
         "--calibrate",
-        help="Measure here, in short runs, what no earlier cell did; kept in the storage.",
+        help="Measure here, in short runs, what no earlier cell has told. The storage keeps it.",
         rich_help_panel=HOW,
     ),
 ]
@@ -178,7 +187,7 @@ LogModels = Annotated[
     bool,
     typer.Option(
         "--log-models",
-        help="Also keep the final classifier of each cell in MLflow (safetensors, no pickle).",
+        help="Also keep the final classifier of each cell in MLflow, as a safetensors file.",
         rich_help_panel=HOW,
     ),
 ]

@@ -22,11 +22,13 @@ def status(
         str | None, typer.Argument(metavar="[GRID]", help="One grid; all of them unless given.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--watch", help="Go on showing it until the grid is complete (Ctrl-C).")
+        bool, typer.Option("--watch", help="Show it until the grid is complete, or until Ctrl-C.")
     ] = False,
     every_s: Annotated[
         float,
-        typer.Option("--every", metavar="SECONDS", min=0.2, help="Between two looks of --watch."),
+        typer.Option(
+            "--every", metavar="SECONDS", min=0.2, help="Time between two looks of --watch."
+        ),
     ] = 2.0,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
@@ -85,8 +87,8 @@ def report(
         typer.Option(
             "--select",
             metavar="WHICH",
-            help="Accuracy of the last epoch, mean of the last10, or best (which selects on the "
-            "test set, as the paper does).",
+            help="Accuracy of the last epoch; last10: the mean of ten; best: the best epoch on the "
+            "test set, as in the paper.",
         ),
     ] = "last",
     reference: Annotated[
@@ -94,15 +96,15 @@ def report(
         typer.Option(
             "--against",
             metavar="METHOD",
-            help="With --table significance: compare with this method, or `all` with each other; "
-            "else with cross entropy.",
+            help="With --table significance: compare with this method instead of cross entropy; "
+            "`all` compares every two.",
         ),
     ] = None,
     published: Annotated[
         bool | None,
         typer.Option(
             "--published/--no-published",
-            help="Published numbers beside ours; with --paper they are shown unless switched off.",
+            help="Put published numbers beside ours. --paper does so unless switched off.",
         ),
     ] = None,
     paper: Annotated[
@@ -121,7 +123,7 @@ def report(
             help="Write one page that needs no network: tables, figures, cells, suspect labels.",
         ),
     ] = None,
-    data_dir: o.DataDir = None,
+    data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
     plugins: o.Plugins = None,
     as_json: o.AsJson = False,

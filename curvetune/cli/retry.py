@@ -36,8 +36,8 @@ def retry(
 ) -> None:
     """Run the failed cells of GRID again, and no others, and show the mean accuracies.
 
-    How they run may differ from last time, e.g. --gpus-per-trial 1 after `oom`; what they compute
-    does not. The grid stays as its own command recorded it.
+    How they run may differ from last time: --gpus-per-trial 1 helps after `oom` (out of memory).
+    What they compute does not differ. The grid stays as its own command recorded it.
     """
     from curvetune.run import make_retry
 

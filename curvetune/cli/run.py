@@ -1,4 +1,7 @@
-"""What the commands that run cells print, and with which code they exit."""
+"""What the commands that run cells print, and with which code they exit.
+
+What Ctrl-C and other signals do to the cells is in tune/stopping.py.
+"""
 
 import sys
 from collections.abc import Callable

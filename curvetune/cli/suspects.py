@@ -21,31 +21,34 @@ def suspects(
         str,
         typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="How many samples.")] = 200,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many samples to show.")] = 200,
     form: Annotated[
         str,
         typer.Option(
             "--format",
             metavar="FORM",
-            help="table, csv, parquet, or cleanlab: a CSV file of every sample, in the order of "
-            "the data, with the columns of cleanlab's label issues.",
+            help="table, csv, parquet or cleanlab. The last is a CSV file of all samples in the "
+            "order of the data, with cleanlab's columns.",
         ),
     ] = "table",
     html: Annotated[
-        bool, typer.Option("--html", help="One page with thumbnails, which needs no network.")
+        bool, typer.Option("--html", help="One page with small pictures, which needs no network.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Instead of standard output.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="Write to this file instead of standard output."
+        ),
     ] = None,
     plugins: o.Plugins = None,
     storage: o.Storage = None,
-    data_dir: o.DataDir = None,
+    data_dir: o.StoredDataDir = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
 
-    The score comes from the losses that its probe recorded and from the weights that its method
-    gave. Where the noise was added here, it is judged against the truth, beside other scores.
+    The score comes from the losses that its probe recorded and the weights that its method gave.
+    Where curvetune added the noise, the table says how well this and other scores find it.
     """
     o.load_plugins(plugins)
     if form not in FORMS:

@@ -1,4 +1,7 @@
-"""How classifiers are trained: the probe's schedule and that of the final training."""
+"""How classifiers are trained: the probe's schedule and that of the final training.
+
+Epochs are counted from 0, so the first epoch after a milestone of 80 is epoch 80.
+"""
 
 import math
 from typing import Annotated, ClassVar, Literal, Self

@@ -4,6 +4,7 @@ What Pillow reads in another colour space, with more than 8 bits or of another s
 A photograph that a camera stored turned is turned back, as its EXIF block says and as every viewer
 shows it. Pillow does so by itself for TIFF alone.
 Only these formats are tried: some others that Pillow knows start programs or have no end of pixels.
+The name of a file that is refused is added by folder.py.
 """
 
 import io

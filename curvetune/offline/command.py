@@ -1,23 +1,22 @@
 r"""Runs a grid without Ray, in slices of time: for a machine with PyTorch, lent for minutes.
 
-Needed are PyTorch, numpy, pydantic, pyyaml, pyarrow, pillow and safetensors, and scikit-learn for
-the digits. The same options follow `curvetune offline` and `python -m curvetune.offline`:
+It needs PyTorch, numpy, pydantic, pyyaml, pyarrow, pillow and safetensors. The digits and some
+methods need scikit-learn as well. `python -m curvetune.offline` has the same options:
 
-    python -m curvetune.offline run cifar10 --seeds 0 --data-dir DATA --workers 8 --minutes 9 \\
+    python -m curvetune.offline run cifar10 --seeds 0 --data-dir DATA --workers 8 --minutes 9 \
         --unpack carried/pack --pack carried/pack --commit $(git rev-parse HEAD)
 
-runs 8 cells at once on the GPU and stops by itself within 9 minutes of the end of its imports. No
-cell is lost: the same command resumes each, bit for bit on the same kind of device. What that takes
-is in carried/pack.1ofN and so on, at most 56 MiB in parts of 15 MiB (pack.py).
+This runs 8 cells at once on the GPU. It stops within 9 minutes, counted from the end of its
+imports. The same command goes on with each cell, bit for bit on the same kind of device. What that
+takes is in the pack: carried/pack.1ofN and so on. They have at most 56 MiB, in parts of 15 MiB.
 
-Each finished cell is a line of results.jsonl in the storage, with all that it is worth keeping. On
-any other machine
+Each finished cell becomes a line of results.jsonl in the storage. Any other machine shows them:
 
     curvetune offline import results.jsonl cifar10 --seeds 0 --storage S
     curvetune report cifar10 --storage S
 
-shows them. Exit codes: 0 all cells are done, 2 wrong options or data, 3 some failed, 4 the time is
-up and cells are left, 5 the storage or a pack cannot be read or written.
+Exit codes: 0 all cells are done. 2 wrong options or data. 3 some cells failed. 4 the time is up,
+and cells are left. 5 the storage or a pack cannot be read or written.
 """
 
 import argparse

@@ -10,9 +10,9 @@ from curvetune.offline.parts import LIMIT, MIB
 MOST_MIB = 1e9
 HELP = {
     "run": "run cells of a space until a time",
-    "import": "make lines of results a grid of a storage",
-    "pack": "write what a storage needs to go on elsewhere into small files",
-    "unpack": "put a pack into a storage; who has come further wins",
+    "import": "make a grid of the lines of results",
+    "pack": "write what another machine needs to go on, into small files",
+    "unpack": "put a pack into a storage; of two runs, the further one stays",
 }
 
 
@@ -66,13 +66,14 @@ def limit(chosen: argparse.Namespace) -> int:
 def _add_run(command: argparse.ArgumentParser) -> None:
     _add_selection(command)
     add = command.add_argument
-    add("--data-dir", type=Path, default=os.environ.get("CURVETUNE_DATA_DIR"))
+    images = os.environ.get("CURVETUNE_DATA_DIR")
+    add("--data-dir", type=Path, default=images, help="folder with the images")
     add("--lines", type=Path, help="file of the results; else results.jsonl in the storage")
-    add("--device", choices=("cuda", "cpu"), help="a GPU if there is one")
+    add("--device", choices=("cuda", "cpu"), help="where cells train; a GPU if there is one")
     add("--workers", type=int, default=1, help="cells at once; on a CPU each has one thread")
     add("--minutes", type=float, default=float("inf"), help="time limit of the whole command")
-    add("--checkpoint-every", type=int, default=20, help="epochs, for a process that is killed")
-    add("--commit", help="of this code, where no git can tell it")
+    add("--checkpoint-every", type=int, default=20, help="epochs between checkpoints")
+    add("--commit", help="commit of this code, where git cannot tell")
     add("--unpack", type=Path, metavar="FILE", help="go on from a pack, if there is one")
     add("--pack", type=Path, metavar="FILE", help="write a pack at the end")
     _add_limit(command)
@@ -83,15 +84,21 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     add("space", help="a built-in search space or a .yaml file")
     add("--methods", default="", help="instead of the space's own: A,B")
     add("--seeds", default="", help="instead of the space's own: 0,1 or 0-4")
-    add("--profile", default="release")
+    add("--profile", default="release", help="release, paper, fast or smoke")
     add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="of your own")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="fix an option")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="fix an option; can be given again",
+    )
     _add_storage(command)
 
 
 def _add_storage(command: argparse.ArgumentParser) -> None:
     storage = os.environ.get("CURVETUNE_STORAGE", "curvetune-results")
-    command.add_argument("--storage", default=storage)
+    command.add_argument("--storage", default=storage, help="folder of the results")
 
 
 def _add_limit(command: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 Source: Jiang et al., AAAI 2022, section "Overall Structure"; schedule and recorded value as in
 jiangwenj02/CurveNet-V1 (processor/recognition_cycle.py). The value of a sample and epoch is its
 loss in the ordinary training pass: batch statistics, augmented view, before that step's update.
-There is no extra pass.
+There is no extra pass: the loop keeps the values as it goes (`with_curves` in training/fit.py).
 """
 
 import time

@@ -1,4 +1,7 @@
-"""Why a cell is as it is: what decides it, what it has come to, and which result is nearest."""
+"""Why a cell is as it is: what decides it, what it has come to, and which result is nearest.
+
+The state itself, stale among others, is decided in grids/cells.py (`CellReader._state`).
+"""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

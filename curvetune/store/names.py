@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-CONFIG = "config.json"
+# in the folder of a cell and of a probe
 HISTORY = "history.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
+# of a cell alone (cells.py)
+CONFIG = "config.json"
 SAMPLES = "samples.safetensors"
 FAILED = "FAILED.json"
 DONE = "DONE.json"
+# of a probe alone (curves.py)
 CURVES = "curves.npy"
 ROUNDED = "rounded.json"
 MANIFEST = "manifest.json"

@@ -1,4 +1,8 @@
-"""Shows runs and metrics in MLflow 3: experiments, runs, and what belongs to them."""
+"""Shows runs and metrics in MLflow 3: experiments, runs, and what belongs to them.
+
+What is shown of a grid and a cell is decided in sync/: names and tags in sync/runs.py, params and
+points in sync/points.py.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from curvetune import methods, models
+from curvetune import methods
 from curvetune.batch import Batch
 from curvetune.config import CellConfig, WeightNetConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.methods import Method, Parts
 from curvetune.seeding import torch_stream
+from curvetune.training.classifier import new_classifier, ready_to_train
 
 WARM_UP = 2  # pairs that do not count
 LEAST, MOST = 5, 50  # pairs
@@ -82,15 +83,8 @@ def _method(cell: CellConfig, dataset: Dataset, device: torch.device) -> Method:
         curves = torch.rand(size, recipe.epochs, generator=torch_stream(0, "curves")).to(device)
 
     def new_model(_: int) -> torch.nn.Module:
-        model = models.build(
-            cell.model.name,
-            dataset.num_classes,
-            dataset.train.x.shape[1],
-            init=cell.model.init,
-            precision=cell.model.precision,
-            generator=torch_stream(0, "model"),
-        )
-        return model.to(device).to(memory_format=torch.channels_last)
+        model = new_classifier(cell.model, dataset, torch_stream(0, "model"))
+        return ready_to_train(model, device)
 
     images = np.zeros((size, *dataset.train.x.shape[1:]), np.uint8)
     parts = Parts(

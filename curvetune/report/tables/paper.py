@@ -1,4 +1,7 @@
-"""`curvetune report GRID --paper N`: a grid laid out exactly as a table of the paper."""
+"""`curvetune report GRID --paper N`: a grid laid out exactly as a table of the paper.
+
+The rows, columns and numbers of the paper's tables are in report/published/published.yaml.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
