@@ -17,6 +17,7 @@ from curvetune.config.cell import (
     AnyMethod,
     CellConfig,
     add_method,
+    restored,
 )
 from curvetune.config.data import META_PER_CLASS, DataConfig, DataName
 from curvetune.config.features import (
@@ -105,4 +106,5 @@ __all__ = [
     "TrainingConfig",
     "WeightNetConfig",
     "add_method",
+    "restored",
 ]

@@ -10,6 +10,7 @@ SAMPLES = "samples.safetensors"
 FAILED = "FAILED.json"
 DONE = "DONE.json"
 CURVES = "curves.npy"
+MARGINS = "margins.npy"
 ROUNDED = "rounded.json"
 MANIFEST = "manifest.json"
 
