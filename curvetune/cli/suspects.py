@@ -22,6 +22,14 @@ def suspects(
         typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many samples.")] = 200,
+    score: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to rank by: aum, combined, mean_loss, last_loss, weight, or another score "
+            "of the table; else aum where the probe recorded margins.",
+        ),
+    ] = None,
     form: Annotated[
         str,
         typer.Option(
@@ -43,8 +51,9 @@ def suspects(
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
 
-    The score comes from the losses that its probe recorded and from the weights that its method
-    gave. Where the noise was added here, it is judged against the truth, beside other scores.
+    The score is the area under the margin: the mean, over the probe's epochs, of the given label's
+    logit less the largest other. Where the probe recorded none, it comes from its losses and from
+    the method's weights. Where the noise was added here, all scores are judged against the truth.
     """
     if form not in FORMS:
         raise ConfigError(
@@ -57,7 +66,7 @@ def suspects(
     from curvetune.analysis.suspects import find_suspects
 
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    found = find_suspects(folder, cell, images)
+    found = find_suspects(folder, cell, images, score=score)
     if form == "table" and out is None and not html and not as_json:
         from curvetune.report.suspects import print_suspects
         from curvetune.system.terminal import plain_console
