@@ -184,7 +184,7 @@ class Results:
         top: int | None = None,
         data_dir: Path | str | None = None,
         *,
-        score: str | None = None,
+        score: str = "combined",
     ) -> polars.DataFrame:
         """Return the training samples of a cell, the likeliest wrong label first.
 

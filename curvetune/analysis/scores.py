@@ -28,12 +28,13 @@ def ranked(score: Values, last_loss: Values) -> Values:
 
 
 def suspicion(
-    loss: Values, last_loss: Values, weight: Values | None
+    loss: Values, last_loss: Values, weight: Values | None, aum: Values | None = None
 ) -> tuple[Values, tuple[str, ...]]:
     """Return the combined score, (N,), in 0 to 1, and what it is made of.
 
-    It is the mean of two percentiles: of the mean loss over the probe's epochs, and of the method's
-    final weight, the lowest being the worst. Samples without a curve are ranked by their last loss.
+    It is the mean of percentiles, the worst being 1: of the area under the margin, of the last loss
+    and of the method's final weight. Where the probe kept no margins, it is of the mean loss over
+    the probe's epochs and of the weight. Samples without a curve are ranked by their last loss.
 
     A weight that rises with the loss is left out. Such a method (focal loss always, Meta-Weight-Net
     where classes are rare) favours what is hard, which says nothing about labels.
@@ -42,16 +43,20 @@ def suspicion(
         loss: mean loss over the probe, (N,); NaN where there is none.
         last_loss: of the final training, (N,).
         weight: of the final training, (N,); None if the method has none.
+        aum: area under the margin, (N,), NaN where there is none; None without margins.
     """
     seen = ~np.isnan(loss)
-    by_loss = ranked(loss, last_loss)
-    names = (*(["mean loss"] if seen.any() else []), *([] if seen.all() else ["last loss"]))
-    if weight is None:
-        return by_loss, names
-    by_weight = percentiles(-weight)
-    if np.cov(by_loss, by_weight)[0, 1] <= 0:  # the sign of Spearman's correlation
-        return by_loss, names
-    return (by_loss + by_weight) / 2, (*names, "weight")
+    by_probe = ranked(loss if aum is None else -aum, last_loss)
+    parts = [by_probe] if aum is None else [by_probe, percentiles(last_loss)]
+    first = "mean loss" if aum is None else "area under the margin"
+    by_last = aum is not None or not seen.all()
+    names = (*([first] if seen.any() else []), *(["last loss"] if by_last else []))
+    if weight is not None:
+        by_weight = percentiles(-weight)
+        if np.cov(by_probe, by_weight)[0, 1] > 0:  # the sign of Spearman's correlation
+            parts.append(by_weight)
+            names = (*names, "weight")
+    return np.mean(parts, axis=0), names
 
 
 def percentiles(values: Values) -> Values:

@@ -24,6 +24,7 @@ from curvetune.store.names import MODEL, SAMPLES
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
 
 Values = NDArray[np.float64]
+COMBINED = "combined"  # the score that they are ranked by if nobody chooses another
 NAMES = {"aum": "area under the margin", "aum_lower_bound": "area under the margin (bound)"}
 ScoreTable = dict[str, dict[str, float | None]]  # of each score, its AUROC and precisions
 
@@ -105,13 +106,12 @@ def find_suspects(
     *,
     images: Dataset | None = None,
     ask: bool = True,
-    score: str | None = None,
+    score: str = COMBINED,
 ) -> Suspects:
     """Return the suspects of a cell that is done.
 
     Args:
-        score: name of the column to rank by; the area under the margin where the probe recorded
-            margins, else `combined`.
+        score: name of the column to rank by.
         images: those that the cell was trained on, if they are loaded already.
         ask: its classifiers about the images, which takes a while.
 
@@ -147,27 +147,28 @@ def find_suspects(
     return found
 
 
-def _rank(found: Suspects, loss: Values, values: Mapping[str, Values], score: str | None) -> None:
+def _rank(found: Suspects, loss: Values, values: Mapping[str, Values], score: str) -> None:
     """Add the combined score, and say by which column samples are ranked.
 
     Raises:
         ConfigError: there is no column `score`.
     """
-    combined, made_of = scores.suspicion(loss, values["loss"], values.get("weight"))
-    found.columns = {"combined": combined, **found.columns}
-    found.ranked_by = score or ("aum" if "aum" in found.columns else "combined")
+    weight, aum = values.get("weight"), found.columns.get("aum")
+    combined, made_of = scores.suspicion(loss, values["loss"], weight, aum)
+    found.columns = {COMBINED: combined, **found.columns}
+    found.ranked_by = score
     if found.ranked_by not in found.columns:
         raise ConfigError(
             f"--score {printable(found.ranked_by)!r}: cell {found.cell_id} has no such score"
             f"{nearest(found.ranked_by, found.columns)}; allowed are {', '.join(found.columns)}"
         )
-    if found.ranked_by != "combined":
+    if found.ranked_by != COMBINED:
         unseen = np.isnan(found.columns[found.ranked_by]).any()
         name = NAMES.get(found.ranked_by, found.ranked_by.replace("_", " "))
         found.made_of = (name, "last loss") if unseen else (name,)
         return
     found.made_of = made_of
-    if "weight" in values and "weight" not in made_of:
+    if weight is not None and "weight" not in made_of:
         found.notes.append("the weight rises with the loss, so it is no trust in a label: not used")
 
 

@@ -23,13 +23,13 @@ def suspects(
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many samples.")] = 200,
     score: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="NAME",
-            help="What to rank by: aum, combined, mean_loss, last_loss, weight, or another score "
-            "of the table; else aum where the probe recorded margins.",
+            help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
+            "weight, forgetting_events, or another score of the table.",
         ),
-    ] = None,
+    ] = "combined",
     form: Annotated[
         str,
         typer.Option(
@@ -51,9 +51,9 @@ def suspects(
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
 
-    The score is the area under the margin: the mean, over the probe's epochs, of the given label's
-    logit less the largest other. Where the probe recorded none, it comes from its losses and from
-    the method's weights. Where the noise was added here, all scores are judged against the truth.
+    The score is the mean percentile of the area under the margin, the last loss and the method's
+    weight. The margin is the given label's logit less the largest other, which the probe recorded.
+    Where the noise was added here, all scores are judged against the truth.
     """
     if form not in FORMS:
         raise ConfigError(

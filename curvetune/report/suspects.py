@@ -166,7 +166,8 @@ def footnotes(found: Suspects) -> list[str]:
     first = "the first in the list are one picture each under two given labels: one is wrong"
     notes = [f"{conflicts} samples are copies; {first}"] if conflicts else []
     mean = "mean " if len(found.made_of) > 1 else ""
-    notes += [f"score: {mean}percentile of {' and '.join(found.made_of)}; 1 is the worst"]
+    parts = " and ".join([", ".join(found.made_of[:-1]), found.made_of[-1]][-len(found.made_of) :])
+    notes += [f"score: {mean}percentile of {parts}; 1 is the worst"]
     if found.wrong is None:
         known = found.config.bias.truth_is_known
         why = "no wrong label was added" if known else "nobody knows which labels are wrong"
