@@ -37,7 +37,9 @@ def suspicion(
     the probe's epochs and of the weight. Samples without a curve are ranked by their last loss.
 
     A weight that rises with the loss is left out. Such a method (focal loss always, Meta-Weight-Net
-    where classes are rare) favours what is hard, which says nothing about labels.
+    where classes are rare) favours what is hard, which says nothing about labels. A last loss that
+    falls as the margin does is left out too: O2U-Net never trains on what it takes for wrong, and
+    leaves its loss at zero.
 
     Args:
         loss: mean loss over the probe, (N,); NaN where there is none.
@@ -47,16 +49,24 @@ def suspicion(
     """
     seen = ~np.isnan(loss)
     by_probe = ranked(loss if aum is None else -aum, last_loss)
-    parts = [by_probe] if aum is None else [by_probe, percentiles(last_loss)]
-    first = "mean loss" if aum is None else "area under the margin"
-    by_last = aum is not None or not seen.all()
-    names = (*([first] if seen.any() else []), *(["last loss"] if by_last else []))
-    if weight is not None:
-        by_weight = percentiles(-weight)
-        if np.cov(by_probe, by_weight)[0, 1] > 0:  # the sign of Spearman's correlation
-            parts.append(by_weight)
-            names = (*names, "weight")
-    return np.mean(parts, axis=0), names
+    parts, names = [by_probe], []
+    if seen.any():
+        names.append("mean loss" if aum is None else "area under the margin")
+    by_last = percentiles(last_loss)
+    if aum is not None and _agree(by_probe, by_last):
+        parts.append(by_last)
+        names.append("last loss")
+    elif not seen.all():
+        names.append("last loss")
+    if weight is not None and _agree(by_probe, by_weight := percentiles(-weight)):
+        parts.append(by_weight)
+        names.append("weight")
+    return np.mean(parts, axis=0), tuple(names)
+
+
+def _agree(these: Values, those: Values) -> bool:
+    """Say whether two rankings, (N,), go the same way: the sign of Spearman's correlation."""
+    return bool(np.cov(these, those)[0, 1] > 0)
 
 
 def percentiles(values: Values) -> Values:

@@ -168,6 +168,8 @@ def _rank(found: Suspects, loss: Values, values: Mapping[str, Values], score: st
         found.made_of = (name, "last loss") if unseen else (name,)
         return
     found.made_of = made_of
+    if aum is not None and "last loss" not in made_of:
+        found.notes.append("the last loss is low where the margin is, so it says nothing: not used")
     if weight is not None and "weight" not in made_of:
         found.notes.append("the weight rises with the loss, so it is no trust in a label: not used")
 

@@ -24,7 +24,8 @@ from curvetune.training.engine import Eager, Engine
 Row = dict[str, Any]
 Samples = dict[str, Tensor]
 
-KEYS = {"loss": "curves", "margin": "margins"}  # of what is recorded, in a checkpoint
+# What is recorded: its key in a checkpoint, and its type, since a pack may have rounded losses.
+KEYS = {"loss": ("curves", torch.float32), "margin": ("margins", torch.float16)}
 
 
 def _nothing(_: Any) -> dict[str, float]:
@@ -200,7 +201,7 @@ def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
         "samples": {name: v for name, v in made.samples.items() if v.dim() == 1},
-        **{KEYS[name]: values[:, :done] for name, values in made.recorded.items()},
+        **{KEYS[name][0]: values[:, :done] for name, values in made.recorded.items()},
     }
 
 
@@ -215,9 +216,9 @@ def _resume(method: Method, loop: Loop, made: Trained) -> int:
         stream.set_state(state["streams"][name])
     for name, values in state["samples"].items():
         _latest(made, name, values.to(_device(method)), len(loop.train))[:] = values
-    for name, key in KEYS.items():
+    for name, (key, dtype) in KEYS.items():
         if loop.record is not None and state.get(key) is not None:
-            begun = state[key].to(_device(method))
+            begun = state[key].to(_device(method), dtype)
             made.recorded[name] = _unvisited(loop, begun)
             made.recorded[name][:, :done] = begun
     made.rows[:] = state["rows"]
