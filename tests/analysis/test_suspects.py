@@ -176,6 +176,10 @@ def test_with_margins_the_score_is_of_them_the_last_loss_and_the_weight() -> Non
     score, made_of = scores.suspicion(-aum, last, None, aum)
     assert made_of == ("area under the margin", "last loss")
     assert score.tolist() == [0.125, 0.375, 0.75, 0.75]
+    untrained = np.array([4.0, 3, 1, 0])  # O2U-Net never trains on what it takes for wrong
+    score, made_of = scores.suspicion(-aum, untrained, None, aum)
+    assert made_of == ("area under the margin",)
+    assert score.tolist() == [0.125, 0.375, 0.625, 0.875]
     _, made_of = scores.suspicion(-aum, last, aum, aum)
     assert made_of == ("area under the margin", "last loss", "weight")
     _, made_of = scores.suspicion(-aum, last, -aum, aum)
