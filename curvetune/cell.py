@@ -46,6 +46,7 @@ from curvetune.training.provenance import provenance
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
+Margins = NDArray[np.float16]
 
 logger = logging.getLogger(__name__)
 
@@ -166,11 +167,15 @@ class _Run:
         self.split = load_split(cell, digest, dataset, storage)
         test = self.split.test
         self.noise_rate: float | None = None  # that the method is told, if it asks
+        self.margins: Margins | None = None  # of the probe, (N, T), if the method reads them
         self.train = self._resident(self.split.train, self.split.y)
         self.test = ResidentSet(dataset.test.x[test], dataset.test.y[test], dataset, device)
 
     def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, dict[str, Any]]:
-        """Return the curves, (N, T), stored or from a probe, and the manifest of that probe."""
+        """Return the curves, (N, T), stored or from a probe, and the manifest of that probe.
+
+        Margins are kept aside for a method that reads them.
+        """
         probe_id, recipe = self.cell.probe_id(self.digest), self.cell.probe_recipe
         if probe_id is None or recipe is None:
             return None, {}
@@ -183,6 +188,7 @@ class _Run:
                 else:
                     store.discard(probe_id)
                     curves = self._probe(probe_id, recipe, lease)
+            self.margins = self._margins(probe_id)
         self.on_event({"stage": "stored", "probe_id": probe_id})
         return curves, read_json(store.folder(probe_id) / MANIFEST)
 
@@ -213,7 +219,7 @@ class _Run:
             lease: of the cell's folder.
         """
         cell, device = self.cell, self.device
-        on_device = None if curves is None else torch.tensor(curves, device=device)
+        on_device = self._on_device(curves)
         meta = self._meta_set(on_device)
         self.noise_rate = self._noise_rate(curves)
         parts = Parts(
@@ -228,6 +234,7 @@ class _Run:
             meta=meta,
             noise_rate=self.noise_rate or 0.0,
             curves=on_device,
+            margins=self._on_device(self.margins),
             pretrained=self._pretrained,
         )
         method = methods.build(cell.method, parts)
@@ -280,10 +287,30 @@ class _Run:
         if not (CurveStore(self.storage).folder(probe_id) / MANIFEST).exists():
             return None
         try:
+            self.margins = self._margins(probe_id)
             return read(probe_id)
         except CorruptError as error:
             logger.warning("probe %s is recomputed: %s", probe_id, error)
             return None
+
+    def _margins(self, probe_id: str) -> Margins | None:
+        """Return a stored probe's margins; None if the method does not read them.
+
+        Raises:
+            CorruptError: it has none, or they are damaged.
+        """
+        if not self.cell.method.reads_margins:
+            return None
+        margins = CurveStore(self.storage).margins(probe_id)
+        if margins is None:
+            raise CorruptError(f"probe {probe_id} has no margins, which the method reads")
+        return margins
+
+    def _on_device(self, recorded: NDArray[Any] | None) -> Tensor | None:
+        """Return what a probe recorded, (N, T), as float32 on the device."""
+        if recorded is None:
+            return None
+        return torch.tensor(recorded, dtype=torch.float32, device=self.device)
 
     def _noise_rate(self, curves: Curves | None) -> float | None:
         """Return the share of wrong labels that the method is told; None if it does not ask."""

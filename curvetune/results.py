@@ -179,20 +179,28 @@ class Results:
         raise ConfigError(f"figure {name!r} is of a cell that is done; give the id of one: cell=…")
 
     def suspects(
-        self, cell: str, top: int | None = None, data_dir: Path | str | None = None
+        self,
+        cell: str,
+        top: int | None = None,
+        data_dir: Path | str | None = None,
+        *,
+        score: str = "combined",
     ) -> polars.DataFrame:
         """Return the training samples of a cell, the likeliest wrong label first.
 
         This imports PyTorch, for the cell's classifier is asked.
 
+        Args:
+            score: what to rank by, as `curvetune suspects --score`.
+
         Raises:
-            ConfigError: there is no such cell, or it is not done.
+            ConfigError: there is no such cell, it is not done, or it has no such score.
         """
         from curvetune.analysis.suspects import find_suspects
         from curvetune.report.suspects import suspects_frame
 
         folder = None if data_dir is None else Path(data_dir)
-        return suspects_frame(find_suspects(self.storage, cell, folder), top)
+        return suspects_frame(find_suspects(self.storage, cell, folder, score=score), top)
 
     def _find(self, cell: str) -> tuple[str, CellConfig, str]:
         """Return the id, the config and the data's digest of a cell."""

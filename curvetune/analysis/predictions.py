@@ -127,5 +127,5 @@ def _model(
         return model, 1.0
     width = models.last_layer(model).in_features
     assert isinstance(width, int)
-    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, unused))
+    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, torch.Generator()))
     return model, method.cosine_scale

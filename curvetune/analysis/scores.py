@@ -1,8 +1,9 @@
 """How suspicious a label is, by what a run leaves behind: a number per sample, higher is worse.
 
-A probe keeps one loss per sample and epoch, that of the given label: l = −log p(given). Area under
-the margin and forgetting events are defined on logits and on predictions, which it does not keep.
-What a loss says of them for certain is given here, and named a bound.
+A probe keeps a loss per sample and epoch, that of the given label: l = −log p(given), and a margin,
+the given label's logit less the largest other. Area under the margin and forgetting events are
+exact from margins. Probes of older versions have none. What a loss says for certain is given then,
+and named a bound.
 """
 
 from collections.abc import Mapping
@@ -17,33 +18,55 @@ Wrong = NDArray[np.bool_]
 TINY = 1e-7  # a loss below this is taken for it: a float32 softmax cannot tell p from 1 there
 
 
-def suspicion(
-    loss: Values, last_loss: Values, weight: Values | None
-) -> tuple[Values, tuple[str, ...]]:
-    """Return the score, (N,), in 0 to 1, and what it is made of.
+def ranked(score: Values, last_loss: Values) -> Values:
+    """Return percentiles of a score, (N,); a sample without one is ranked by its last loss."""
+    seen = ~np.isnan(score)
+    places = np.empty(len(score))
+    places[seen] = percentiles(score[seen])
+    places[~seen] = percentiles(last_loss[~seen])
+    return places
 
-    It is the mean of two percentiles: of the mean loss over the probe's epochs, and of the method's
-    final weight, the lowest being the worst. Samples without a curve are ranked by their last loss.
+
+def suspicion(
+    loss: Values, last_loss: Values, weight: Values | None, aum: Values | None = None
+) -> tuple[Values, tuple[str, ...]]:
+    """Return the combined score, (N,), in 0 to 1, and what it is made of.
+
+    It is the mean of percentiles, the worst being 1: of the area under the margin, of the last loss
+    and of the method's final weight. Where the probe kept no margins, it is of the mean loss over
+    the probe's epochs and of the weight. Samples without a curve are ranked by their last loss.
 
     A weight that rises with the loss is left out. Such a method (focal loss always, Meta-Weight-Net
-    where classes are rare) favours what is hard, which says nothing about labels.
+    where classes are rare) favours what is hard, which says nothing about labels. A last loss that
+    falls as the margin does is left out too: O2U-Net never trains on what it takes for wrong, and
+    leaves its loss at zero.
 
     Args:
         loss: mean loss over the probe, (N,); NaN where there is none.
         last_loss: of the final training, (N,).
         weight: of the final training, (N,); None if the method has none.
+        aum: area under the margin, (N,), NaN where there is none; None without margins.
     """
     seen = ~np.isnan(loss)
-    by_loss = np.empty(len(loss))
-    by_loss[seen] = percentiles(loss[seen])
-    by_loss[~seen] = percentiles(last_loss[~seen])
-    names = (*(["mean loss"] if seen.any() else []), *([] if seen.all() else ["last loss"]))
-    if weight is None:
-        return by_loss, names
-    by_weight = percentiles(-weight)
-    if np.cov(by_loss, by_weight)[0, 1] <= 0:  # the sign of Spearman's correlation
-        return by_loss, names
-    return (by_loss + by_weight) / 2, (*names, "weight")
+    by_probe = ranked(loss if aum is None else -aum, last_loss)
+    parts, names = [by_probe], []
+    if seen.any():
+        names.append("mean loss" if aum is None else "area under the margin")
+    by_last = percentiles(last_loss)
+    if aum is not None and _agree(by_probe, by_last):
+        parts.append(by_last)
+        names.append("last loss")
+    elif not seen.all():
+        names.append("last loss")
+    if weight is not None and _agree(by_probe, by_weight := percentiles(-weight)):
+        parts.append(by_weight)
+        names.append("weight")
+    return np.mean(parts, axis=0), tuple(names)
+
+
+def _agree(these: Values, those: Values) -> bool:
+    """Say whether two rankings, (N,), go the same way: the sign of Spearman's correlation."""
+    return bool(np.cov(these, those)[0, 1] > 0)
 
 
 def percentiles(values: Values) -> Values:
@@ -58,6 +81,15 @@ def mean_loss(curves: Values) -> Values:
     return _mean(curves)
 
 
+def area_under_margin(margins: Values) -> Values:
+    """Return the mean margin over the epochs in which a sample was seen, (N,); NaN if in none.
+
+    Pleiss et al., NeurIPS 2020, Eq. 1: low for a wrong label. Margins are stored in 16 bits, so it
+    is right to one part in 2048.
+    """
+    return _mean(margins)
+
+
 def negative_log_odds(curves: Values) -> Values:
     """Return minus the mean log odds of the given label, (N,).
 
@@ -66,6 +98,21 @@ def negative_log_odds(curves: Values) -> Values:
     log(K − 1) more. So this is minus a lower bound of it, and for two classes minus itself.
     """
     return _mean(np.log(np.expm1(np.maximum(curves, TINY))))
+
+
+def counted_forgetting(margins: Values) -> Values:
+    """Return how often a sample was forgotten, (N,); T if it was never learnt.
+
+    Toneva et al., ICLR 2019: a right prediction that is wrong when the sample is next seen. A
+    margin's sign bit says that the prediction was wrong (probe/recording.py).
+    """
+    events = np.empty(len(margins))
+    for k, row in enumerate(margins):
+        right = ~np.signbit(row[~np.isnan(row)])
+        lost = right[:-1] & ~right[1:]
+        events[k] = lost.sum() if right.any() else margins.shape[1]
+    events[np.isnan(margins).all(axis=1)] = np.nan
+    return events
 
 
 def forgetting_events(curves: Values, num_classes: int) -> Values:
@@ -120,12 +167,26 @@ def precision_at(score: Values, wrong: Wrong, k: int) -> float | None:
     return float((wrong[above].sum() + wrong[level].mean() * (k - above.sum())) / k)
 
 
+def false_negative_rate(score: Values, wrong: Wrong) -> float | None:
+    """Return the share of wrong labels that are missed if as many are checked as are wrong.
+
+    The budget is the noise rate's, the highest scores are checked, and ties are as chance has them.
+    Returns None where no score of a wrong label is known.
+    """
+    bad = int(wrong[~np.isnan(score)].sum())
+    found = precision_at(score, wrong, bad)
+    return None if found is None else 1 - found
+
+
 def evaluate(
     scores: Mapping[str, Values], wrong: Wrong, ks: tuple[int, ...]
 ) -> dict[str, dict[str, float | None]]:
-    """Return AUROC and precision at each of `ks` of each score."""
+    """Return AUROC, false-negative rate and precision at each of `ks` of each score."""
     return {
-        name: {"auroc": auroc(score, wrong)}
+        name: {
+            "auroc": auroc(score, wrong),
+            "false_negative_rate": false_negative_rate(score, wrong),
+        }
         | {f"precision_at_{k}": precision_at(score, wrong, k) for k in ks}
         for name, score in scores.items()
     }

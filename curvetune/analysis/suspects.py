@@ -14,7 +14,7 @@ from curvetune.config import CellConfig, MethodConfig
 from curvetune.data.duplicates import in_conflict
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
-from curvetune.errors import ConfigError, CorruptError, printable
+from curvetune.errors import ConfigError, CorruptError, nearest, printable
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.naming import find_cell
 from curvetune.grids.splits import has_split, stored_split
@@ -24,6 +24,8 @@ from curvetune.store.names import MODEL, SAMPLES
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
 
 Values = NDArray[np.float64]
+COMBINED = "combined"  # the score that they are ranked by if nobody chooses another
+NAMES = {"aum": "area under the margin", "aum_lower_bound": "area under the margin (bound)"}
 ScoreTable = dict[str, dict[str, float | None]]  # of each score, its AUROC and precisions
 
 
@@ -34,14 +36,19 @@ class Suspects:
     cell_id: str
     config: CellConfig
     split: Split
-    score: Values
-    made_of: tuple[str, ...]
-    columns: dict[str, Values]  # of the scores beside it; NaN where not known
+    columns: dict[str, Values]  # of all scores; NaN where not known
     dataset: Dataset | None  # None where the images are not here
     probabilities: Values | None  # (N, K), of the cell's final classifier
     files: tuple[str, ...] | None  # of a folder
     estimate: float  # of the share of wrong labels, from the losses
+    ranked_by: str = ""  # the name of a column
+    made_of: tuple[str, ...] = ()  # the score, in words
     notes: list[str] = field(default_factory=list)  # what is not known, and why
+
+    @property
+    def score(self) -> Values:
+        """Percentiles of the column that they are ranked by, (N,), in 0 to 1; 1 is the worst."""
+        return scores.ranked(self.higher_is_worse()[self.ranked_by], self.columns["last_loss"])
 
     @functools.cached_property
     def in_conflict(self) -> NDArray[np.bool_]:
@@ -76,15 +83,19 @@ class Suspects:
         return str(label) if self.dataset is None else printable(self.dataset.class_names[label])
 
     def table(self, top: int) -> ScoreTable:
-        """Return how well each score finds the wrong labels; empty where they are not known."""
+        """Return how well each column finds the wrong labels; empty where they are not known.
+
+        The one that they are ranked by comes first.
+        """
         if self.wrong is None:
             return {}
         bad = int(self.wrong.sum())
         ks = tuple(sorted({k for k in (10, 50, top, bad) if 0 < k <= len(self.score)}))
-        return scores.evaluate({"score": self.score, **self._higher_is_worse()}, self.wrong, ks)
+        return scores.evaluate({"score": self.score, **self.higher_is_worse()}, self.wrong, ks)
 
-    def _higher_is_worse(self) -> dict[str, Values]:
-        down = {"weight", "aum_lower_bound"}
+    def higher_is_worse(self) -> dict[str, Values]:
+        """Return the columns, those negated of which a low value is suspicious."""
+        down = {"weight", "aum", "aum_lower_bound"}
         return {name: -v if name in down else v for name, v in self.columns.items()}
 
 
@@ -95,15 +106,18 @@ def find_suspects(
     *,
     images: Dataset | None = None,
     ask: bool = True,
+    score: str = COMBINED,
 ) -> Suspects:
     """Return the suspects of a cell that is done.
 
     Args:
+        score: name of the column to rank by.
         images: those that the cell was trained on, if they are loaded already.
         ask: its classifiers about the images, which takes a while.
 
     Raises:
-        ConfigError: there is no such cell, it is not done, or its values stayed elsewhere.
+        ConfigError: there is no such cell, it is not done, its values stayed elsewhere, or it has
+            no such score.
         CorruptError: a file of it is damaged.
         DataError: the images in `data_dir` are others than those that it was trained on.
     """
@@ -117,15 +131,10 @@ def find_suspects(
     split = _split(storage, config, digest, dataset)
     curves = _curves(storage, config.probe_id(digest), notes)
     loss = scores.mean_loss(curves) if curves is not None else np.full(len(split.y), np.nan)
-    score, made_of = scores.suspicion(loss, values["loss"], values.get("weight"))
-    if "weight" in values and "weight" not in made_of:
-        notes.append("the weight rises with the loss, so it is no trust in a label: not used")
     found = Suspects(
         cell_id=cell_id,
         config=config,
         split=split,
-        score=score,
-        made_of=made_of,
         columns={},
         dataset=dataset,
         probabilities=None,
@@ -134,7 +143,35 @@ def find_suspects(
         notes=notes,
     )
     _add_columns(found, storage, digest, curves, values, ask=ask)
+    _rank(found, loss, values, score)
     return found
+
+
+def _rank(found: Suspects, loss: Values, values: Mapping[str, Values], score: str) -> None:
+    """Add the combined score, and say by which column samples are ranked.
+
+    Raises:
+        ConfigError: there is no column `score`.
+    """
+    weight, aum = values.get("weight"), found.columns.get("aum")
+    combined, made_of = scores.suspicion(loss, values["loss"], weight, aum)
+    found.columns = {COMBINED: combined, **found.columns}
+    found.ranked_by = score
+    if found.ranked_by not in found.columns:
+        raise ConfigError(
+            f"--score {printable(found.ranked_by)!r}: cell {found.cell_id} has no such score"
+            f"{nearest(found.ranked_by, found.columns)}; allowed are {', '.join(found.columns)}"
+        )
+    if found.ranked_by != COMBINED:
+        unseen = np.isnan(found.columns[found.ranked_by]).any()
+        name = NAMES.get(found.ranked_by, found.ranked_by.replace("_", " "))
+        found.made_of = (name, "last loss") if unseen else (name,)
+        return
+    found.made_of = made_of
+    if aum is not None and "last loss" not in made_of:
+        found.notes.append("the last loss is low where the margin is, so it says nothing: not used")
+    if weight is not None and "weight" not in made_of:
+        found.notes.append("the weight rises with the loss, so it is no trust in a label: not used")
 
 
 def _samples(storage: Path, cell_id: str) -> dict[str, Values]:
@@ -205,12 +242,17 @@ def _add_columns(
     if curves is not None:
         classes = int(found.split.y_true.max()) + 1
         columns["mean_loss"] = scores.mean_loss(curves)
-        columns["aum_lower_bound"] = -scores.negative_log_odds(curves)
-        columns["forgetting_events"] = scores.forgetting_events(curves, classes)
-        found.notes.append(
-            "area under the margin and forgetting events are bounds from the losses, since a probe "
-            "keeps no logits"
-        )
+        margins = CurveStore(storage).margins(probe_id or "")
+        if margins is None:
+            columns["aum_lower_bound"] = -scores.negative_log_odds(curves)
+            columns["forgetting_events"] = scores.forgetting_events(curves, classes)
+            found.notes.append(
+                "area under the margin and forgetting events are bounds from the losses, since an "
+                "older version ran the probe, which kept no margins"
+            )
+        else:
+            columns["aum"] = scores.area_under_margin(np.asarray(margins, np.float64))
+            columns["forgetting_events"] = scores.counted_forgetting(np.asarray(margins))
     if found.dataset is None or not ask:
         return
     folder = CellStore(storage).folder(found.cell_id)

@@ -22,6 +22,14 @@ def suspects(
         typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many samples to show.")] = 200,
+    score: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
+            "weight, forgetting_events, or another score of the table.",
+        ),
+    ] = "combined",
     form: Annotated[
         str,
         typer.Option(
@@ -47,8 +55,9 @@ def suspects(
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
 
-    The score comes from the losses that its probe recorded and the weights that its method gave.
-    Where curvetune added the noise, the table says how well this and other scores find it.
+    The score is the mean percentile of the area under the margin, the last loss and the method's
+    weight. The margin is the given label's logit less the largest other, which the probe recorded.
+    Where the noise was added here, all scores are judged against the truth.
     """
     o.load_plugins(plugins)
     if form not in FORMS:
@@ -62,7 +71,7 @@ def suspects(
     from curvetune.analysis.suspects import find_suspects
 
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    found = find_suspects(folder, cell, images)
+    found = find_suspects(folder, cell, images, score=score)
     if form == "table" and out is None and not html and not as_json:
         from curvetune.report.suspects import print_suspects
         from curvetune.system.terminal import plain_console

@@ -17,6 +17,7 @@ from curvetune.config.cell import (
     AnyMethod,
     CellConfig,
     add_method,
+    restored,
 )
 from curvetune.config.data import DATA_NAMES, META_PER_CLASS, DataConfig
 from curvetune.config.features import (
@@ -127,4 +128,5 @@ __all__ = [
     "WeightNetConfig",
     "add_method",
     "read_config",
+    "restored",
 ]

@@ -15,6 +15,9 @@ class Section(BaseModel):
     # Options added after the first release. At their default they do not enter the identity, so
     # what was stored before they existed stays valid.
     later: ClassVar[frozenset[str]] = frozenset()
+    # Of these, what was done before they existed, where that is not the default. It is then this
+    # value that does not enter, and what a stored config without the option means.
+    earlier: ClassVar[dict[str, Any]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -29,7 +32,8 @@ class Section(BaseModel):
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers, as plain JSON."""
         fields = type(self).model_fields
-        same = {name for name in self.later if getattr(self, name) == fields[name].default}
+        before = {name: fields[name].default for name in self.later} | self.earlier
+        same = {name for name, value in before.items() if getattr(self, name) == value}
         return self.model_dump(mode="json", exclude=same)
 
 

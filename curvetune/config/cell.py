@@ -228,6 +228,13 @@ class CellConfig(Section):
         return fingerprint(self.cell_identity(digest))
 
 
+def restored(stored: Any) -> Any:
+    """Return a cell's config out of a storage, with what the version that wrote it left unsaid."""
+    if not (isinstance(stored, dict) and isinstance(stored.get("probe"), dict)):
+        return stored  # no config of a cell; whoever reads it says so
+    return {**stored, "probe": ProbeConfig.earlier | stored["probe"]}
+
+
 def add_method(section: type[MethodConfig], *, replace: bool = False) -> None:
     """Let cells of this process have a method that is not of this package.
 

@@ -78,6 +78,11 @@ class MethodConfig(Section):
         return allocate
 
     @property
+    def reads_margins(self) -> bool:
+        """Whether the method reads the margins that its probe recorded."""
+        return False
+
+    @property
     def low_loss(self) -> LowLoss | None:
         """What stands in for a clean set where `meta_set` is low_loss."""
         return None

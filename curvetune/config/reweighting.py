@@ -114,8 +114,13 @@ class CurveNetConfig(WeightNetConfig):
     source = "Jiang et al., AAAI 2022"
     cost = "2"  # 80 of 200 epochs learn weights, at 3.5
     native = AllocateConfig()
+    later: ClassVar[frozenset[str]] = WeightNetConfig.later | {"curve"}
 
     name: Literal["curvenet"] = "curvenet"
+    curve: Annotated[
+        Literal["loss", "margin", "both"],
+        Field(description="What of each epoch it reads; both: one after the other."),
+    ] = "loss"
     embedding_dim: Annotated[
         int, Field(ge=1, description="Width of the curve's features and of the class embedding, P.")
     ] = 64
@@ -162,6 +167,11 @@ class CurveNetConfig(WeightNetConfig):
         return probe
 
     @property
+    def reads_margins(self) -> bool:
+        """Whether it does."""
+        return self.curve != "loss"
+
+    @property
     def low_loss(self) -> LowLoss | None:
         """The samples of the lowest loss, if they are asked for."""
         if self.meta != "low_loss":
@@ -179,11 +189,17 @@ class CurveNetConfig(WeightNetConfig):
         return self.skip_layers
 
     def check_probe(self, probe: ProbeConfig) -> None:
-        """Refuse a curve of which nothing is left.
+        """Refuse a curve of which nothing is left, and margins that may not be there.
 
         Raises:
-            ValueError: nothing is.
+            ValueError: nothing is, or they may not be.
         """
+        if self.reads_margins and not probe.records_exact_loss:
+            raise ValueError(
+                f"method.curve={self.curve} reads margins, which a probe with probe.loss_form="
+                f"{probe.loss_form} may not have: older ones kept losses alone; allowed is "
+                f"probe.loss_form=exact, or method.curve=loss"
+            )
         if self.removed_losses + self.drop_last >= probe.epochs:
             raise ValueError(
                 f"method.removed_losses={self.removed_losses} leaves nothing of the "

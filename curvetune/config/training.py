@@ -4,7 +4,7 @@ Epochs are counted from 0, so the first epoch after a milestone of 80 is epoch 8
 """
 
 import math
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,11 @@ class TrainingConfig(Section):
     @property
     def trains_on_half(self) -> bool:
         """Whether only a random half of the samples is trained on."""
+        return False
+
+    @property
+    def records_exact_loss(self) -> bool:
+        """Whether, as a probe, it records losses that are right near zero too."""
         return False
 
     @model_validator(mode="after")
@@ -63,6 +68,9 @@ class CyclicConfig(TrainingConfig):
 class ProbeConfig(CyclicConfig):
     """The probing run, which records one loss per sample and epoch (CurveNet-V1, config/cycle)."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"loss_form"})
+    earlier: ClassVar[dict[str, Any]] = {"loss_form": "float32"}
+
     epochs: Annotated[int, Field(ge=2, description="Length of the recorded curve, T.")] = 300
     cyclic_start: Annotated[
         int, Field(ge=0, description="First epoch of the square-wave learning rate.")
@@ -70,6 +78,18 @@ class ProbeConfig(CyclicConfig):
     half_period: Annotated[
         int, Field(ge=1, description="Epochs at each level of the square wave.")
     ] = 15
+    loss_form: Annotated[
+        Literal["exact", "float32"],
+        Field(
+            description="What is recorded: the loss, right near zero too; or float32, as before, "
+            "where it is 0 above a margin of 16.6."
+        ),
+    ] = "exact"
+
+    @property
+    def records_exact_loss(self) -> bool:
+        """Whether it does."""
+        return self.loss_form == "exact"
 
     def shortened(self, epochs: int) -> Self:
         """Return it with so many epochs; everything counted in epochs shrinks with them."""

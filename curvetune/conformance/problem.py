@@ -104,6 +104,7 @@ def parts_for(config: MethodConfig, seed: int = 0, epochs: int = 10) -> Parts:
         meta=small_set() if config.meta_set else None,
         noise_rate=0.2,
         curves=curves,
+        margins=3 - 10 * curves,
         pretrained=pretrained,
     )
 

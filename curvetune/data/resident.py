@@ -55,6 +55,11 @@ class ResidentSet:
     def __len__(self) -> int:
         return len(self._y)
 
+    @property
+    def y(self) -> Tensor:
+        """The given labels, (N,)."""
+        return self._y
+
     def batches(
         self,
         batch_size: int,

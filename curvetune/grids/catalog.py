@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, restored
 from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError, CorruptError
 from curvetune.store import CellStore
@@ -72,7 +72,7 @@ class Catalog:
         if cell_id in self._known:
             return self._known[cell_id]
         path = self.store.folder(cell_id) / CONFIG
-        config = read_json(path)
+        config = restored(read_json(path))
         digest = config.pop("data_digest", None)
         if not isinstance(digest, str):
             raise ConfigError(f"{path}: has no data_digest, so it is of a very old version")

@@ -116,6 +116,8 @@ class Parts:
         meta: the set that meta batches come from, if the method takes them.
         noise_rate: known, given or estimated share of wrong labels; 0 if nobody asked for it.
         curves: (N, T) losses of the probe, whole; NaN for samples that it never saw.
+        margins: (N, T) float32, logit of the given label less the largest other, for a method that
+            reads them.
         pretrained: a copy of the probe's classifier.
     """
 
@@ -130,6 +132,7 @@ class Parts:
     meta: ResidentSet | None = None
     noise_rate: float = 0.0
     curves: Tensor | None = None
+    margins: Tensor | None = None
     pretrained: Callable[[], nn.Module] | None = None
 
 

@@ -128,11 +128,29 @@ class CurveNetMethod:
         return metrics
 
 
+def prepared(config: CurveNetConfig, parts: Parts) -> Tensor:
+    """Return what the net reads of each sample, (N, L): its loss curve, its margins, or both.
+
+    Margins are centred as losses are. Then one number divides them all, their standard deviation,
+    since logits have no unit: they grow with the network and the epochs.
+    """
+    assert parts.curves is not None, "the section says that CurveNet needs a probe"
+
+    def centred(curves: Tensor) -> Tensor:
+        raw = kept(curves, config.removed_losses, config.drop_last)
+        return centre(raw, parts.y, parts.num_classes, config.normalise)
+
+    if not config.reads_margins:
+        return centred(parts.curves)
+    assert parts.margins is not None, "the section says that it reads margins"
+    margins = centred(parts.margins)
+    margins /= margins.std(correction=0) + EPSILON
+    return margins if config.curve == "margin" else torch.cat([centred(parts.curves), margins], 1)
+
+
 def build(config: CurveNetConfig, parts: Parts) -> Method:
     """Build the method from its section of the config."""
-    assert parts.curves is not None, "the table says that CurveNet needs a probe"
-    raw = kept(parts.curves, config.removed_losses, config.drop_last)
-    curves = centre(raw, parts.y, parts.num_classes, config.normalise)
+    curves = prepared(config, parts)
     net = CurveNet(
         curves.shape[1],
         parts.num_classes,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from curvetune.config import restored
 from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError
 from curvetune.store.cells import SCHEMA_VERSION, CellStore
@@ -25,7 +26,7 @@ def result_line(store: CellStore, cell_id: str) -> Line | None:
     done = store.result(cell_id)
     if done is None:
         return None
-    config = read_json(store.folder(cell_id) / CONFIG)
+    config = restored(read_json(store.folder(cell_id) / CONFIG))
     digest = config.pop("data_digest")
     del done["files"]
     return {**done, "config": config, "data_digest": digest}
@@ -78,7 +79,7 @@ def _checked(text: str, where: str) -> Line:
     """Return the line that `text` is, if its config has the address that it claims."""
     try:
         line = json.loads(text)
-        config, digest, cell_id = line["config"], line["data_digest"], line["cell_id"]
+        config, digest, cell_id = restored(line["config"]), line["data_digest"], line["cell_id"]
         version, _ = line["schema_version"], line["accuracy"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(
@@ -96,7 +97,7 @@ def _checked(text: str, where: str) -> Line:
             f"{where}: cell_id is {cell_id}, but {address} is the address of its config; it was "
             f"changed, or made by other code: read it with the commit that made it, {_commit(line)}"
         )
-    return dict(line)
+    return {**line, "config": config}
 
 
 def _commit(line: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ so DONE.json lists fewer files after the journey; probes that nobody needs any m
 
 Curves travel as they are, and then all numbers end where they would have without the journey. Only
 if all of it is larger than `limit`, the largest curves are rounded to 16 bits (a relative error of
-up to 1/2048, far below what augmentation does to a loss, but the numbers are no longer the same
-bit for bit). That is said in the probe's rounded.json and manifest, and in the `rounded_curves` of
-every cell that reads them. If that is not enough, what took the least time so far stays behind.
+up to 1/2048, far below what augmentation does to a loss, but losses below 6e-8 become 0, and the
+numbers are no longer the same bit for bit). That is said in the probe's rounded.json and manifest,
+and in the `rounded_curves` of every cell that reads them. Margins are in 16 bits anyhow. If that is
+not enough, what took the least time so far stays behind.
 """
 
 import io

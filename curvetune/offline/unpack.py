@@ -26,7 +26,17 @@ from curvetune.store.files import (
     read_published,
     write_atomic,
 )
-from curvetune.store.names import CURVES, DONE, GRIDS, HISTORY, MANIFEST, ROUNDED, SPLITS
+from curvetune.store.names import (
+    CURVES,
+    DONE,
+    GRIDS,
+    HISTORY,
+    MANIFEST,
+    MARGINS,
+    ROUNDED,
+    SPLITS,
+)
+from curvetune.store.plain import load_matrix
 
 MEMBER = re.compile(
     rf"{GRIDS}/{GRID_NAME.pattern}\.json|{SPLITS}/{ID.pattern}\.safetensors"
@@ -154,9 +164,11 @@ def _publish_rounded(storage: Path, folder: Path) -> None:
         CorruptError, ValueError, OSError: they are no curves, or their manifest is not ours.
     """
     curves = np.load(folder / CURVES, allow_pickle=False).astype(np.float32)
+    path = folder / MARGINS
+    margins = load_matrix(path, np.float16) if path.exists() else None
     manifest = read_published(folder / MANIFEST)
     check_owner(folder, manifest, "probe_id")
     info = {key: value for key, value in manifest.items() if key not in ("files", "shape")}
     store = CurveStore(storage)
     store.discard(folder.name)
-    store.write(folder.name, curves, info)
+    store.write(folder.name, curves, info, margins=margins)

@@ -3,7 +3,8 @@
 Source: Jiang et al., AAAI 2022, section "Overall Structure"; schedule and recorded value as in
 jiangwenj02/CurveNet-V1 (processor/recognition_cycle.py). The value of a sample and epoch is its
 loss in the ordinary training pass: batch statistics, augmented view, before that step's update.
-There is no extra pass: the loop keeps the values as it goes (`with_curves` in training/fit.py).
+Its margin is of the same pass. There is no extra pass: the loop keeps the values as it goes
+(training/fit.py).
 """
 
 import time
@@ -20,6 +21,7 @@ from curvetune.config import TrainingConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod, Subset
+from curvetune.probe.recording import Recording
 from curvetune.store import CurveStore
 from curvetune.store.lease import Lease
 from curvetune.store.names import CHECKPOINT, HISTORY, MODEL
@@ -70,15 +72,16 @@ def run_probe(
         on_epoch=on_epoch,
         stop=stop,
         guard=nothing if lease is None else lease.check,
-        with_curves=True,
+        record=Recording(train.y, config.records_exact_loss),
         engine=best_engine(next(model.parameters()).device),
     )
-    made = fit(LossMethod(model, config, cross_entropy, subset=subset), loop)
-    assert made.curves is not None
-    result: NDArray[np.float32] = made.curves.cpu().numpy()
+    method = LossMethod(model, config, cross_entropy, subset=subset, with_logits=True)
+    made = fit(method, loop)
+    recorded = {name: values.cpu().numpy() for name, values in made.recorded.items()}
     loop.guard()
     save_state(folder / MODEL, {"model": model.state_dict()})
     seconds = sum(row["seconds"] for row in made.rows)
-    store.write(probe_id, result, info | {"seconds": seconds, "finished": time.time()}, lease)
+    info = info | {"seconds": seconds, "finished": time.time()}
+    store.write(probe_id, recorded["loss"], info, lease, margins=recorded.get("margin"))
     loop.checkpoint.remove()
-    return result
+    return recorded["loss"]

@@ -32,8 +32,9 @@ TITLES = {
 SCORES = {
     "last_loss": "last loss",
     "mean_loss": "mean loss",
+    "aum": "AUM",
     "aum_lower_bound": "AUM (bound)",
-    "forgetting_events": "forgetting (bound)",
+    "forgetting_events": "forgetting",
     "cleanlab_self_confidence": "cleanlab, confidence",
     "cleanlab_normalized_margin": "cleanlab, margin",
 }
@@ -104,6 +105,7 @@ def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
         "samples": len(found.score),
         "wrong": None if found.wrong is None else int(found.wrong.sum()),
         "estimated_noise_rate": found.estimate,
+        "ranked_by": found.ranked_by,
         "made_of": list(found.made_of),
         "scores": found.table(top),
         "notes": found.notes,
@@ -144,7 +146,7 @@ def print_scores(found: Suspects, console: "Console", top: int) -> None:
         table = RichTable(box=SIMPLE_HEAD, show_edge=False)
         for k, name in enumerate(score_header(scored)):
             table.add_column(name, justify="right" if k else "left", no_wrap=True)
-        for row in score_rows(scored):
+        for row in score_rows(found, scored):
             table.add_row(*row)
         console.print()
         console.print("against the known noise", highlight=False)
@@ -163,7 +165,9 @@ def footnotes(found: Suspects) -> list[str]:
     conflicts = int(found.in_conflict.sum())
     first = "the first in the list are one picture each under two given labels: one is wrong"
     notes = [f"{conflicts} samples are copies; {first}"] if conflicts else []
-    notes += [f"score: mean percentile of {' and '.join(found.made_of)}; 1 is the worst"]
+    mean = "mean " if len(found.made_of) > 1 else ""
+    parts = " and ".join([", ".join(found.made_of[:-1]), found.made_of[-1]][-len(found.made_of) :])
+    notes += [f"score: {mean}percentile of {parts}; 1 is the worst"]
     if found.wrong is None:
         known = found.config.bias.truth_is_known
         why = "no wrong label was added" if known else "nobody knows which labels are wrong"
@@ -172,9 +176,26 @@ def footnotes(found: Suspects) -> list[str]:
         bad = int(found.wrong.sum())
         share = bad / len(found.wrong)
         notes.append(
-            f"{bad} labels are wrong: P@k is the share among the k worst, {share:.3f} by chance"
+            f"{bad} labels are wrong: P@k is the share among the k worst, {share:.3f} by chance; "
+            f"FNR is the share missed if the {bad} worst are checked"
         )
+        notes += _better(found)
     return [*notes, f"the losses suggest that {found.estimate:.0%} are wrong", *found.notes]
+
+
+def _better(found: Suspects) -> list[str]:
+    """Return which scores find the wrong labels better than the one that samples are ranked by."""
+    scored = found.table(1)
+    known = {name: row["auroc"] for name, row in scored.items() if row["auroc"] is not None}
+    ours = known.pop("score", None)
+    above = {name: auroc for name, auroc in known.items() if ours is not None and auroc > ours}
+    if not above:
+        return []
+    best = max(above, key=lambda name: above[name])
+    return [
+        f"{_name(best, scored)} finds them better here, AUROC {above[best]:.3f} against "
+        f"{ours:.3f}: --score {best}"
+    ]
 
 
 def shown_columns(frame: "polars.DataFrame") -> list[str]:
@@ -196,15 +217,26 @@ def cell_text(name: str, value: Any) -> str:
 def score_header(scored: ScoreTable) -> list[str]:
     """Return the header of `score_rows`."""
     first = next(iter(scored.values()))
-    return ["by", *(n.replace("auroc", "AUROC").replace("precision_at_", "P@") for n in first)]
+    short = {"auroc": "AUROC", "false_negative_rate": "FNR"}
+    return ["by", *(short.get(n, n.replace("precision_at_", "P@")) for n in first)]
 
 
-def score_rows(scored: ScoreTable) -> list[list[str]]:
-    """Return a row for each score: its name, AUROC and precisions."""
+def score_rows(found: Suspects, scored: ScoreTable) -> list[list[str]]:
+    """Return a row for each score: its name, and how good it is; the one ranked by comes first."""
+    ours = f"score: {_name(found.ranked_by, scored)}"
     return [
-        [SCORES.get(name, name), *(NOTHING if v is None else f"{v:.3f}" for v in row.values())]
+        [
+            ours if name == "score" else _name(name, scored),
+            *(NOTHING if v is None else f"{v:.3f}" for v in row.values()),
+        ]
         for name, row in scored.items()
+        if name != found.ranked_by
     ]
+
+
+def _name(score: str, scored: ScoreTable) -> str:
+    is_bound = score == "forgetting_events" and "aum" not in scored
+    return SCORES.get(score, score) + (" (bound)" if is_bound else "")
 
 
 def suspects_text(found: Suspects, top: int) -> str:

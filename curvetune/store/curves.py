@@ -1,7 +1,9 @@
-"""Probe results: the loss of every sample at every epoch, content-addressed.
+"""Probe results: the loss and margin of every sample at every epoch, content-addressed.
 
     probes/<probe_id>/curves.npy      (N, T) float32, whole: S is applied on reading; NaN for
                                       samples that the probe did not train on
+                      margins.npy     (N, T) float16, the given label's logit less the largest
+                                      other; not there if an older version ran the probe
                       model.safetensors   its classifier, for methods that start from one
                       history.jsonl   one row per epoch
                       rounded.json    only if losses were rounded on the way (offline/pack.py)
@@ -30,7 +32,7 @@ from curvetune.store.files import (
     write_atomic,
 )
 from curvetune.store.lease import Lease
-from curvetune.store.names import CURVES, HISTORY, MANIFEST, MODEL, PROBES, ROUNDED
+from curvetune.store.names import CURVES, HISTORY, MANIFEST, MARGINS, MODEL, PROBES, ROUNDED
 from curvetune.store.plain import load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
@@ -52,21 +54,24 @@ class CurveStore:
         curves: NDArray[np.float32],
         info: Mapping[str, Any],
         lease: Lease | None = None,
+        margins: NDArray[np.float16] | None = None,
     ) -> None:
         """Publish the curves, (N, T), of a probe with what is worth knowing about it, once.
 
         Args:
             lease: of the probe's folder, which must be held still.
+            margins: (N, T); none are kept if None.
 
         Raises:
             LostLeaseError: another process took the probe over, or published it first.
             StorageError: they cannot be written.
         """
         folder = self.folder(probe_id)
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(curves, dtype=np.float32), allow_pickle=False)
-        write_atomic(folder / CURVES, buffer.getvalue())
-        names = [name for name in (CURVES, HISTORY, MODEL) if (folder / name).exists()]
+        write_atomic(folder / CURVES, _npy(curves, np.float32))
+        if margins is not None:
+            write_atomic(folder / MARGINS, _npy(margins, np.float16))
+        kept = [CURVES, HISTORY, MODEL, *([] if margins is None else [MARGINS])]
+        names = [name for name in kept if (folder / name).exists()]
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "probe_id": probe_id,
@@ -115,4 +120,23 @@ class CurveStore:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
         self.manifest(probe_id)
-        return load_matrix(self.folder(probe_id) / CURVES)
+        return load_matrix(self.folder(probe_id) / CURVES, np.float32)
+
+    def margins(self, probe_id: str) -> NDArray[np.float16] | None:
+        """Return the margins, (N, T), of a probe, read-only; None if it recorded none.
+
+        Its sign bit says that a sample was predicted as another label than the given one.
+
+        Raises:
+            CorruptError: the probe is missing, or a file is not what its checksum says.
+        """
+        if MARGINS not in self.manifest(probe_id)["files"]:
+            return None
+        return load_matrix(self.folder(probe_id) / MARGINS, np.float16)
+
+
+def _npy(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> bytes:
+    """Return a matrix as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(matrix, dtype=dtype), allow_pickle=False)
+    return buffer.getvalue()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, restored
 from curvetune.config.load import validate
 from curvetune.errors import BusyError, ConfigError, CorruptError, StorageError
 from curvetune.store.cells import CellStore
@@ -149,7 +149,7 @@ def _add_cells(root: Path, needed: Needed) -> None:
         if not (is_held or (folder / PUBLISHED["cells"]).exists()):
             continue
         try:
-            config = read_json(folder / CONFIG)
+            config = restored(read_json(folder / CONFIG))
         except CorruptError:
             config = {}
         digest = config.pop("data_digest", None)

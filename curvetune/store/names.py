@@ -13,6 +13,7 @@ FAILED = "FAILED.json"
 DONE = "DONE.json"
 # of a probe alone (curves.py)
 CURVES = "curves.npy"
+MARGINS = "margins.npy"
 ROUNDED = "rounded.json"
 MANIFEST = "manifest.json"
 

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +52,11 @@ def read_plain(path: Path, longest: int | None = None) -> bytes:
         return file.read()
 
 
-def load_matrix(path: Path) -> NDArray[np.float32]:
-    """Return a matrix of float32 from a .npy file: read-only, mapped from the disk.
+Float = TypeVar("Float", np.float32, np.float16)
+
+
+def load_matrix(path: Path, dtype: type[Float]) -> NDArray[Float]:
+    """Return a matrix of `dtype` from a .npy file: read-only, mapped from the disk.
 
     Raises:
         CorruptError: it is missing or something else, such as pickled objects.
@@ -62,8 +66,8 @@ def load_matrix(path: Path) -> NDArray[np.float32]:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CorruptError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype != np.float32 or matrix.ndim != 2:
-        raise CorruptError(f"{path}: not a matrix of float32")
+    if not isinstance(matrix, np.ndarray) or matrix.dtype != dtype or matrix.ndim != 2:
+        raise CorruptError(f"{path}: not a matrix of {dtype.__name__}")
     return matrix
 
 

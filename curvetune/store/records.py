@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from curvetune.config import restored
 from curvetune.errors import CorruptError
 from curvetune.store.files import ID
 
@@ -20,6 +21,7 @@ def checked_grid(path: Path, grid: dict[str, Any]) -> dict[str, Any]:
             if cell["probe_id"] is not None:
                 _check_id(cell["probe_id"])
             _check_config(cell["config"])
+            cell["config"] = restored(cell["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(
             f"{path}: not the record of a grid ({type(error).__name__}: {error}); run the grid's "

@@ -24,6 +24,9 @@ from curvetune.training.engine import Eager, Engine
 Row = dict[str, Any]
 Samples = dict[str, Tensor]
 
+# What is recorded: its key in a checkpoint, and its type, since a pack may have rounded losses.
+KEYS = {"loss": ("curves", torch.float32), "margin": ("margins", torch.float16)}
+
 
 def _nothing(_: Any) -> dict[str, float]:
     return {}
@@ -61,7 +64,8 @@ class Loop:
     on_epoch: Callable[[Row], object] = _nothing
     stop: Callable[[], bool] = never
     guard: Callable[[], None] = nothing
-    with_curves: bool = False  # whether the loss of each sample is kept at each epoch
+    # Makes of the values per sample what is kept of each epoch: `loss`, or also `margin`, (N,)
+    record: Callable[[Samples], Samples] | None = None
 
 
 @dataclass
@@ -69,8 +73,9 @@ class Trained:
     """What a run has made so far."""
 
     rows: list[Row] = field(default_factory=list)  # one for each epoch
-    samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,)
-    curves: Tensor | None = None  # (N, T), NaN where a sample was not visited; None if not kept
+    samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,) or (N, K)
+    # (N, T) of what is recorded, NaN where a sample was not visited
+    recorded: Samples = field(default_factory=dict)
 
 
 def fit(method: Method, loop: Loop) -> Trained:
@@ -82,9 +87,6 @@ def fit(method: Method, loop: Loop) -> Trained:
         LostLeaseError: raised by `loop.guard`.
     """
     made = Trained()
-    if loop.with_curves:
-        shape = (len(loop.train), loop.recipe.epochs)
-        made.curves = torch.full(shape, torch.nan, device=_device(method))
     first = _resume(method, loop, made)
     with History(loop.history, made.rows) as history:
         _train(method, loop, made, first, history)
@@ -108,8 +110,7 @@ def _train(method: Method, loop: Loop, made: Trained, first: int, history: Histo
         visited: list[Tensor] = []
         totals = _run_epoch(method, loop, made, epoch, order, visited)
         losses = made.samples["loss"] if order is None else made.samples["loss"][order]
-        if made.curves is not None:
-            made.curves[slice(None) if order is None else order, epoch] = losses
+        _record(loop, made, epoch, order)
         row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
         if not math.isfinite(row["loss"]):
             raise DivergedError(
@@ -167,10 +168,29 @@ def _run_epoch(
 
 
 def _latest(made: Trained, name: str, like: Tensor, size: int) -> Tensor:
-    """Return the tensor, (N,), that keeps the latest value of a metric for each sample."""
+    """Return the tensor, (N,) or (N, K), that keeps the latest value of a metric."""
     if name not in made.samples:
-        made.samples[name] = torch.zeros(size, dtype=like.dtype, device=like.device)
+        made.samples[name] = like.new_zeros(size, *like.shape[1:])
     return made.samples[name]
+
+
+def _record(loop: Loop, made: Trained, epoch: int, order: Tensor | None) -> None:
+    """Keep what is recorded of an epoch, of the samples in `order`, or of all.
+
+    A checkpoint of a version that recorded less goes on as it began.
+    """
+    if loop.record is None:
+        return
+    for name, values in loop.record(made.samples).items():
+        if epoch == 0:
+            made.recorded[name] = _unvisited(loop, values)
+        if name in made.recorded:
+            visited = slice(None) if order is None else order
+            made.recorded[name][visited, epoch] = values[visited]
+
+
+def _unvisited(loop: Loop, like: Tensor) -> Tensor:
+    return like.new_full((len(loop.train), loop.recipe.epochs), torch.nan)
 
 
 def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
@@ -180,8 +200,8 @@ def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
         "rows": made.rows,
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
-        "samples": made.samples,
-        "curves": None if made.curves is None else made.curves[:, :done],
+        "samples": {name: v for name, v in made.samples.items() if v.dim() == 1},
+        **{KEYS[name][0]: values[:, :done] for name, values in made.recorded.items()},
     }
 
 
@@ -196,8 +216,11 @@ def _resume(method: Method, loop: Loop, made: Trained) -> int:
         stream.set_state(state["streams"][name])
     for name, values in state["samples"].items():
         _latest(made, name, values.to(_device(method)), len(loop.train))[:] = values
-    if made.curves is not None:
-        made.curves[:, :done] = state["curves"]
+    for name, (key, dtype) in KEYS.items():
+        if loop.record is not None and state.get(key) is not None:
+            begun = state[key].to(_device(method), dtype)
+            made.recorded[name] = _unvisited(loop, begun)
+            made.recorded[name][:, :done] = begun
     made.rows[:] = state["rows"]
     return done
 

@@ -78,9 +78,12 @@ def _method(cell: CellConfig, dataset: Dataset, device: torch.device) -> Method:
     size = cell.allocate.batch_size
     train = _batch(size, dataset, torch.device("cpu"), seed=0)
     recipe = cell.probe_recipe
-    curves = None
+    curves = margins = None
     if recipe is not None:
-        curves = torch.rand(size, recipe.epochs, generator=torch_stream(0, "curves")).to(device)
+        curves, margins = (
+            torch.rand(size, recipe.epochs, generator=torch_stream(0, name)).to(device)
+            for name in ("curves", "margins")
+        )
 
     def new_model(_: int) -> torch.nn.Module:
         model = new_classifier(cell.model, dataset, torch_stream(0, "model"))
@@ -97,6 +100,7 @@ def _method(cell: CellConfig, dataset: Dataset, device: torch.device) -> Method:
         generator=torch_stream(0, "method"),
         draws=torch_stream(0, "method.draws", device),
         curves=curves,
+        margins=margins,
     )
     method = methods.build(cell.method, parts)
     method.start_epoch(0)

@@ -35,7 +35,7 @@ from curvetune.tune.trainable import pick_device, task_reason
 from curvetune.tune.worker import Sent, opened, sent
 
 STEPS = 64  # of an epoch of the measured run: enough that its start and end do not count much
-COPIES = 2  # of the curves on the device at once, at most: the probe's, and the method's
+PROBE_BYTES, READ_BYTES = 6, 4  # of a sample and epoch: loss and margin in 16 bits; float32
 
 ALONE = "--gpus-per-trial auto: each cell has a GPU alone"
 
@@ -154,8 +154,11 @@ def data_bytes(cell: CellConfig, dataset: Dataset) -> int:
     channels, height, width = dataset.train.x.shape[1:]
     image: int = channels * (height + 2 * dataset.pad) * (width + 2 * dataset.pad)
     recipe = cell.probe_recipe
-    curves = 0 if recipe is None else COPIES * 4 * recipe.epochs * len(dataset.train)
-    return image * (len(dataset.train) + len(dataset.test)) + curves
+    recorded = 0
+    if recipe is not None:  # what the probe records and the method reads, and an epoch's logits
+        read = READ_BYTES * (1 + cell.method.reads_margins)
+        recorded = (PROBE_BYTES + read) * recipe.epochs + 4 * dataset.num_classes
+    return image * (len(dataset.train) + len(dataset.test)) + recorded * len(dataset.train)
 
 
 class KernelTime:

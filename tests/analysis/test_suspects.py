@@ -12,7 +12,7 @@ import polars
 import pytest
 import torch
 from image_folder import write_images
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import recall_score, roc_auc_score
 from typer.testing import CliRunner
 
 from curvetune import data
@@ -23,9 +23,16 @@ from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, DataError
 from curvetune.grids.naming import find_cell
+from curvetune.probe.recording import Recording
 from curvetune.report.pages.suspects import suspects_page
-from curvetune.report.suspects import cleanlab_frame, print_suspects, suspects_frame
-from curvetune.store import CellStore
+from curvetune.report.suspects import (
+    cleanlab_frame,
+    footnotes,
+    print_suspects,
+    score_rows,
+    suspects_frame,
+)
+from curvetune.store import CellStore, CurveStore
 from curvetune.system.terminal import plain_console
 
 SHORT: dict[str, Any] = {
@@ -122,6 +129,62 @@ def test_forgetting_events_never_exceed_those_of_the_predictions() -> None:
     half, wrong = -np.log(0.6), -np.log(0.1)
     by_hand = scores.forgetting_events(np.array([[half, wrong, half, 0.9, wrong]]), 3)
     assert by_hand.tolist() == [2]  # 0.9 lies between: it may be either
+
+
+def test_the_area_under_the_margin_and_forgetting_are_those_of_logits_and_predictions() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(80, 20, 3, generator=generator) * 2
+    y = torch.arange(80) % 3
+    kept = [Recording(y, with_exact_loss=True)({"logits": z}) for z in logits.unbind(1)]
+    margins = torch.stack([one["margin"] for one in kept], 1).numpy()
+    given = logits.numpy()[np.arange(80), :, y]
+    others = np.where(np.arange(3) == y.numpy()[:, None, None], -np.inf, logits.numpy())
+    aum = scores.area_under_margin(margins.astype(np.float64))
+    assert np.allclose(aum, (given - others.max(2)).mean(1), atol=1e-2)
+    right = logits.numpy().argmax(2) == y.numpy()[:, None]
+    lost = [sum(row[t] and not row[t + 1] for t in range(19)) for row in right]
+    assert scores.counted_forgetting(margins).tolist() == lost
+    curves = torch.stack([one["loss"] for one in kept], 1).double().numpy()
+    bound = scores.forgetting_events(curves, 3)
+    learnt = (curves < np.log(2)).any(axis=1)
+    assert (bound[learnt] <= np.array(lost)[learnt]).all()
+
+
+def test_a_sample_that_was_never_right_was_forgotten_always_and_one_never_seen_is_not_known() -> (
+    None
+):
+    margins = np.array([[-1, -0.0, -2], [0.0, -0.0, 1], [np.nan] * 3, [np.nan, 1, -1]], np.float16)
+    assert scores.counted_forgetting(margins)[[0, 1, 3]].tolist() == [3, 1, 1]
+    assert np.isnan(scores.counted_forgetting(margins)[2])
+    assert np.isnan(scores.area_under_margin(margins.astype(np.float64))[2])
+    assert scores.area_under_margin(margins.astype(np.float64))[3] == 0
+
+
+def test_the_false_negative_rate_is_what_recall_leaves_at_the_noise_rate() -> None:
+    rng = np.random.default_rng(0)
+    wrong = rng.random(500) < 0.3
+    score = rng.normal(size=500) + wrong
+    checked = np.zeros(500, bool)
+    checked[np.argsort(-score)[: wrong.sum()]] = True
+    found = scores.false_negative_rate(score, wrong)
+    assert found == pytest.approx(1 - recall_score(wrong, checked))
+    assert scores.false_negative_rate(score, np.zeros(500, bool)) is None
+    assert scores.false_negative_rate(np.zeros(500), wrong) == pytest.approx(1 - wrong.mean())
+
+
+def test_with_margins_the_score_is_of_them_the_last_loss_and_the_weight() -> None:
+    aum, last = np.array([4.0, 3, 2, 1]), np.array([1.0, 2, 4, 3])
+    score, made_of = scores.suspicion(-aum, last, None, aum)
+    assert made_of == ("area under the margin", "last loss")
+    assert score.tolist() == [0.125, 0.375, 0.75, 0.75]
+    untrained = np.array([4.0, 3, 1, 0])  # O2U-Net never trains on what it takes for wrong
+    score, made_of = scores.suspicion(-aum, untrained, None, aum)
+    assert made_of == ("area under the margin",)
+    assert score.tolist() == [0.125, 0.375, 0.625, 0.875]
+    _, made_of = scores.suspicion(-aum, last, aum, aum)
+    assert made_of == ("area under the margin", "last loss", "weight")
+    _, made_of = scores.suspicion(-aum, last, -aum, aum)
+    assert made_of == ("area under the margin", "last loss")
 
 
 def test_a_weight_that_rises_with_the_loss_is_not_taken_for_trust() -> None:
@@ -248,6 +311,57 @@ def test_the_page_has_a_thumbnail_each_and_asks_no_network(storage: Path) -> Non
     assert page.count("data:image/png;base64,") == page.count("<li") == 9
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
+
+
+@pytest.mark.parametrize("name", ["aum", "mean_loss", "last_loss", "weight", "forgetting_events"])
+def test_samples_are_ranked_by_the_score_that_is_asked_for(storage: Path, name: str) -> None:
+    found = find_suspects(storage, cell_id(), ask=False, score=name)
+    sign = -1 if name in ("aum", "weight") else 1
+    assert found.score.tolist() == scores.percentiles(sign * found.columns[name]).tolist()
+    assert found.table(5)["score"] == found.table(5)[name]
+    base = ["suspects", cell_id(), "--storage", str(storage), "--score", name, "--json"]
+    content = json.loads(CliRunner().invoke(app, base).stdout)
+    assert content["ranked_by"] == name
+    assert content["suspects"][0]["index"] == found.split.train[found.order[0]]
+
+
+def test_a_score_that_a_cell_has_not_is_refused_with_those_it_has(storage: Path) -> None:
+    base = ["suspects", cell_id("cross-entropy"), "--storage", str(storage), "--score"]
+    refused = CliRunner().invoke(app, [*base, "aum"])
+    assert isinstance(refused.exception, ConfigError)
+    assert "allowed are combined, last_loss" in str(refused.exception)
+
+
+def test_a_score_that_another_one_beats_says_so(storage: Path) -> None:
+    found = find_suspects(storage, cell_id(), ask=False, score="forgetting_events")
+    table = found.table(1)
+    best = max(table, key=lambda name: table[name]["auroc"] or 0)
+    (note,) = [note for note in footnotes(found) if "better here" in note]
+    assert note.endswith(f"against {table['score']['auroc']:.3f}: --score {best}")
+    best_first = find_suspects(storage, cell_id(), ask=False, score=best)
+    assert not any("better here" in note for note in footnotes(best_first))
+
+
+def test_a_probe_of_an_older_version_gives_bounds_and_says_so(
+    storage: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(storage, copy)
+    probe_id = digits_cell().probe_id(data.digest("digits")) or ""
+    store = CurveStore(copy)
+    curves, manifest = np.array(store.read(probe_id)), store.manifest(probe_id)
+    store.discard(probe_id)
+    (store.folder(probe_id) / "margins.npy").unlink()
+    store.write(probe_id, curves, {"seconds": manifest["seconds"]})
+    found, new = (find_suspects(root, cell_id(), ask=False) for root in (copy, storage))
+    assert "aum" not in found.columns
+    assert found.made_of == tuple(n for n in ("mean loss", "weight") if n in found.made_of)
+    assert any("are bounds from the losses" in note for note in found.notes)
+    assert not any("are bounds" in note for note in new.notes)
+    assert (found.columns["aum_lower_bound"] <= new.columns["aum"] + 1e-2).all()
+    shown = [row[0] for row in score_rows(found, found.table(5))]
+    assert "forgetting (bound)" in shown
+    assert "forgetting" in [row[0] for row in score_rows(new, new.table(5))]
 
 
 def test_a_grid_and_method_name_the_cell_or_list_those_it_may_be(storage: Path) -> None:

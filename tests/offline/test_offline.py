@@ -104,8 +104,9 @@ def numbers(storage: Path, plan: Plan) -> dict[str, Any]:
         keys = ("accuracy", "accuracy_last10", "accuracy_best", "per_class_accuracy", "weight_gap")
         found[f"{cell.cell_id} result"] = {key: done.get(key) for key in keys}
         if cell.probe_id is not None:
-            curves = CurveStore(storage).folder(cell.probe_id) / "curves.npy"
-            found[cell.probe_id] = curves.read_bytes()
+            for name in ("curves.npy", "margins.npy"):
+                path = CurveStore(storage).folder(cell.probe_id) / name
+                found[f"{cell.probe_id} {name}"] = path.read_bytes()
     return found
 
 
@@ -262,6 +263,10 @@ def test_curves_that_do_not_fit_are_rounded_and_every_result_says_so(
     true, found = (CurveStore(root).read(probe_id) for root in (here, there))
     assert np.array_equal(found[:, :carried], true[:, :carried].astype(np.float16))
     assert np.array_equal(found[:, carried:], true[:, carried:])
+    margins = [CurveStore(root).margins(probe_id) for root in (here, there)]
+    assert margins[0] is not None
+    assert margins[1] is not None
+    assert margins[0].tobytes() == margins[1].tobytes()  # in 16 bits anyhow
 
 
 def item(name: str, size: int, *, seconds: float = 0.0, curves: int = 0) -> pack.Item:

@@ -46,10 +46,10 @@ def test_a_grid_takes_about_the_bytes_that_were_foretold(tmp_path: Path) -> None
     assert taken <= disk.stays <= 1.1 * taken
 
 
-def test_curves_take_four_bytes_for_each_sample_and_epoch() -> None:
+def test_what_a_probe_records_takes_six_bytes_for_each_sample_and_epoch() -> None:
     cell = CellConfig.model_validate({"method": CURVENET})
     disk = disk_of(plan_of([cell]), lambda _: 45_000, classes=10, images=0, slots=1, free=None)
-    assert disk.curves == pytest.approx(45_000 * 300 * 4, rel=1e-3)
+    assert disk.curves == pytest.approx(45_000 * 300 * (4 + 2), rel=1e-3)
     stored = plan_of([cell], stored=[cell.probe_id(DIGEST)])
     disk = disk_of(stored, lambda _: 45_000, classes=10, images=0, slots=1, free=None)
     assert disk.curves == 0

@@ -69,6 +69,8 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
             "curvenet by finite differences",
             {"removed_losses": 1, "meta_gradient": "finite_difference"},
         ),
+        ("curvenet of margins", {"removed_losses": 1, "curve": "margin"}),
+        ("curvenet of losses and margins", {"removed_losses": 1, "curve": "both"}),
     ],
     "co-teaching": [("co-teaching", {}), ("co-teaching with adam", {"optimizer": "adam"})],
     "o2u-net": [("o2u-net", {"o2u_probe": {"epochs": 6, "cyclic_start": 2}})],

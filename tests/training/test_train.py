@@ -65,6 +65,10 @@ class Recorder:
         self.seen = [(epoch, list(index)) for epoch, index in state["seen"]]
 
 
+def losses(samples: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"loss": samples["loss"]}
+
+
 def loop_in(folder: Path, *, epochs: int = 4, every: int = 1, **options: Any) -> Loop:
     return Loop(
         recipe=AllocateConfig(epochs=epochs, batch_size=5),
@@ -90,8 +94,7 @@ def test_every_sample_is_seen_once_an_epoch_the_ragged_last_batch_included(tmp_p
 
 
 def test_curves_hold_the_loss_of_each_sample_at_each_epoch(tmp_path: Path) -> None:
-    curves = fit(Recorder(), loop_in(tmp_path, with_curves=True)).curves
-    assert curves is not None
+    curves = fit(Recorder(), loop_in(tmp_path, record=losses)).recorded["loss"]
     assert torch.equal(curves, torch.arange(23.0)[:, None] + torch.arange(4.0))
 
 
@@ -114,22 +117,20 @@ def test_a_killed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, every
     straight = Recorder()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole = fit(straight, loop_in(tmp_path / "a", epochs=7, every=every, with_curves=True))
+    whole = fit(straight, loop_in(tmp_path / "a", epochs=7, every=every, record=losses))
 
     def die(row: dict[str, Any]) -> None:
         if row["epoch"] == 4:
             raise KeyboardInterrupt
 
-    loop = loop_in(tmp_path / "b", epochs=7, every=every, with_curves=True, on_epoch=die)
+    loop = loop_in(tmp_path / "b", epochs=7, every=every, record=losses, on_epoch=die)
     with pytest.raises(KeyboardInterrupt):
         fit(Recorder(), loop)
     resumed = Recorder()
-    loop = loop_in(tmp_path / "b", epochs=7, every=every, with_curves=True)
+    loop = loop_in(tmp_path / "b", epochs=7, every=every, record=losses)
     made = fit(resumed, loop)
     assert resumed.seen == straight.seen
-    assert made.curves is not None
-    assert whole.curves is not None
-    assert torch.equal(made.curves, whole.curves)
+    assert torch.equal(made.recorded["loss"], whole.recorded["loss"])
     assert [row["epoch"] for row in made.rows] == list(range(7))
     assert read_rows(loop.history) == made.rows
 

@@ -163,8 +163,12 @@ def test_the_whole_data_counts_with_its_padding_and_the_curves() -> None:
         for x in (images.train.x, images.test.x)
     )
     assert data_bytes(plain, images) == pixels
-    one_matrix = np.zeros((len(images.train), curves.probe.epochs), np.float32).nbytes
-    assert data_bytes(curves, images) == pixels + 2 * one_matrix
+    losses = np.zeros((len(images.train), curves.probe.epochs), np.float32).nbytes
+    logits = np.zeros((len(images.train), 10), np.float32).nbytes
+    recorded = losses + losses / 2 + logits  # margins are in 16 bits
+    assert data_bytes(curves, images) == pixels + recorded + losses
+    both = cell({"name": "curvenet", "curve": "both"}, data=DIGITS)
+    assert data_bytes(both, images) == pixels + recorded + 2 * losses
 
 
 def test_options_take_a_number_or_auto() -> None:

@@ -34,6 +34,7 @@ class LossMethod:
         weight: how much each given label counts, (B,), from logits (B, K) and labels (B,); it is
             reported only. None reports nothing.
         optimizer: of the parameters of `model`; the recipe's if None.
+        with_logits: whether a step reports the logits, (B, K), too.
     """
 
     phase: object = None  # every step does the same operations
@@ -47,12 +48,14 @@ class LossMethod:
         subset: Subset | None = None,
         weight: SampleLoss | None = None,
         optimizer: torch.optim.Optimizer | None = None,
+        with_logits: bool = False,
     ) -> None:
         self.model = model
         self._recipe = recipe
         self._loss = loss
         self._subset = subset
         self._weight = weight
+        self._with_logits = with_logits
         self._optimizer = optimizer or sgd(model, recipe)
         parts = {"subset": subset.generator} if subset else {}
         self.state = State(model=model, optimizer=self._optimizer, **parts)
@@ -70,4 +73,6 @@ class LossMethod:
         metrics = {"loss": losses.detach()}
         if self._weight is not None:
             metrics["weight"] = self._weight(logits.detach(), batch.y)
+        if self._with_logits:
+            metrics["logits"] = logits.detach()
         return metrics

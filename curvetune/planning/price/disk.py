@@ -23,6 +23,7 @@ MODEL_BYTES = {
 }
 FEATURES = {"wrn-16-8": 512}  # that the last layer sees; 64 of the others
 SAMPLE_BYTES = 8  # loss and weight of a training sample
+RECORDED_BYTES = 6  # of a sample and epoch in a probe: its loss, and its margin in 16 bits
 INDEX_BYTES = 8  # of an image in a split: its place, its given and its true label
 ROW_BYTES = 250  # of an epoch in a history, at most
 RECORD_BYTES = 4_000  # config.json, DONE.json or manifest.json
@@ -115,7 +116,7 @@ Sized = Iterable[tuple[PlannedCell, int]]
 
 def _curves(cell: PlannedCell, n: int) -> int:
     recipe = cell.config.probe_recipe
-    return 0 if recipe is None else 4 * n * recipe.epochs + HEADER_BYTES
+    return 0 if recipe is None else RECORDED_BYTES * n * recipe.epochs + 2 * HEADER_BYTES
 
 
 def _model(cell: PlannedCell, classes: int) -> int:

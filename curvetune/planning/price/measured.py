@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curvetune.config import CellConfig, read_config
+from curvetune.config import CellConfig, read_config, restored
 from curvetune.errors import StorageError, printable
 from curvetune.planning.price.evidence import (
     Earlier,
@@ -103,7 +103,7 @@ def _cells(storage: Path) -> Iterator[tuple[str, tuple[Earlier, Done]]]:
     for folder in _folders(storage / CELLS):
         try:
             done = read_json(folder / DONE)
-            config = read_json(folder / CONFIG)
+            config = restored(read_json(folder / CONFIG))
             config.pop("data_digest", None)
             yield folder.name, _cell(folder, done, read_config(config))
         except BAD:

@@ -42,7 +42,7 @@ def suspects_page(found: Suspects, top: int) -> str:
     return render(
         "suspects.html.j2",
         title=f"Suspect labels: {title(found)}, the {len(frame)} worst",
-        scores=_score_sheet(scored) if scored else None,
+        scores=_score_sheet(found, scored) if scored else None,
         notes=footnotes(found),
         samples=samples,
     )
@@ -56,9 +56,10 @@ def thumbnail_uri(dataset: Dataset | None, index: int) -> str:
     return f"data:image/png;base64,{png}"
 
 
-def _score_sheet(scored: ScoreTable) -> Sheet:
+def _score_sheet(found: Suspects, scored: ScoreTable) -> Sheet:
     header = tuple((text,) for text in score_header(scored))
-    return Sheet("how well each score finds them", header, tuple(map(tuple, score_rows(scored))))
+    rows = tuple(map(tuple, score_rows(found, scored)))
+    return Sheet("how well each score finds them", header, rows)
 
 
 def _brightest(dataset: Dataset) -> int:
