@@ -18,6 +18,7 @@ from curvetune.cli import (
     grid,
     info,
     offline,
+    relabel,
     report,
     retry,
     streams,
@@ -69,6 +70,7 @@ app.command()(figures.figures)
 app.command()(suspects.suspects)
 app.command()(explain.why)
 app.command()(retry.retry)
+app.command()(relabel.relabel)
 app.command()(sync.sync)
 app.command()(gc.gc)
 app.command(context_settings=offline.CONTEXT)(offline.offline)

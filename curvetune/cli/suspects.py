@@ -13,7 +13,7 @@ from curvetune.errors import ConfigError, StorageError, nearest
 if TYPE_CHECKING:
     from curvetune.analysis.suspects import Suspects
 
-FORMS = ("table", "csv", "parquet", "cleanlab")
+FORMS = ("table", "csv", "parquet", "cleanlab", "labels")
 
 
 def suspects(
@@ -27,8 +27,9 @@ def suspects(
         typer.Option(
             "--format",
             metavar="FORM",
-            help="table, csv, parquet, or cleanlab: a CSV file of every sample, in the order of "
-            "the data, with the columns of cleanlab's label issues.",
+            help="table, csv, parquet; cleanlab: a CSV file of every sample, in the order of "
+            "the data, with the columns of cleanlab's label issues; labels: a CSV file whose "
+            "empty column `label` is to be filled in for `curvetune relabel`.",
         ),
     ] = "table",
     html: Annotated[
@@ -83,6 +84,8 @@ def _content(found: "Suspects", form: str, top: int, *, html: bool, as_json: boo
         return forms.parquet(forms.suspects_frame(found, top))
     if form == "cleanlab":
         return forms.cleanlab_frame(found).write_csv().encode()
+    if form == "labels":
+        return forms.labels_frame(found, top).write_csv().encode()
     if form == "csv":
         return forms.suspects_frame(found, top).write_csv().encode()
     return forms.suspects_text(found, top).encode()

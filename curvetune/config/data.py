@@ -15,7 +15,7 @@ META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 class DataConfig(Section):
     """Which images, and how many of them."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"image_size"})
+    later: ClassVar[frozenset[str]] = frozenset({"image_size", "relabel"})
 
     name: DataName = "digits"
     meta_per_class: Annotated[
@@ -31,6 +31,13 @@ class DataConfig(Section):
     image_size: Annotated[
         int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
     ] = 32
+    relabel: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{16}$",
+            description="Digest of corrected labels: relabels/DIGEST.csv of the storage.",
+        ),
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
