@@ -24,7 +24,6 @@ from curvetune.config import (
 from curvetune.config.plugins import PLUGINS, check_loaded
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
-from curvetune.data.splits import Split, make_split
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
 from curvetune.methods.curvenet import kept, low_loss_samples
@@ -36,13 +35,13 @@ from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import read_json, save_arrays, write_json
 from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
-from curvetune.store.splits import read_split, split_file, write_split
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.classifier import new_classifier, ready_to_train
 from curvetune.training.engine import best_engine, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import provenance
+from curvetune.training.split import load_split
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -125,21 +124,6 @@ def prepare_splits(
     """
     for cell in {cell.split_id(digest): cell for cell in cells}.values():
         load_split(cell, digest, dataset, storage)
-
-
-def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
-    """Return the stored split of a cell, made and stored if it is missing or damaged."""
-    split_id, identity = cell.split_id(digest), cell.split_identity(digest)
-    if split_file(storage, split_id).exists():
-        try:
-            return Split.from_arrays(read_split(storage, split_id, identity))
-        except CorruptError as error:
-            logger.warning("%s; the split is made again", error)
-    split = make_split(
-        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
-    )
-    write_split(storage, split_id, split.arrays(), identity)
-    return split
 
 
 class _Run:

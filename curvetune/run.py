@@ -76,8 +76,8 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     plan = build_plan(
         space,
         digest,
-        is_done=partial(_is_done, CellStore(places.storage), made),
-        has_probe=partial(_has_probe, CurveStore(places.storage), tell),
+        is_done=partial(is_done, CellStore(places.storage), made),
+        has_probe=partial(has_probe, CurveStore(places.storage), tell),
     )
     if (said := others(made, this_code())) is not None:
         tell(said)
@@ -86,7 +86,7 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
         for line in report.words():
             tell(line)
         plan = replace(plan, images=report)
-    return _checked(plan, images, places) if plan.left else plan
+    return checked(plan, images, places) if plan.left else plan
 
 
 def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
@@ -274,7 +274,7 @@ class _Running:
         measure_step_times(self.plan, dataset, places.storage, self.options)
 
 
-def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
+def checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
     """Return a plan with the sizes of its data, which can give every cell that is left its split.
 
     Raises:
@@ -288,7 +288,7 @@ def _checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
     return replace(plan, sizes=sizes.images)
 
 
-def _is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
+def is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
     """Say whether a cell has a result, and note which code made it."""
     from curvetune.system.source_code import code_of
 
@@ -298,7 +298,7 @@ def _is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
     return result is not None
 
 
-def _has_probe(store: "CurveStore", tell: Tell, probe_id: str) -> bool:
+def has_probe(store: "CurveStore", tell: Tell, probe_id: str) -> bool:
     """Say whether a probe is there; a damaged one is not, which is told."""
     try:
         store.manifest(probe_id)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from curvetune import data
-from curvetune.cell import load_split, prepare_splits, run_cell
+from curvetune.cell import prepare_splits, run_cell
 from curvetune.config import (
     AllocateConfig,
     BiasConfig,
@@ -28,6 +28,7 @@ from curvetune.config import (
 from curvetune.errors import DataError, DivergedError, StoppedError
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
+from curvetune.training.split import load_split
 
 DIGEST = data.digest("digits")
 CPU = torch.device("cpu")

@@ -30,7 +30,6 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.timing import append
 from curvetune import data, models
-from curvetune.cell import load_split
 from curvetune.config import CellConfig, CurveNetConfig, ProbeConfig
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
@@ -40,6 +39,7 @@ from curvetune.planning.space import load_space
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
 from curvetune.training.engine import prepare
+from curvetune.training.split import load_split
 
 REFERENCE, LARGE = 16, 128
 PROBE_ID = "0" * 16

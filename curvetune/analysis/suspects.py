@@ -13,13 +13,14 @@ from curvetune.analysis.predictions import images_of, predicted
 from curvetune.config import CellConfig, MethodConfig
 from curvetune.data.duplicates import in_conflict
 from curvetune.data.source import Dataset
-from curvetune.data.splits import Split, make_split
+from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, nearest, printable
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.naming import find_cell
 from curvetune.grids.splits import has_split, stored_split
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.names import MODEL, SAMPLES
+from curvetune.training.split import made_split
 
 INSTALL = "not installed: pip install 'curvetune[suspects]'"
 
@@ -201,8 +202,7 @@ def _split(storage: Path, config: CellConfig, digest: str, dataset: Dataset | No
     """Return the cell's split, stored or made anew; nothing is written."""
     if dataset is None or has_split(storage, config, digest):
         return stored_split(storage, config, digest)
-    train, test = dataset.train.y, dataset.test.y
-    return make_split(train, test, config.data, config.bias, config.seed, dataset.num_classes)
+    return made_split(config, digest, dataset, storage)
 
 
 def _curves(storage: Path, probe_id: str | None, notes: list[str]) -> Values | None:

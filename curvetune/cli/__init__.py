@@ -19,14 +19,15 @@ from curvetune.cli import (
     grid,
     info,
     offline,
+    relabel,
     report,
     retry,
-    streams,
     suspects,
     sync,
 )
-from curvetune.cli.home import ensure_home
-from curvetune.cli.secrets import Guarded, guard_output, print_traceback
+from curvetune.cli.process import streams
+from curvetune.cli.process.home import ensure_home
+from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
 from curvetune.errors import CurvetuneError
 from curvetune.system.redact import redact
 
@@ -80,6 +81,7 @@ app.command()(figures.figures)
 app.command()(suspects.suspects)
 app.command()(explain.why)
 app.command()(retry.retry)
+app.command()(relabel.relabel)
 app.command()(sync.sync)
 app.command()(gc.gc)
 app.command(context_settings=offline.CONTEXT)(offline.offline)

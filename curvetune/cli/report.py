@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from curvetune.cli import options as o
-from curvetune.cli.streams import write_data
+from curvetune.cli.process.streams import write_data
 from curvetune.errors import ConfigError, nearest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from curvetune.cli import streams
+from curvetune.cli.process import streams
 from curvetune.errors import INTERRUPTED, PREEMPTED, SOME_FAILED
 from curvetune.places import Places, Telling
 from curvetune.system import redact
@@ -35,8 +35,13 @@ def run_and_tell(
     *,
     as_json: bool,
     time_steps: bool = False,
+    show: Callable[["Plan"], None] | None = None,
 ) -> None:
-    """Run a plan, show how it came out, and exit with a code that says so."""
+    """Run a plan, show how it came out, and exit with a code that says so.
+
+    Args:
+        show: shows it; the report of the plan's grid unless given.
+    """
     from curvetune.run import run_plan
     from curvetune.store import CellStore
     from curvetune.system.terminal import plain_console
@@ -56,7 +61,9 @@ def run_and_tell(
         console=plain_console(stderr=True),
         time_steps=time_steps,
     )
-    if outcome.finished:
+    if outcome.finished and show is not None:
+        show(plan)
+    elif outcome.finished:
         _print_report(plan.name, places.storage, as_json=as_json)
     _exit(plan, CellStore(places.storage), outcome)
 

@@ -13,7 +13,7 @@ from curvetune.errors import ConfigError, StorageError, nearest
 if TYPE_CHECKING:
     from curvetune.analysis.suspects import Suspects
 
-FORMS = ("table", "csv", "parquet", "cleanlab")
+FORMS = ("table", "csv", "parquet", "cleanlab", "labels")
 
 
 def suspects(
@@ -35,8 +35,9 @@ def suspects(
         typer.Option(
             "--format",
             metavar="FORM",
-            help="table, csv, parquet or cleanlab. The last is a CSV file of all samples in the "
-            "order of the data, with cleanlab's columns.",
+            help="table, csv, parquet, cleanlab or labels. cleanlab is a CSV file of all samples "
+            "in the order of the data, with cleanlab's columns. labels is one to fill in for "
+            "`curvetune relabel`.",
         ),
     ] = "table",
     html: Annotated[
@@ -97,6 +98,8 @@ def _content(found: "Suspects", form: str, top: int, *, html: bool, as_json: boo
         return forms.parquet(forms.suspects_frame(found, top))
     if form == "cleanlab":
         return forms.cleanlab_frame(found).write_csv().encode()
+    if form == "labels":
+        return forms.labels_frame(found, top).write_csv().encode()
     if form == "csv":
         return forms.suspects_frame(found, top).write_csv().encode()
     return forms.suspects_text(found, top).encode()

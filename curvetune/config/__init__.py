@@ -20,25 +20,24 @@ from curvetune.config.cell import (
     restored,
 )
 from curvetune.config.data import DATA_NAMES, META_PER_CLASS, DataConfig
-from curvetune.config.features import (
+from curvetune.config.foreign import ForeignMethodConfig, read_config
+from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
+from curvetune.config.methods.features import (
     CleanNetConfig,
     MetaCleanerConfig,
     RoLTDRWConfig,
     SelfLearningConfig,
 )
-from curvetune.config.foreign import ForeignMethodConfig, read_config
-from curvetune.config.hybrid import DistillConfig
-from curvetune.config.losses import (
+from curvetune.config.methods.hybrid import DistillConfig
+from curvetune.config.methods.losses import (
     BootstrappingConfig,
     ClassBalancedConfig,
     CrossEntropyConfig,
     FocalConfig,
     LDAMDRWConfig,
 )
-from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
-from curvetune.config.model import ModelConfig
-from curvetune.config.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
-from curvetune.config.reweighting import (
+from curvetune.config.methods.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
+from curvetune.config.methods.reweighting import (
     CMWNetConfig,
     CurveNetConfig,
     FaMUSConfig,
@@ -47,21 +46,22 @@ from curvetune.config.reweighting import (
     MWNetNoiseConfig,
     WeightNetConfig,
 )
-from curvetune.config.robust import (
+from curvetune.config.methods.robust import (
     BalancedSoftmaxConfig,
     ELRConfig,
     GCEConfig,
     LogitAdjustmentConfig,
     SCEConfig,
 )
-from curvetune.config.selection import (
+from curvetune.config.methods.selection import (
     CoTeachingConfig,
     MentorNetConfig,
     O2UNetConfig,
     O2UProbeConfig,
 )
-from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
-from curvetune.config.successors import CRTConfig, DynamicLossConfig, SOPConfig
+from curvetune.config.methods.semi_supervised import DivideMixConfig, ELRPlusConfig
+from curvetune.config.methods.successors import CRTConfig, DynamicLossConfig, SOPConfig
+from curvetune.config.model import ModelConfig
 from curvetune.config.training import (
     AllocateConfig,
     HalfConfig,

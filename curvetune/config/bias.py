@@ -36,6 +36,11 @@ class BiasConfig(Section):
         """Whether it is known which given labels are wrong: not if they come with the data."""
         return self.noise != "real"
 
+    @property
+    def adds_noise(self) -> bool:
+        """Whether wrong labels are added, so that the data's own labels are the truth."""
+        return self.truth_is_known and self.noise_rate > 0
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the biased set: without noise, its kind decides nothing."""
         return self.model_dump() | ({"noise": None} if self.noise_rate == 0 else {})

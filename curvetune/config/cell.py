@@ -9,26 +9,24 @@ from pydantic import Field, model_validator
 from curvetune.config.base import Section
 from curvetune.config.bias import BiasConfig
 from curvetune.config.data import DataConfig
-from curvetune.config.features import (
+from curvetune.config.fingerprint import fingerprint
+from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
+from curvetune.config.methods.features import (
     CleanNetConfig,
     MetaCleanerConfig,
     RoLTDRWConfig,
     SelfLearningConfig,
 )
-from curvetune.config.fingerprint import fingerprint
-from curvetune.config.hybrid import DistillConfig
-from curvetune.config.losses import (
+from curvetune.config.methods.hybrid import DistillConfig
+from curvetune.config.methods.losses import (
     BootstrappingConfig,
     ClassBalancedConfig,
     CrossEntropyConfig,
     FocalConfig,
     LDAMDRWConfig,
 )
-from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
-from curvetune.config.model import ModelConfig
-from curvetune.config.plugins import PLUGINS, PluginRef
-from curvetune.config.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
-from curvetune.config.reweighting import (
+from curvetune.config.methods.pretrained import GLCConfig, HARConfig, LCCNConfig, SAdaptationConfig
+from curvetune.config.methods.reweighting import (
     CMWNetConfig,
     CurveNetConfig,
     FaMUSConfig,
@@ -36,20 +34,22 @@ from curvetune.config.reweighting import (
     MWNetImbConfig,
     MWNetNoiseConfig,
 )
-from curvetune.config.robust import (
+from curvetune.config.methods.robust import (
     BalancedSoftmaxConfig,
     ELRConfig,
     GCEConfig,
     LogitAdjustmentConfig,
     SCEConfig,
 )
-from curvetune.config.selection import (
+from curvetune.config.methods.selection import (
     CoTeachingConfig,
     MentorNetConfig,
     O2UNetConfig,
 )
-from curvetune.config.semi_supervised import DivideMixConfig, ELRPlusConfig
-from curvetune.config.successors import CRTConfig, DynamicLossConfig, SOPConfig
+from curvetune.config.methods.semi_supervised import DivideMixConfig, ELRPlusConfig
+from curvetune.config.methods.successors import CRTConfig, DynamicLossConfig, SOPConfig
+from curvetune.config.model import ModelConfig
+from curvetune.config.plugins import PLUGINS, PluginRef
 from curvetune.config.training import (
     AllocateConfig,
     ProbeConfig,

@@ -16,7 +16,7 @@ META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 class DataConfig(Section):
     """Which images, and how many of them."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"image_size", "plugin"})
+    later: ClassVar[frozenset[str]] = frozenset({"image_size", "plugin", "relabel"})
 
     plugin: OptionalRef = None  # that the images are of
     name: Annotated[
@@ -35,6 +35,13 @@ class DataConfig(Section):
     image_size: Annotated[
         int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
     ] = 32
+    relabel: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{16}$",
+            description="Digest of corrected labels: relabels/DIGEST.csv of the storage.",
+        ),
+    ] = None
 
     transform_plugin: OptionalRef = None
     transform: Annotated[

@@ -6,7 +6,7 @@ their labels never change; the test set is not biased.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +38,22 @@ class Split:
         """Whether the given label is not the true one, (N,)."""
         wrong: NDArray[np.bool_] = self.y != self.y_true
         return wrong
+
+    def relabelled(self, corrections: Mapping[int, int], *, truth_is_added: bool) -> Self:
+        """Return the same split with corrected given labels; images outside of it are left out.
+
+        Args:
+            corrections: the class of training images, by index.
+            truth_is_added: whether the wrong labels were added here, so that the hidden ones are
+                the truth and stay. Else hidden labels are but the data's own, and a corrected one
+                knows better.
+        """
+        y, y_true = self.y.copy(), self.y_true.copy()
+        for position in np.flatnonzero(np.isin(self.train, list(corrections))):
+            y[position] = corrections[int(self.train[position])]
+            if not truth_is_added:
+                y_true[position] = y[position]
+        return replace(self, y=y, y_true=y_true)
 
     def arrays(self) -> dict[str, Indices]:
         """Return the arrays by name; `from_arrays` makes the same split of them."""

@@ -2,8 +2,8 @@
 
 A network that was trained on everything goes on under a cyclic learning rate, from overfitting to
 underfitting and back; wrong labels have the highest losses over those cycles. Both stages are the
-method's probe (config/selection.py). A fresh network is then trained with cross entropy on the
-int((1 − noise rate)·N) samples with the lowest score.
+method's probe (config/methods/selection.py). A fresh network is then trained with cross entropy on
+the int((1 − noise rate)·N) samples with the lowest score.
 
 Source: Huang et al., "O2U-Net: A Simple Noisy Label Detection Approach for Deep Neural Networks",
 ICCV 2019; schedule and score of the authors' repository hjimce/O2U-Net (main.py).

@@ -139,7 +139,9 @@ def worth_carrying(storage: Path) -> Iterable[Item]:
             if (folder / DONE).exists():
                 continue
             begun = [folder, *([_probe(storage, entry)] if entry["probe_id"] else [])]
-            if any((path / HISTORY).exists() for path in begun):
+            # corrected labels do not travel, but the split that was made of them does
+            is_relabelled = entry["config"]["data"].get("relabel") is not None
+            if is_relabelled or any((path / HISTORY).exists() for path in begun):
                 config = stored_config(entry["config"], f"grid {name}")
                 splits.add(split_file(storage, config.split_id(grid["data_digest"])).name)
             probes |= {entry["probe_id"]} - {None}

@@ -1,11 +1,14 @@
 """What a command would run: every cell of a space, what is done, and which probes they share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from curvetune.config import CellConfig
+from curvetune.config.load import stored_config
+from curvetune.config.plugins import check_loaded
+from curvetune.errors import ConfigError
 from curvetune.planning.space import Space
 
 if TYPE_CHECKING:
@@ -107,6 +110,25 @@ def cell_json(cell: PlannedCell) -> dict[str, Any]:
         "probe_id": cell.probe_id,
         "config": cell.config.model_dump(mode="json"),
     }
+
+
+def recorded_cell(entry: Mapping[str, Any], digest: str, name: str, command: str) -> CellConfig:
+    """Return the config of a cell of a grid's file.
+
+    Raises:
+        ConfigError: this version of curvetune would run another cell than the recorded one.
+    """
+    cell_id = entry["cell_id"]
+    where = f"grids/{name}.json: cell {cell_id}"
+    config = stored_config(entry["config"], where)
+    for kind, used, ref in config.plugins:
+        check_loaded(ref, kind, used)
+    if (address := config.cell_id(digest)) != cell_id:
+        raise ConfigError(
+            f"{where}: this version of curvetune gives its config the address {address}, so the "
+            f"grid was recorded by another version; run it anew: {command}"
+        )
+    return config
 
 
 def build_plan(

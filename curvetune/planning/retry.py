@@ -5,11 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curvetune.config import CellConfig
-from curvetune.config.load import stored_config
-from curvetune.config.plugins import check_loaded
 from curvetune.errors import ConfigError
-from curvetune.planning.plan import Plan, build_plan
+from curvetune.planning.plan import Plan, build_plan, recorded_cell
 from curvetune.planning.space import Space
 
 
@@ -44,23 +41,11 @@ def plan_retry(
         return why is not None and (not failed_as or why.get("kind", "other") in failed_as)
 
     chosen = [entry for entry in grid["cells"] if is_chosen(entry["cell_id"])]
-    cells = tuple(_config(entry, digest, name, str(grid.get("command", ""))) for entry in chosen)
+    cells = tuple(
+        recorded_cell(entry, digest, name, str(grid.get("command", ""))) for entry in chosen
+    )
     plan = build_plan(Space(name, cells), digest, is_done=lambda _: False, has_probe=has_probe)
     return replace(plan, is_part=True)
-
-
-def _config(entry: Mapping[str, Any], digest: str, name: str, command: str) -> CellConfig:
-    cell_id = entry["cell_id"]
-    where = f"grids/{name}.json: cell {cell_id}"
-    config = stored_config(entry["config"], where)
-    for kind, used, ref in config.plugins:
-        check_loaded(ref, kind, used)
-    if (address := config.cell_id(digest)) != cell_id:
-        raise ConfigError(
-            f"{where}: this version of curvetune gives its config the address {address}, so the "
-            f"grid was recorded by another version; run it anew: {command}"
-        )
-    return config
 
 
 def check_data(plan: Plan, digest: str, data_dir: Path | None) -> None:

@@ -96,6 +96,26 @@ def cleanlab_frame(found: Suspects) -> "polars.DataFrame":
     )
 
 
+def labels_frame(found: Suspects, top: int) -> "polars.DataFrame":
+    """Return the `top` samples, the worst first, as `curvetune relabel` reads them once filled in.
+
+    `label` is empty: a row without a label changes nothing. A sample is its file in a folder, but
+    its index where the file's name cannot be shown as it is.
+    """
+    import polars
+
+    frame = suspects_frame(found, top)
+    index = frame["index"].to_list()
+    samples = [str(k) for k in index]
+    if found.files is not None:
+        names = ((k, found.files[k]) for k in index)
+        samples = [name if printable(name, 4096) == name else str(k) for k, name in names]
+    shown = {"given_name": "given", "other_name": "other", "score": "score"}
+    empty = polars.Series("label", [None] * len(index), polars.String)
+    columns = [polars.Series("sample", samples), empty]
+    return polars.DataFrame(columns + [frame[name].alias(title) for name, title in shown.items()])
+
+
 def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
     """Return what `suspects CELL --json` prints."""
     return {

@@ -18,6 +18,7 @@ ROUNDED = "rounded.json"
 MANIFEST = "manifest.json"
 
 CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"
+RELABELS = "relabels"
 ESTIMATES, STEP_TIMES = "estimates", "step_times"
 TUNE = ".tune"  # Ray Tune's own state while a command runs
 SYNC = ".sync"  # in grids/: whose turn it is to write to MLflow, and what its database has

@@ -15,5 +15,5 @@ def plain_console(**options: Any) -> Console:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command line (cli/streams.py) what becomes of a reader that left."""
+        """Leave it to cli/process/streams.py what becomes of a reader that left."""
         raise  # what rich is handling just now

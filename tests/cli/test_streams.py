@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tracking_helpers import small
 
-from curvetune.cli.streams import INSTEAD
+from curvetune.cli.process.streams import INSTEAD
 
 MAIN = "from curvetune.cli import main; main()"
 # Two commands more: the results of one are in the storage, what the other prints is its result.
 EXTRA = """
 import logging, sys, threading, typer
 from curvetune import cli
-from curvetune.cli import streams
+from curvetune.cli.process import streams
 from curvetune.system.terminal import plain_console
 
 def say(lines):

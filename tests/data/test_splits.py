@@ -204,3 +204,30 @@ def test_a_class_without_training_images_is_refused() -> None:
 def test_planning_can_make_splits_without_pytorch() -> None:
     code = "import sys, curvetune.data.splits; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("truth_is_added", [True, False])
+def test_corrected_labels_change_the_given_labels_of_their_samples_and_nothing_else(
+    truth_is_added: bool,
+) -> None:
+    made = split(bias=BiasConfig(imbalance=2, noise_rate=0.4))
+    before = {name: array.copy() for name, array in made.arrays().items()}
+    first, last = int(made.train[0]), int(made.train[-1])
+    new = {first: int(made.y[0] + 1) % K, last: int(made.y[-1]), int(made.meta[0]): 0}
+    after = made.relabelled(new, truth_is_added=truth_is_added)
+    assert np.flatnonzero(after.y != made.y).tolist() == [0]
+    assert after.y[0] == new[first]
+    for name in ("meta", "train", "test"):
+        assert np.array_equal(after.arrays()[name], before[name])
+    truth = before["y_true"].copy()
+    if not truth_is_added:
+        truth[[0, -1]] = after.y[[0, -1]]
+    assert np.array_equal(after.y_true, truth)
+    assert same(made, Split.from_arrays(before))  # it stays as it was
+
+
+def test_labels_corrected_to_the_truth_leave_none_that_is_wrong() -> None:
+    made = split(bias=BiasConfig(noise_rate=0.4))
+    after = made.relabelled(dict(enumerate(TRAIN_Y.tolist())), truth_is_added=True)
+    assert made.wrong.any()
+    assert not after.wrong.any()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from toy import NUM_SAMPLES, batches, new_model, toy, toy_parts
 
 from curvetune import data, methods
-from curvetune.cell import load_split, run_cell
+from curvetune.cell import run_cell
 from curvetune.config import (
     AllocateConfig,
     BiasConfig,
@@ -33,6 +33,7 @@ from curvetune.methods.o2u_net import kept, scores
 from curvetune.methods.shared.objective import LossMethod
 from curvetune.store import CellStore
 from curvetune.store.files import load_arrays
+from curvetune.training.split import load_split
 
 SHORT_PROBE = O2UProbeConfig(epochs=6, cyclic_start=2)
 

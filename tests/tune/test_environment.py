@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ray._common.utils import try_to_create_directory
 
-from curvetune.cli.home import ensure_home
+from curvetune.cli.process.home import ensure_home
 from curvetune.errors import BackendError
 from curvetune.status.doctor.place import folder_finding
 from curvetune.tune.ray_folder import (
@@ -172,7 +172,7 @@ def as_nobody(
 FOLDERS = """
 import json, os, sys
 from pathlib import Path
-from curvetune.cli.home import ensure_home
+from curvetune.cli.process.home import ensure_home
 from curvetune.tune.ray_folder import choose_folder
 ensure_home()
 chosen = [choose_folder({"RAY_TMPDIR": name}) for name in sys.argv[1:]]

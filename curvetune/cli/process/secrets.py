@@ -15,7 +15,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from curvetune.cli import streams
+from curvetune.cli.process import streams
 from curvetune.system.redact import redact
 
 

@@ -1,0 +1,1 @@
+"""The options of each method, and what it says of itself."""

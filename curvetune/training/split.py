@@ -1,0 +1,70 @@
+"""The split of a cell: from the storage, or made of the data, with corrected labels if it has any.
+
+Nothing here imports PyTorch.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from curvetune.config import CellConfig
+from curvetune.data.source import Dataset
+from curvetune.data.splits import Split, make_split
+from curvetune.errors import CorruptError
+from curvetune.store.relabels import read_relabel
+from curvetune.store.splits import read_split, split_file, write_split
+
+logger = logging.getLogger(__name__)
+
+
+def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
+    """Return the stored split of a cell, made and stored if it is missing or damaged.
+
+    Raises:
+        ConfigError: the cell has corrected labels that the storage has not.
+        DataError: the data cannot give it.
+    """
+    split = _stored(cell, digest, storage)
+    if split is None:
+        split = made_split(cell, digest, dataset, storage)
+        identity = cell.split_identity(digest)
+        write_split(storage, cell.split_id(digest), split.arrays(), identity)
+    return split
+
+
+def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
+    """Return the split of a cell as `load_split` does, and write nothing."""
+    return _stored(cell, digest, storage) or made_split(cell, digest, dataset, storage)
+
+
+def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
+    """Return the split of a cell, made of the data and the storage's corrected labels."""
+    split = make_split(
+        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
+    )
+    if cell.data.relabel is None:
+        return split
+    labels = read_relabel(storage, cell.data.relabel, digest)
+    _check(labels, cell.data.relabel, dataset)
+    return split.relabelled(labels, truth_is_added=cell.bias.adds_noise)
+
+
+def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:
+    split_id, identity = cell.split_id(digest), cell.split_identity(digest)
+    if not split_file(storage, split_id).exists():
+        return None
+    try:
+        return Split.from_arrays(read_split(storage, split_id, identity))
+    except CorruptError as error:
+        logger.warning("%s; the split is made again", error)
+        return None
+
+
+def _check(labels: Mapping[int, int], relabel: str, dataset: Dataset) -> None:
+    """Refuse labels that are none of this data: a storage may be anybody's."""
+    samples, classes = len(dataset.train), dataset.num_classes
+    if any(not (0 <= k < samples and 0 <= c < classes) for k, c in labels.items()):
+        raise CorruptError(
+            f"relabels/{relabel}.csv: it corrects other samples, or to other classes, than the "
+            f"{samples} samples and {classes} classes of the data"
+        )
