@@ -43,6 +43,7 @@ def relabel(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
     ] = "last",
+    plugins: o.Plugins = None,
     *,
     places: Places,
     telling: Telling,
@@ -58,6 +59,7 @@ def relabel(
     from curvetune.relabelling import make_relabel
 
     chosen = selected(select)
+    o.load_plugins(plugins)
     found = make_relabel(grid, labels, places, tell)
     if found.what.empty:
         tell(f"{labels}: {found.what.empty} rows have no label, so they change nothing")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from curvetune import data, models
 from curvetune.config.plugins import PLUGINS
 from curvetune.conformance.methods import Broken
+from curvetune.meta import check_forward_mode
 from curvetune.models import stages_of
 
 SIZE, CLASSES, CHANNELS = 32, 10, 3  # of the images and classes that a network is tried on
@@ -87,6 +88,20 @@ def trains(name: str) -> None:
         raise Broken(f"six steps took the loss from {losses[0]:.3g} to {losses[-1]:.3g}")
 
 
+def has_derivatives(name: str) -> None:
+    """The meta gradient goes through it: forward mode, or a double backward, is right."""
+    verdict = check_forward_mode(_network(name), (CHANNELS, SIZE, SIZE), CLASSES)
+    if not verdict.repeats:
+        raise Broken("two passes over the same images differ; draw random numbers with PyTorch")
+    if not verdict.agrees:
+        what = verdict.operation or "an operation"
+        raise Broken(
+            f"neither forward mode (error {verdict.error:.2g}) nor a double backward is right: "
+            f"{what} hides from both; methods that learn weights need meta_gradient="
+            f"finite_difference with it"
+        )
+
+
 def keeps_the_shape(name: str) -> None:
     """A transform keeps the shape and the type of images, and draws from its numbers alone."""
     transform = PLUGINS.transforms[name]
@@ -129,6 +144,7 @@ NETWORK_CHECKS: dict[str, Check] = {
     "starts from its seed": starts_from_its_seed,
     "its stages are the network": stages_are_the_network,
     "trains": trains,
+    "has derivatives": has_derivatives,
 }
 TRANSFORM_CHECKS: dict[str, Check] = {"keeps the shape, draws from its numbers": keeps_the_shape}
 SOURCE_CHECKS: dict[str, Check] = {"gives images and a digest": gives_images}

@@ -157,6 +157,17 @@ def test_a_network_without_stages_passes(tmp_path: Path) -> None:
             "    nn.init.constant_(net.last.weight, random.random())\n    return net",
             "the same seed gives other initial values",
         ),
+        (
+            "class Odd(torch.autograd.Function):\n"
+            "    @staticmethod\n    def forward(x): return x.clone()\n"
+            "    @staticmethod\n    def setup_context(ctx, inputs, output): pass\n"
+            "    @staticmethod\n    @torch.autograd.function.once_differentiable\n"
+            "    def backward(ctx, g): return g\n"
+            "class Hidden(Net):\n    def forward(self, x):\n"
+            "        return self.last(Odd.apply(self.one(x)).relu().mean((2, 3)))\n"
+            "model('net')(Hidden)",
+            "nor a double backward is right",
+        ),
     ],
 )
 def test_what_breaks_in_a_network_is_told(text: str, said: str, tmp_path: Path) -> None:
