@@ -5,7 +5,7 @@ It raises and returns; whoever calls it prints. The command line is cli/relabel.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def make_relabel(grid: str, labels: Path, places: Places, tell: "Tell") -> Relab
     from curvetune.system.source_code import Code, others, this_code
 
     made: list[Code] = []
-    is_there = partial(is_done, CellStore(places.storage), made)
+    is_there = cache(partial(is_done, CellStore(places.storage), made))  # many are in both grids
     base = _base(grid, places, is_there)
     images = places.source(base.cells[0].config.data)
     dataset = images.load(places.data_dir)

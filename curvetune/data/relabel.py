@@ -115,9 +115,10 @@ class _Labels:
         """Return the class that a row gives, from 0."""
         found = self._counted.get(row.label, self._classes.find(row.label))
         if found is None:
+            names = () if self._classes.have_numbers else self._classes.names
             raise DataError(
                 f"{printable(self._path)}: line {row.line}: label {printable(row.label)!r}"
-                f"{nearest(row.label, self._classes.names)}{self._classes.why_not(row.label)}; "
+                f"{nearest(row.label, names)}{self._classes.why_not(row.label)}; "
                 f"write one of these, or none to leave the sample as it is"
             )
         return found

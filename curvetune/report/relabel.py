@@ -90,10 +90,13 @@ def _effect(storage: Path, what: Relabelling) -> Sheet:
         outside = what.size - change.applied - change.agreed
         numbers = (change.applied, change.agreed, outside)
         rows.setdefault((words, str(cell.seed), *map(str, numbers)), []).append(change)
-    header = ("setting", "seed", "corrected", "agreed already", "not trained on", "cells changed")
+    header = (
+        *(("setting",), ("seed",), ("corrected",)),
+        *(("agreed", "already"), ("not", "trained on"), ("cells", "changed")),
+    )
     return Sheet(
         f"{what.base}: what {what.size} corrected labels do to its training sets",
-        tuple((name,) for name in header),
+        header,
         tuple(
             (*row, of(sum(c.is_changed for c in changes), len(changes)))
             for row, changes in rows.items()
@@ -126,7 +129,7 @@ def _scores(
 
 
 def _gains(what: Relabelling, compared: list[Paired]) -> Sheet:
-    header = ("method", "before", "after", "gain", "95 % interval", "p", "p (Holm)", "pairs")
+    header = ("method", "before", "after", "gain", "95 % interval", "p (Holm)", "pairs")
     rows = tuple(
         (
             one.b,
@@ -134,13 +137,12 @@ def _gains(what: Relabelling, compared: list[Paired]) -> Sheet:
             percent(one.mean_b),
             signed(one.difference),
             between(one.interval, "+"),
-            p_value(one.p),
             p_value(one.p_holm),
             of(one.n, one.wanted),
         )
         for one in compared
     )
-    bold = frozenset((k, 6) for k, one in enumerate(compared) if one.is_significant)
+    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
     title = f"{what.name}: accuracy (%) before and after, mean over the pairs; gain in points"
     return Sheet(title, tuple((name,) for name in header), rows, bold)
 
