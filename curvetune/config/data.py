@@ -39,6 +39,7 @@ class DataConfig(Section):
         str | None,
         Field(
             pattern=r"^[0-9a-f]{16}$",
+            exclude_if=lambda value: value is None,
             description="Digest of corrected labels: relabels/DIGEST.csv of the storage.",
         ),
     ] = None
