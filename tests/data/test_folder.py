@@ -314,6 +314,7 @@ def test_the_size_of_images_is_part_of_a_cell_and_its_default_changes_no_address
     assert CellConfig().cell_id("d" * 64) == BEFORE_CELL
     curvenet = CellConfig.model_validate(
         {"data": {"name": "cifar10"}, "method": {"name": "curvenet"}}
+        | {"probe": {"loss_form": "float32"}}  # as there was nothing else then
     )
     assert curvenet.probe_id("d" * 64) == BEFORE_PROBE
     sizes = [CellConfig(data=DataConfig(name="folder", image_size=s)) for s in (32, 64)]

@@ -6,6 +6,7 @@ from curvetune.config import METHOD_SECTIONS, MethodConfig
 from curvetune.conformance import problem
 from curvetune.conformance.problem import (
     NUM_CLASSES,
+    NUM_EPOCHS,
     NUM_SAMPLES,
     batches,
     labels,
@@ -21,6 +22,7 @@ from curvetune.methods import METHODS, Method
 __all__ = [
     "CASES",
     "NUM_CLASSES",
+    "NUM_EPOCHS",
     "NUM_SAMPLES",
     "Case",
     "batches",
