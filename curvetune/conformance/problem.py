@@ -3,7 +3,6 @@
 One class has two samples, and the network is a ResNet-8. A step takes milliseconds.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +20,7 @@ from curvetune.methods import Method, Parts
 
 NUM_SAMPLES, NUM_CLASSES, NUM_EPOCHS = 60, 3, 6
 
-NewModel = Callable[[int], nn.Module]
+CPU = torch.device("cpu")
 
 
 def labels() -> Tensor:
@@ -32,7 +31,7 @@ def labels() -> Tensor:
 
 
 @lru_cache
-def small_set() -> ResidentSet:
+def small_set(device: torch.device = CPU) -> ResidentSet:
     """Return separable images, (N, 1, 8, 8), without augmentation: every view is the image."""
     y = labels()
     generator = torch.Generator().manual_seed(0)
@@ -42,7 +41,7 @@ def small_set() -> ResidentSet:
     images = Images(pixels, np.asarray(y))
     names = tuple(str(k) for k in range(NUM_CLASSES))
     facts = Dataset("small", images, images, names, (64.0,), (64.0,), pad=0, flip=False)
-    return ResidentSet(images.x, images.y, facts, torch.device("cpu"))
+    return ResidentSet(images.x, images.y, facts, device)
 
 
 def batch_of(index: Tensor) -> Batch:
@@ -82,7 +81,9 @@ def pretrained() -> nn.Module:
     return model
 
 
-def parts_for(config: MethodConfig, seed: int = 0, epochs: int = 10) -> Parts:
+def parts_for(
+    config: MethodConfig, seed: int = 0, epochs: int = 10, device: torch.device = CPU
+) -> Parts:
     """Return what the builder of a method gets, on the small problem.
 
     The learning rate drops at epoch 2. Curves are random; half of them are NaN for a method whose
@@ -93,25 +94,27 @@ def parts_for(config: MethodConfig, seed: int = 0, epochs: int = 10) -> Parts:
     if isinstance(config.probe_recipe(ProbeConfig(), allocate), HalfConfig):
         curves[::2] = torch.nan
     return Parts(
-        new_model=lambda k: new_model(seed + 100 * k),
+        new_model=lambda k: new_model(seed + 100 * k).to(device),
         recipe=allocate,
         first_drop=2,
-        y=labels(),
+        y=labels().to(device),
         num_classes=NUM_CLASSES,
-        train=small_set(),
+        train=small_set(device),
         generator=torch.Generator().manual_seed(seed),
-        draws=torch.Generator().manual_seed(seed + 1),
-        meta=small_set() if config.meta_set else None,
+        draws=torch.Generator(device).manual_seed(seed + 1),
+        meta=small_set(device) if config.meta_set else None,
         noise_rate=0.2,
-        curves=curves,
-        margins=3 - 10 * curves,
-        pretrained=pretrained,
+        curves=curves.to(device),
+        margins=(3 - 10 * curves).to(device),
+        pretrained=lambda: pretrained().to(device),
     )
 
 
-def build(config: MethodConfig, seed: int = 0, epochs: int = 10) -> Method:
+def build(
+    config: MethodConfig, seed: int = 0, epochs: int = 10, device: torch.device = CPU
+) -> Method:
     """Return a method on the small problem."""
-    return methods.build(config, parts_for(config, seed, epochs))
+    return methods.build(config, parts_for(config, seed, epochs, device))
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from curvetune.config import METHOD_SECTIONS, MethodConfig
 from curvetune.conformance import problem
 from curvetune.conformance.problem import (
@@ -153,6 +155,6 @@ def section(case: Case) -> MethodConfig:
     return METHOD_SECTIONS[METHOD_OF[case[0]]](**case[1])
 
 
-def toy(case: Case, seed: int = 0, epochs: int = 10) -> Method:
+def toy(case: Case, seed: int = 0, epochs: int = 10, device: torch.device = problem.CPU) -> Method:
     """Return the method of a case on a small network."""
-    return problem.build(section(case), seed, epochs)
+    return problem.build(section(case), seed, epochs, device)
