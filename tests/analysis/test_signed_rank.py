@@ -76,9 +76,9 @@ def test_equal_scores_are_no_difference_and_one_pair_is_no_test() -> None:
 def test_a_thousand_pairs_are_exact_and_take_a_second() -> None:
     draw = np.random.default_rng(0)
     differences = np.round(draw.normal(0.05, 1, LARGEST), 1)
-    began = time.perf_counter()
+    began = time.process_time()
     p = signed_rank(differences.tolist())
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert p == pytest.approx(wilcoxon(differences, method="asymptotic").pvalue, rel=0.02)
     assert signed_rank([1.0] * LARGEST) == pytest.approx(2.0 ** (1 - LARGEST))
 

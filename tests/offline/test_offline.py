@@ -149,7 +149,7 @@ def test_a_slice_ends_within_its_time_and_leaves_the_rest_for_the_next(
     line = ["run", str(space), "--storage", str(tmp_path / "s"), "--set", "allocate.epochs=5000"]
     code = command.main([*line, "--set", "probe.epochs=5000", "--minutes", "0.1"])
     assert code == command.TIME_IS_UP
-    assert time.monotonic() - started < 6 + 3  # 3 s: others use this machine as well
+    assert time.monotonic() - started < 6 + 10  # 10 s: others use this machine as well
     assert multiprocessing.active_children() == []
 
 

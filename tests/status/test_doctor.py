@@ -63,7 +63,7 @@ def test_a_check_that_breaks_or_hangs_is_a_line_among_the_others(tmp_path: Path)
     checks = {"one": says("a"), "bad": breaks, "slow": hangs, "two": says("b")}
     start = time.monotonic()
     one, bad, slow, two = examine(Subject(tmp_path), checks, limit_s=1.0)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     assert [one.found, two.found] == ["a", "b"]
     assert (bad.name, bad.status) == ("bad", "warn")
     assert "ZeroDivisionError: no luck at http://***@host" in bad.found
@@ -379,7 +379,7 @@ def test_the_command_checks_everything_here_in_seconds_and_changes_nothing(tmp_p
     assert all(c["advice"] for c in result["checks"] if c["status"] in ("warn", "fail"))
     for status in ("ok", "note", "warn", "fail"):
         assert result[status] == [check["status"] for check in result["checks"]].count(status)
-    assert seconds < 22
+    assert seconds < 45
     assert list(tmp_path.iterdir()) == []
 
 

@@ -143,7 +143,7 @@ def test_a_hook_that_never_answers_costs_seconds_and_less_when_preempted(
         notify(f"http://127.0.0.1:{server.port}/", storage, "small", state, 1.0)
         seconds = time.monotonic() - start
         release.set()
-    assert limit_s * 0.9 <= seconds <= limit_s + 1
+    assert limit_s * 0.9 <= seconds <= limit_s + 5
     assert len(caplog.records) == 1
 
 

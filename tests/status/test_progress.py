@@ -249,7 +249,7 @@ def test_lines_tell_each_change_once_and_progress_now_and_then(
 def fast_end() -> Iterator[float]:
     start = time.monotonic()
     yield start
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 12
 
 
 @pytest.mark.usefixtures("fast_end")

@@ -344,7 +344,7 @@ def test_an_end_that_does_not_get_its_turn_leaves_it_to_the_other_driver(
         with TrackerThread(root, "small", every_s=0.05, end_s=1):
             time.sleep(0.2)
             began = time.monotonic()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 6  # a busy machine too
     (told,) = [record.getMessage() for record in caplog.records]
     assert "MLflow is left to another process" in told
     assert "`curvetune sync small`" in told
