@@ -235,6 +235,7 @@ class _Run:
             stop=self.stop,
             guard=lease.check,
             engine=best_engine(device),
+            layers_seed=torch_stream(cell.seed, "layers").initial_seed(),
         )
         if isinstance(cell.method, MetaSetConfig):
             loop.meta_batch_size = cell.method.meta_batch_size

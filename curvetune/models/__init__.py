@@ -1,11 +1,14 @@
 """Classifiers, by name, and CurveNet. Every one of ours has `.stages`, front to back."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
+from curvetune.config.networks import TORCHVISION, TORCHVISION_NAMES
 from curvetune.config.plugins import PLUGINS
+from curvetune.models import of_torchvision
 from curvetune.models.curvenet import CurveNet
 from curvetune.models.derived import give_stages
 from curvetune.models.ensemble import Ensemble
@@ -38,6 +41,7 @@ def build(
     num_classes: int,
     in_channels: int = 3,
     *,
+    image_size: int = 32,
     init: str = "normal",
     precision: str = "float32",
     generator: torch.Generator | None = None,
@@ -45,19 +49,25 @@ def build(
     """Return a freshly initialised classifier with `.stages`, on the CPU, in training mode.
 
     Args:
+        image_size: height and width; only a vision transformer has to know.
         init: `normal`, the released code's: convolutions N(0, 0.02), batch-norm scales
             N(1, 0.02), linear layers He normal; or `kaiming`: He normal throughout.
         precision: `bfloat16` runs the convolutions in 16 bits; everything else stays float32.
         generator: source of the initial values; PyTorch's global one if None.
 
-    A network of a plugin has initial values of its own, drawn from a seed that `generator` gives;
-    `init` does not matter to it.
+    A network of torchvision or of a plugin has initial values of its own, drawn from a seed that
+    `generator` gives; `init` does not matter to it.
 
     Raises:
         ValueError: there is no such model, initialisation or precision.
     """
     if name in PLUGINS.models:
-        return _of_plugin(name, num_classes, in_channels, precision, generator)
+        made = partial(PLUGINS.models[name].build, num_classes, in_channels)
+        return _of_others(made, in_channels, image_size, precision, generator)
+    if name in TORCHVISION_NAMES:
+        short = name.removeprefix(TORCHVISION)
+        made = partial(of_torchvision.build, short, num_classes, in_channels, image_size)
+        return _of_others(made, in_channels, image_size, precision, generator)
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; allowed are {', '.join(MODELS)}")
     if init not in ("normal", "kaiming"):
@@ -72,19 +82,19 @@ def build(
     return model
 
 
-def _of_plugin(
-    name: str,
-    num_classes: int,
+def _of_others(
+    made: Callable[[], nn.Module],
     in_channels: int,
+    image_size: int,
     precision: str,
     generator: torch.Generator | None,
 ) -> nn.Module:
-    """Return a network of a plugin, with stages if it has any or any can be derived."""
+    """Return a network of somebody else's, with stages if it has any or any can be derived."""
     seed = torch.randint(2**62, (), generator=generator).item()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module = PLUGINS.models[name].build(num_classes, in_channels)
-        give_stages(model, in_channels)
+        model = made()
+        give_stages(model, in_channels, image_size)
     if precision == "bfloat16":
         use_bfloat16(model)
     return model.train()

@@ -25,7 +25,7 @@ from curvetune.config.method import (
     NoiseRateConfig,
     PretrainedConfig,
 )
-from curvetune.config.model import MODEL_NAMES
+from curvetune.config.networks import MODEL_NAMES, TORCHVISION_NAMES
 from curvetune.config.plugins import (
     PLUGINS,
     HasRef,
@@ -86,7 +86,13 @@ def model(name: str, *, stages: int = 0) -> Callable[[F], F]:
     """
 
     def registered(build: F) -> F:
-        _put(PLUGINS.models, "models", name, MODEL_NAMES, Network(_of(build), build, stages))
+        _put(
+            PLUGINS.models,
+            "models",
+            name,
+            (*MODEL_NAMES, *TORCHVISION_NAMES),
+            Network(_of(build), build, stages),
+        )
         return build
 
     return registered

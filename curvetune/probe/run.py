@@ -74,6 +74,7 @@ def run_probe(
         guard=nothing if lease is None else lease.check,
         record=Recording(train.y, config.records_exact_loss),
         engine=best_engine(next(model.parameters()).device),
+        layers_seed=stream.initial_seed(),
     )
     method = LossMethod(model, config, cross_entropy, subset=subset, with_logits=True)
     made = fit(method, loop)

@@ -6,11 +6,13 @@ one checkpoint: the method's state, the random streams and the values per sample
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -64,6 +66,7 @@ class Loop:
     on_epoch: Callable[[Row], object] = _nothing
     stop: Callable[[], bool] = never
     guard: Callable[[], None] = nothing
+    layers_seed: int = 0  # of what layers draw themselves, such as dropout's masks
     # Makes of the values per sample what is kept of each epoch: `loss`, or also `margin`, (N,)
     record: Callable[[Samples], Samples] | None = None
 
@@ -106,9 +109,10 @@ def _train(method: Method, loop: Loop, made: Trained, first: int, history: Histo
                 f"run the same command again to go on"
             )
         started = time.time()
-        order = method.start_epoch(epoch)
         visited: list[Tensor] = []
-        totals = _run_epoch(method, loop, made, epoch, order, visited)
+        with _layers_draw(loop.layers_seed, epoch, _device(method)):
+            order = method.start_epoch(epoch)
+            totals = _run_epoch(method, loop, made, epoch, order, visited)
         losses = made.samples["loss"] if order is None else made.samples["loss"][order]
         _record(loop, made, epoch, order)
         row: Row = {"epoch": epoch, "lr": loop.recipe.lr_at(epoch), "loss": float(losses.mean())}
@@ -126,6 +130,19 @@ def _train(method: Method, loop: Loop, made: Trained, first: int, history: Histo
             loop.checkpoint.save(_state(method, loop, made))
             saved = epoch + 1
         loop.on_epoch(row)
+
+
+@contextmanager
+def _layers_draw(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Let layers that draw from PyTorch's global generators draw the same in each run of `epoch`.
+
+    Dropout knows no other generator. Afterwards the global ones are as they were.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
+        yield
 
 
 def _first_not_finite(made: Trained, visited: list[Tensor]) -> int:
