@@ -268,3 +268,19 @@ def test_wrong_options_are_refused(
     with pytest.raises(ConfigError, match=message):
         run(GRID, "--storage", str(trained), "--out", str(tmp_path / "out"), *arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_thirty_methods_stand_apart_and_their_names_fit() -> None:
+    names = [f"method-{k}" for k in range(33)]
+    settings = ["imbalance 1, noise 0", "imbalance 10, noise 0.4"]
+    of = {name: {s: (50.0 + k, 1.0) for s in settings} for k, name in enumerate(names)}
+    figure = grids.accuracy_by_setting(of)
+    files = [file_of(figure, "png")]  # a warning that the plot collapsed would be an error
+    places = [bars.lines[0].get_xdata() for bars in figure.axes[0].containers]
+    first = [float(place[0]) for place in places]
+    assert first == sorted(first)
+    assert -0.5 < min(first) < max(first) < 0.5
+    files.append(
+        file_of(grids.accuracy_against_cost({name: (50, 1, 9) for name in names}, "cpu"), "png")
+    )
+    assert all(len(content) > 10_000 for content in files)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Heat = Mapping[tuple[float, float], float | None]  # (imbalance, noise rate) -> percent
 COLUMNS = 4  # heat maps in a row
 MARKERS = "osD^vP*X<>ph"
+LEGEND_LINE = 0.16  # inches of a line of a legend of 7 points
+FEW = 8  # methods whose legend fits into the plot
+SPREAD = 0.84  # of the width of a setting, which its methods share
 
 
 @styled
@@ -82,7 +85,7 @@ def accuracy_against_cost(
     Args:
         methods: of each, MA and its sd in percent (or None), and seconds a cell, with its probe.
     """
-    figure, axes = new_axes(6.5, 3.8)
+    figure, axes = new_axes(6.5, max(3.8, 0.6 + LEGEND_LINE * len(methods)))
     for k, (name, (ma, std, seconds)) in enumerate(methods.items()):
         marker, color = MARKERS[k % len(MARKERS)], CYCLE[k % len(CYCLE)]
         axes.errorbar(
@@ -108,9 +111,13 @@ def accuracy_by_setting(
         methods: of each, its settings by name, and of each of them mean and sd (or None), percent.
     """
     settings = list(dict.fromkeys(name for of in methods.values() for name in of))
-    figure, axes = new_axes(max(4.5, 1.4 * len(settings)), 3.2)
+    few = len(methods) <= FEW
+    height = 3.2 if few else max(3.2, 0.6 + LEGEND_LINE * len(methods))
+    width = max(4.5, 1.4 * len(settings) + (0 if few else 0.05 * len(settings) * len(methods)))
+    figure, axes = new_axes(width, height)
+    step = min(0.16, SPREAD / len(methods))
     for k, (method, found) in enumerate(methods.items()):
-        place = [settings.index(name) + 0.16 * (k - (len(methods) - 1) / 2) for name in found]
+        place = [settings.index(name) + step * (k - (len(methods) - 1) / 2) for name in found]
         axes.errorbar(
             place,
             [mean for mean, _ in found.values()],
@@ -123,7 +130,10 @@ def accuracy_by_setting(
     axes.set_xticks(range(len(settings)), [fit(name, 14) for name in settings], fontsize=8)
     axes.set_xlim(-0.6, len(settings) - 0.4)
     axes.set_ylabel("test accuracy, %, ± sd over seeds")
-    axes.legend(frameon=False, fontsize=8)
+    if few:
+        axes.legend(frameon=False, fontsize=8)
+    else:
+        figure.legend(loc="outside right upper", fontsize=7, frameon=False)
     return figure
 
 
