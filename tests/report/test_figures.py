@@ -273,7 +273,7 @@ def test_wrong_options_are_refused(
 def test_thirty_methods_stand_apart_and_their_names_fit() -> None:
     names = [f"method-{k}" for k in range(33)]
     settings = ["imbalance 1, noise 0", "imbalance 10, noise 0.4"]
-    of = {name: {s: (50.0 + k, 1.0) for s in settings} for k, name in enumerate(names)}
+    of = {name: dict.fromkeys(settings, (50.0 + k, 1.0)) for k, name in enumerate(names)}
     figure = grids.accuracy_by_setting(of)
     files = [file_of(figure, "png")]  # a warning that the plot collapsed would be an error
     places = [bars.lines[0].get_xdata() for bars in figure.axes[0].containers]
@@ -281,6 +281,6 @@ def test_thirty_methods_stand_apart_and_their_names_fit() -> None:
     assert first == sorted(first)
     assert -0.5 < min(first) < max(first) < 0.5
     files.append(
-        file_of(grids.accuracy_against_cost({name: (50, 1, 9) for name in names}, "cpu"), "png")
+        file_of(grids.accuracy_against_cost(dict.fromkeys(names, (50, 1, 9)), "cpu"), "png")
     )
     assert all(len(content) > 10_000 for content in files)
