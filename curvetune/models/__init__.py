@@ -1,11 +1,15 @@
 """Classifiers, by name, and CurveNet. Every one of ours has `.stages`, front to back."""
 
+import itertools
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 
 import torch
 from torch import nn
 
 from curvetune.config.plugins import PLUGINS
+from curvetune.errors import ConfigError
 from curvetune.models.curvenet import CurveNet
 from curvetune.models.derived import give_stages
 from curvetune.models.ensemble import Ensemble
@@ -13,12 +17,14 @@ from curvetune.models.head import features, last_layer, replace_last_layer, stag
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
 from curvetune.models.wide_resnet import WideResNet
+from curvetune.plugins.load import blame
 
 __all__ = [
     "MODELS",
     "CurveNet",
     "Ensemble",
     "build",
+    "bytes_of",
     "features",
     "last_layer",
     "replace_last_layer",
@@ -88,6 +94,33 @@ def _of_plugin(
     if precision == "bfloat16":
         use_bfloat16(model)
     return model.train()
+
+
+def bytes_of(name: str, num_classes: int) -> int:
+    """Return about how many bytes a plugin's network takes, of colour images if it takes them.
+
+    Where it can be, it is built without values, so that nothing is drawn or computed for it.
+
+    Raises:
+        ConfigError: it cannot be built; with the line of the plugin.
+    """
+    network, failed = PLUGINS.models[name], []
+    for channels, device in itertools.product((3, 1), ("meta", "cpu")):
+        try:
+            with (
+                torch.random.fork_rng(devices=[]),
+                torch.device(device),
+                redirect_stdout(sys.stderr),
+            ):
+                state = network.build(num_classes, channels).state_dict()
+            return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+        except Exception as error:  # such as a number that is read off a tensor without values
+            failed.append(error)
+    first = failed[1]  # on the CPU, as it would be built
+    raise ConfigError(
+        f"model.name={name}: its build(num_classes={num_classes}, in_channels=3) failed, and with "
+        f"in_channels=1 too: {blame(network.ref, first)}; mend that line"
+    ) from first
 
 
 def _initialise(model: nn.Module, init: str, generator: torch.Generator | None) -> None:

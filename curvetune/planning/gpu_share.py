@@ -127,7 +127,8 @@ def _limits(measured: CellMeasured, there: PerGpu) -> dict[str, int]:
     }
 
 
-def _weight(cell: CellConfig) -> tuple[int, bool, int, int]:
+def _weight(cell: CellConfig) -> tuple[float, bool, int, int]:
     method = cell.method
-    depth = int("".join(filter(str.isdigit, cell.model.name)))
+    of_plugin = cell.model.plugin is not None  # of unknown size: it may be the heaviest
+    depth = math.inf if of_plugin else int("".join(filter(str.isdigit, cell.model.name)))
     return depth, method.meta_set is not None, -method.frozen_stages, cell.allocate.batch_size
