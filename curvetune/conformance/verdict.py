@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ def _check(plugin: Plugin, kind: str, name: str, data_dir: Path | None) -> Itera
 def _reason(plugin: Plugin, check: Callable[[Any], None], subject: Any) -> str:
     """Return why a check failed, with the plugin's own line if it raised; empty if it passed."""
     try:
-        with redirect_stdout(sys.stderr):  # stdout is for the verdicts
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():  # stdout: the verdicts
+            # of PyTorch's own making, in forward mode
+            warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
             check(subject)
     except (methods.Broken, CurvetuneError) as broken:
         return str(broken)

@@ -194,6 +194,15 @@ def test_transforms_and_sources_are_tried_too(text: str, said: str, tmp_path: Pa
     assert said in " ".join(failed.values())
 
 
+def test_a_build_that_returns_no_method_is_told_as_that(tmp_path: Path) -> None:
+    text = SECTION[: SECTION.index("    return Mine(")]
+    code, failed = verdict(tmp_path, text + "    pass\n")
+    assert code == 1
+    assert set(failed) == set(CHECKS)
+    said = "method 'mine': its build returned NoneType, which has no model, state, phase, start"
+    assert all(reason.startswith(said) for reason in failed.values())
+
+
 SOURCE = """
 import numpy as np
 from pathlib import Path

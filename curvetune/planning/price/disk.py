@@ -31,6 +31,7 @@ HEADER_BYTES = 1_000  # of an array file
 # A checkpoint has the classifier and its momentum, twice for co-teaching; a method's own network
 # and its state are below this (cleannet: 1.5 MB). Its rows are written out, and longer there.
 CHECKPOINT_MODELS = 4
+NETWORK_MODELS = 3  # of each network that is tested: its weights, momentum and average
 CHECKPOINT_OWN_BYTES = 1_600_000
 CHECKPOINT_ROW_BYTES = 500
 COPIES = 2  # of a checkpoint while a new one replaces the old
@@ -97,7 +98,8 @@ def disk_of(
     runs = len(left) + len(probes)
     return Disk(
         curves=sum(_curves(cell, n) for cell, n in probes.values()),
-        models=sum(model(cell) for cell, _ in (*left, *probes.values())),
+        models=sum(cell.config.method.networks * model(cell) for cell, _ in left)
+        + sum(model(cell) for cell, _ in probes.values()),
         samples=sum(SAMPLE_BYTES * n + HEADER_BYTES for _, n in left),
         histories=ROW_BYTES * _epochs(left, probes.values()) + RECORD_BYTES * runs,
         splits=sum(INDEX_BYTES * (3 * n + images) + HEADER_BYTES for n in splits.values()),
@@ -157,5 +159,6 @@ def _checkpoints(left: Sized, probes: Sized, model: _Models, slots: int) -> int:
 
 
 def _checkpoint(cell: PlannedCell, n: int, epochs: int, model: _Models) -> int:
-    state = CHECKPOINT_MODELS * model(cell) + CHECKPOINT_OWN_BYTES
+    models = max(CHECKPOINT_MODELS, NETWORK_MODELS * cell.config.method.networks)
+    state = models * model(cell) + CHECKPOINT_OWN_BYTES
     return state + SAMPLE_BYTES * n + CHECKPOINT_ROW_BYTES * epochs
