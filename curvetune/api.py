@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from curvetune.results import Results
 
 Names = str | Iterable[str]
+Paths = str | Path | Iterable[str | Path]
 Numbers = str | int | Iterable[int]
 
 
@@ -182,7 +183,7 @@ def plan(
     data_dir: Path | str | None = None,
     storage: Path | str | None = None,
     on_bad: str = "fail",
-    plugins: Names = (),
+    plugins: Paths = (),
 ) -> GridPlan:
     """Return what a grid comes to, given what the storage has. Nothing is started or changed.
 
@@ -220,7 +221,7 @@ def train(
     data_dir: Path | str | None = None,
     storage: Path | str | None = None,
     device: str | None = None,
-    plugins: Names = (),
+    plugins: Paths = (),
 ) -> TrainedCell:
     """Train one cell in this process, without Ray, and return its result.
 
@@ -276,8 +277,8 @@ def _selection(
     return parse_selection(str(space), names, numbers, profile, texts, plugins)
 
 
-def _words(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(map(str, names))
+def _words(names: Paths) -> tuple[str, ...]:
+    return (str(names),) if isinstance(names, str | Path) else tuple(map(str, names))
 
 
 def _texts(fixed: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curvetune.config.networks import MODEL_NAMES
 from curvetune.errors import ConfigError
 from curvetune.system.machine import gpu_names, ray_cpus
 
@@ -148,9 +149,20 @@ def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | No
             images=TEST_IMAGES.get(data.name, 0) + data.meta_per_class * sizes.classes,
             slots=machine.slots or len(plan.left),
             free=free_bytes(places.storage),
+            networks=_networks(plan, sizes.classes),
         )
     past = read_past(places.storage, measured)
     return price(plan, machine, measured.evidence, sizes, disk=disk, past=past)
+
+
+def _networks(plan: "Plan", classes: int) -> dict[str, int]:
+    """Return the bytes of each network of a plan that is of a plugin or of torchvision."""
+    names = {cell.config.model.name for cell in plan.left} - set(MODEL_NAMES)
+    if not names:
+        return {}
+    from curvetune.models import bytes_of  # PyTorch, which such a plugin has imported already
+
+    return {name: bytes_of(name, classes) for name in sorted(names)}
 
 
 def _calibrate(

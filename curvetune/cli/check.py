@@ -19,6 +19,7 @@ def check(
     plugin: Annotated[
         str, typer.Argument(metavar="PLUGIN", help="A file that ends in .py, or a module.")
     ],
+    data_dir: o.StoredDataDir = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Try all that PLUGIN registers on small problems, and say what breaks and why.
@@ -32,7 +33,7 @@ def check(
     from curvetune.conformance.verdict import check_plugin, verdict_json
 
     verdicts = []
-    for verdict in check_plugin(found):
+    for verdict in check_plugin(found, o.data_dir_or_default(data_dir)):
         verdicts.append(verdict)
         if not as_json:
             _print(verdict)

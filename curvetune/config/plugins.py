@@ -130,7 +130,9 @@ def check_name(
     allowed = [*own, *table]
     if name in allowed or plugin is not None:
         return name
-    words = ", ".join(map(repr, allowed[:-1])) + f" or {allowed[-1]!r}"
+    words = " or ".join(
+        part for part in (", ".join(map(repr, allowed[:-1])), repr(allowed[-1])) if part
+    )
     raise PydanticKnownError("literal_error", {"expected": words})
 
 

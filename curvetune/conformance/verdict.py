@@ -1,14 +1,19 @@
 """Runs the checks of all that a plugin registers, and says what came of each."""
 
+import sys
 import time
-import traceback
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curvetune.config import METHOD_SECTIONS
 from curvetune.config.plugins import PLUGINS
 from curvetune.conformance import methods, others
+from curvetune.errors import CurvetuneError
+from curvetune.plugins.blame import where
 from curvetune.plugins.load import Plugin
 
 SCHEMA_VERSION = 1
@@ -34,13 +39,17 @@ class Verdict:
         return not self.reason
 
 
-def check_plugin(plugin: Plugin) -> Iterator[Verdict]:
-    """Yield the verdict of each check on each thing that `plugin` registers."""
+def check_plugin(plugin: Plugin, data_dir: Path | None = None) -> Iterator[Verdict]:
+    """Yield the verdict of each check on each thing that `plugin` registers.
+
+    Args:
+        data_dir: what a source is given.
+    """
     for kind, name in PLUGINS.names_of(plugin.ref):
-        yield from _check(kind, name)
+        yield from _check(plugin, kind, name, data_dir)
 
 
-def _check(kind: str, name: str) -> Iterator[Verdict]:
+def _check(plugin: Plugin, kind: str, name: str, data_dir: Path | None) -> Iterator[Verdict]:
     checks: dict[str, Callable[[Any], None]]
     if kind == "method":
         subject: Any = METHOD_SECTIONS[name]()
@@ -50,24 +59,25 @@ def _check(kind: str, name: str) -> Iterator[Verdict]:
         checks = {
             "network": others.NETWORK_CHECKS,
             "transform": others.TRANSFORM_CHECKS,
-            "source of images": others.SOURCE_CHECKS,
+            "source of images": others.source_checks(data_dir),
         }[kind]
     for title, check in checks.items():
         start = time.perf_counter()
-        reason = _reason(check, subject)
+        reason = _reason(plugin, check, subject)
         yield Verdict(kind, name, title, reason, time.perf_counter() - start)
 
 
-def _reason(check: Callable[[Any], None], subject: Any) -> str:
+def _reason(plugin: Plugin, check: Callable[[Any], None], subject: Any) -> str:
     """Return why a check failed, with the plugin's own line if it raised; empty if it passed."""
     try:
-        check(subject)
-    except methods.Broken as broken:
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():  # stdout: the verdicts
+            # of PyTorch's own making, in forward mode
+            warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+            check(subject)
+    except (methods.Broken, CurvetuneError) as broken:
         return str(broken)
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        said = str(error).splitlines()[0] if str(error) else ""
-        return f"{type(error).__name__}: {said} ({last.filename}, line {last.lineno})"
+        return where(plugin, error)
     return ""
 
 

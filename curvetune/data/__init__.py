@@ -74,7 +74,7 @@ def find_source(name: str, *, image_size: int = 32, on_bad: OnBad = "fail") -> S
         ConfigError: there is no such source.
     """
     if name in PLUGINS.sources:
-        return source_of(PLUGINS.sources[name].made_by)
+        return source_of(name, PLUGINS.sources[name])
     if name not in SOURCES:
         allowed = [*SOURCES, *PLUGINS.sources]
         raise ConfigError(

@@ -147,6 +147,12 @@ def _cells(path: Path, file: Iterator[str]) -> Iterator[_Row]:
         )
     places = [columns.index(name) for name in COLUMNS]
     for cells in reader:
+        if any(cell.strip() for cell in cells[len(columns) :]):
+            raise DataError(
+                f"{printable(path)}: line {reader.line_num} has {len(cells)} cells, and line 1 "
+                f"{len(columns)}; allowed is at most as many: correct the row, and put a text "
+                f'with commas between "'
+            )
         if any(cell.strip() for cell in cells):
             sample, label = (cells[k].strip() if k < len(cells) else "" for k in places)
             yield _Row(reader.line_num, sample, label)

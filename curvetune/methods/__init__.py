@@ -5,6 +5,7 @@ from typing import Any
 
 from curvetune.config import MethodConfig
 from curvetune.config.plugins import PLUGINS
+from curvetune.errors import ConfigError
 from curvetune.methods import (
     balanced_softmax,
     bootstrapping,
@@ -81,10 +82,24 @@ METHODS: dict[str, Callable[[Any, Parts], Method]] = {
 }
 
 
+OWED = (*Method.__annotations__, "start_epoch", "step")
+
+
 def build(config: MethodConfig, parts: Parts) -> Method:
-    """Build the method that a section of the config describes."""
+    """Build the method that a section of the config describes.
+
+    Raises:
+        ConfigError: a plugin's build returned something else.
+    """
     name: str = config.model_dump()["name"]
     if name in METHODS:
         return METHODS[name](config, parts)
-    method: Method = PLUGINS.methods[name].made_by(config, parts)
+    found = PLUGINS.methods[name]
+    method: Method = found.made_by(config, parts)
+    if lacking := [part for part in OWED if not hasattr(method, part)]:
+        raise ConfigError(
+            f"method {name!r}: its build returned {type(method).__name__}, which has no "
+            f"{', '.join(lacking)}; allowed is what curvetune.methods.Method says; mend it in "
+            f"{found.ref}"
+        )
     return method

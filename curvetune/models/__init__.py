@@ -1,6 +1,9 @@
 """Classifiers, by name, and CurveNet. Every one of ours has `.stages`, front to back."""
 
+import itertools
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 
 import torch
@@ -8,6 +11,7 @@ from torch import nn
 
 from curvetune.config.networks import TORCHVISION, TORCHVISION_NAMES
 from curvetune.config.plugins import PLUGINS
+from curvetune.errors import ConfigError
 from curvetune.models import of_torchvision
 from curvetune.models.curvenet import CurveNet
 from curvetune.models.derived import give_stages
@@ -16,12 +20,14 @@ from curvetune.models.head import features, last_layer, replace_last_layer, stag
 from curvetune.models.precision import use_bfloat16
 from curvetune.models.resnet import ResNet
 from curvetune.models.wide_resnet import WideResNet
+from curvetune.plugins.load import blame
 
 __all__ = [
     "MODELS",
     "CurveNet",
     "Ensemble",
     "build",
+    "bytes_of",
     "features",
     "last_layer",
     "replace_last_layer",
@@ -98,6 +104,39 @@ def _of_others(
     if precision == "bfloat16":
         use_bfloat16(model)
     return model.train()
+
+
+def bytes_of(name: str, num_classes: int) -> int:
+    """Return about how many bytes a network of others takes, of colour images if it takes them.
+
+    Where it can be, it is built without values, so that nothing is drawn or computed for it.
+
+    Raises:
+        ConfigError: it cannot be built; with the line of the plugin.
+    """
+    if name in TORCHVISION_NAMES:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return _bytes(of_torchvision.build(name.removeprefix(TORCHVISION), num_classes, 3, 224))
+    network, failed = PLUGINS.models[name], []
+    for channels, device in itertools.product((3, 1), ("meta", "cpu")):
+        try:
+            with (
+                torch.random.fork_rng(devices=[]),
+                torch.device(device),
+                redirect_stdout(sys.stderr),
+            ):
+                return _bytes(network.build(num_classes, channels))
+        except Exception as error:  # such as a number that is read off a tensor without values
+            failed.append(error)
+    first = failed[1]  # on the CPU, as it would be built
+    raise ConfigError(
+        f"model.name={name}: its build(num_classes={num_classes}, in_channels=3) failed, and with "
+        f"in_channels=1 too: {blame(network.ref, first)}; mend that line"
+    ) from first
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
 
 
 def _initialise(model: nn.Module, init: str, generator: torch.Generator | None) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curvetune.config import CellConfig
+from curvetune.config.networks import MODEL_NAMES
 from curvetune.planning.resources import LaunchOptions
 
 MOST = 8  # cells on one GPU; docs/measurements.md: not measured
@@ -127,7 +128,8 @@ def _limits(measured: CellMeasured, there: PerGpu) -> dict[str, int]:
     }
 
 
-def _weight(cell: CellConfig) -> tuple[int, bool, int, int]:
+def _weight(cell: CellConfig) -> tuple[float, bool, int, int]:
     method = cell.method
-    depth = int("".join(filter(str.isdigit, cell.model.name)))
+    is_ours = cell.model.name in MODEL_NAMES  # another is of unknown size, maybe the heaviest
+    depth = math.inf if not is_ours else int("".join(filter(str.isdigit, cell.model.name)))
     return depth, method.meta_set is not None, -method.frozen_stages, cell.allocate.batch_size

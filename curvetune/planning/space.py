@@ -108,8 +108,8 @@ def load_space(
     origin = printable(path)
     file = validate(read_yaml(path), SpaceFile, origin)
     load_installed()
-    load_plugins(plugins)
-    load_plugins(file.plugins, path.parent)
+    given = load_plugins(plugins)
+    load_plugins(file.plugins, path.parent, beside=given)
     grid = _full_keys(file.grid, f"{origin}: grid")
     grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
     if seeds:

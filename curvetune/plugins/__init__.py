@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from curvetune.config.cell import METHOD_SECTIONS, add_method
 from curvetune.config.data import DATA_NAMES
+from curvetune.config.load import validate
 from curvetune.config.method import (
     MetaSetConfig,
     MethodConfig,
@@ -35,7 +36,7 @@ from curvetune.config.plugins import (
     Registry,
     Transform,
 )
-from curvetune.errors import ConfigError, printable
+from curvetune.errors import ConfigError
 
 __all__ = [
     "MetaSetConfig",
@@ -155,13 +156,9 @@ def _name_of(section: type[MethodConfig]) -> str:
         raise ConfigError(
             f"{shown} has no source; say where the method is from: source: ClassVar[str] = '…'"
         )
-    try:
-        section()
-    except ValueError as error:
-        raise ConfigError(
-            f"{shown}: its defaults do not validate; every option needs one that does: "
-            f"{printable(error)}"
-        ) from None
+    # pydantic takes defaults as they are, so they are given as if a user had
+    defaults = dict(section.model_construct())
+    validate(defaults, section, f"{shown}: its defaults do not validate; give each one that does")
     return name
 
 

@@ -15,9 +15,8 @@ import logging
 import re
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -25,6 +24,7 @@ from types import ModuleType
 
 from curvetune.config.plugins import PLUGINS, PluginRef
 from curvetune.errors import ConfigError, CurvetuneError, printable
+from curvetune.plugins.blame import said, where
 
 GROUPS = ("curvetune.methods", "curvetune.models", "curvetune.sources", "curvetune.transforms")
 MAX_BYTES = 5_000_000  # of a plugin's source: it travels with every grid
@@ -57,16 +57,35 @@ _loading: list[Plugin] = []
 _broken: dict[str, str] = {}  # entry points that could not be imported, and why
 
 
-def load_plugins(names: Iterable[str], folder: Path | None = None) -> list[Plugin]:
+def load_plugins(
+    names: Iterable[str], folder: Path | None = None, *, beside: Iterable[Plugin] = ()
+) -> list[Plugin]:
     """Import plugins, each a FILE.py or the name of a module, and return them.
 
     Args:
         folder: that the path of a file is below, if it is not absolute; else the working directory.
+        beside: what the same command has named elsewhere.
 
     Raises:
-        ConfigError: one cannot be read or imported, has no version, or registers what is taken.
+        ConfigError: one cannot be read or imported, has no version, or registers what is taken; or
+            two have one name.
     """
-    return [_activate(_found(str(name), folder)) for name in names]
+    found = [_found(str(name), folder) for name in names]
+    _check_one_of_each_name([*beside, *found])
+    return [_activate(plugin) for plugin in found]
+
+
+def _check_one_of_each_name(plugins: Iterable[Plugin]) -> None:
+    """Refuse a plugin that would take the place of another one, which was asked for too."""
+    first: dict[str, Plugin] = {}
+    for plugin in plugins:
+        other = first.setdefault(plugin.ref.name, plugin)
+        if other.ref != plugin.ref:
+            raise ConfigError(
+                f"--plugin {printable(plugin.origin)}: another plugin is named {plugin.ref.name} "
+                f"too, {printable(other.origin)}; a plugin is named like its file: rename one of "
+                f"the files"
+            )
 
 
 def load_installed() -> None:
@@ -120,6 +139,12 @@ def of_refs(refs: Iterable[PluginRef]) -> list[Plugin]:
             raise ConfigError(f"{ref} is not loaded here; give it with --plugin FILE.py")
         found[ref.name] = plugin
     return list(found.values())
+
+
+def blame(ref: PluginRef, error: BaseException) -> str:
+    """Return what failed, in one line, and in which line of a plugin if it is loaded here."""
+    plugin = _loaded.get(ref.name)
+    return where(plugin, error) if plugin is not None else said(error)
 
 
 def plugin_of_module(module: str) -> PluginRef:
@@ -216,9 +241,11 @@ def _version(content: bytes, path: Path, default: str | None) -> str:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        line, said = "", printable(error)
+        if isinstance(error, SyntaxError):
+            line, said = f", line {error.lineno}" if error.lineno else "", printable(error.msg)
         raise ConfigError(
-            f"--plugin {printable(path)}{line}: is not Python ({printable(error)}); mend the file"
+            f"--plugin {printable(path)}{line}: is not Python ({said}); mend the file"
         ) from None
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else []
@@ -242,14 +269,15 @@ def _activate(plugin: Plugin) -> Plugin:
     _forget(name)
     _loading.append(plugin)
     try:
-        _run_file(plugin) if plugin.is_file else _import(plugin)
+        with redirect_stdout(sys.stderr):  # stdout is for the command's own result
+            _run_file(plugin) if plugin.is_file else _import(plugin)
     except CurvetuneError as error:
         _forget(name)
         raise ConfigError(f"--plugin {printable(plugin.origin)}: {error}") from error
     except (Exception, SystemExit) as error:
         _forget(name)
         raise ConfigError(
-            f"--plugin {printable(plugin.origin)}: cannot be imported: {_where(plugin, error)}; "
+            f"--plugin {printable(plugin.origin)}: cannot be imported: {where(plugin, error)}; "
             f"mend that line, or install what it needs"
         ) from error
     finally:
@@ -313,13 +341,3 @@ def _on_path(plugin: Plugin) -> Iterator[None]:
             yield
         finally:
             sys.path.remove(folder)
-
-
-def _where(plugin: Plugin, error: BaseException) -> str:
-    """Return what failed in which line of the plugin, in one line."""
-    own = {plugin.origin, *plugin.files}
-    line = ""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if any(frame.filename == name or frame.filename.endswith(f"/{name}") for name in own):
-            line = f"{frame.filename}, line {frame.lineno}: "
-    return f"{line}{type(error).__name__}: {printable(error)}"

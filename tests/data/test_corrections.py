@@ -85,8 +85,17 @@ REFUSED = {
     "an empty file": ("", "it is empty; allowed are sample,label"),
     "a header only": ("sample,label\n", "it has no row below its header; allowed is a row for"),
     "no label at all": ("sample,label\n0,\n1,\n", "no row has a label; allowed is a row for each"),
+    "a row with more cells": (
+        "sample,label\n0,cat\n1,,dog\n",
+        "line 3 has 3 cells, and line 1 2; allowed is at most as many: correct the row",
+    ),
     "a huge cell": (f"sample,label\n0,{'x' * 200_000}\n", "cannot be read (field larger than"),
 }
+
+
+def test_empty_cells_at_the_end_of_a_row_are_as_none(tmp_path: Path) -> None:
+    plain = read(tmp_path, "sample,label\n0,cat\n1,dog\n")
+    assert read(tmp_path, "sample,label\n0,cat,,\n1,dog, \n") == plain
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -1,5 +1,9 @@
 """torchvision's classifiers train as ours do; weights of a file are known by their content."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +220,29 @@ def test_a_cell_starts_from_weights(tmp_path: Path) -> None:
     assert again.cell_id != first.cell_id
     losses = [cell.results.history(cell.cell_id)["loss"][0] for cell in (first, again)]
     assert losses[0] != losses[1]
+
+
+def test_a_plan_prices_it_without_making_its_values(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "curvetune",
+            "plan",
+            "digits",
+            "--json",
+            "--storage",
+            str(tmp_path),
+            "--set",
+            "model.name=torchvision/resnet50",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(curvetune.__file__).parents[1])},
+    )
+    models_bytes = json.loads(done.stdout)["price"]["disk"]["models_bytes"]
+    runs = 36 + 12  # cells and probes
+    parameters = sum(p.numel() for p in network("resnet50").parameters())
+    assert models_bytes == pytest.approx(4 * parameters * runs, rel=0.02)

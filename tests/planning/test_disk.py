@@ -46,6 +46,15 @@ def test_a_grid_takes_about_the_bytes_that_were_foretold(tmp_path: Path) -> None
     assert taken <= disk.stays <= 1.1 * taken
 
 
+@pytest.mark.parametrize("name", ["dividemix", "elr-plus"])
+def test_all_networks_that_are_tested_count(name: str, tmp_path: Path) -> None:
+    cell = small({"name": name})
+    disk = disk_of(plan_of([cell]), lambda _: 128, classes=10, images=150, slots=1, free=None)
+    run_cell(cell, DIGEST, data.load("digits"), tmp_path, device=torch.device("cpu"))
+    taken = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert taken <= disk.stays <= 1.1 * taken
+
+
 def test_what_a_probe_records_takes_six_bytes_for_each_sample_and_epoch() -> None:
     cell = CellConfig.model_validate({"method": CURVENET})
     disk = disk_of(plan_of([cell]), lambda _: 45_000, classes=10, images=0, slots=1, free=None)

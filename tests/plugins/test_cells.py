@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import curvetune
+from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.config.plugins import PluginRef, Transform
+from curvetune.data import find_source
 from curvetune.data.resident import ResidentSet
-from curvetune.data.source import Dataset, Images
+from curvetune.data.source import Dataset, Images, Source
 from curvetune.errors import ConfigError
+from curvetune.models import build, bytes_of
 from curvetune.plugins import load
 from curvetune.plugins.load import load_plugins
 from curvetune.store import CellStore
@@ -118,6 +122,57 @@ def test_a_network_a_source_and_a_transform_make_a_cell(others: str, tmp_path: P
     losses = [cell.results.history(cell.cell_id)["loss"].to_list() for cell in (plain, bright)]
     assert losses[0] != losses[1]
     assert len(list((tmp_path / "st" / "splits").glob("*.safetensors"))) == 1  # the same one
+
+
+def test_a_plan_with_a_plugins_network_knows_its_size(others: str, tmp_path: Path) -> None:
+    load_plugins([others])
+    tiny, bare = (build(name, 10).state_dict().values() for name in ("tiny", "bare"))
+    sizes = [sum(4 * tensor.numel() for tensor in some) for some in (tiny, bare)]
+    assert [bytes_of("tiny", 10), bytes_of("bare", 10)] == sizes
+    state = torch.get_rng_state()
+    words = ("plan", "digits", "--plugin", others, "--methods", "cross-entropy", "--json")
+    axis = ("--seeds", "0", "--set", "model.name=[tiny,bare]", "--set", "imbalance=1")
+    done = CliRunner().invoke(app, [*words, *axis, "--set", "noise_rate=0"])
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["price"]["disk"]["models_bytes"] == sum(sizes)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_network_that_reads_a_number_is_built_and_one_that_fails_names_its_line(
+    tmp_path: Path,
+) -> None:
+    head = "from torch import nn, ones\nfrom curvetune.plugins import model\n__version__ = '1'\n"
+    one = "@model('reads')\ndef reads(k, c): return nn.Linear(c, int(ones(()).item()))\n"
+    grey = "@model('grey')\ndef grey(k, c):\n    assert c == 1\n    return nn.Linear(c, k)\n"
+    bad = "@model('bad')\ndef bad(k, c): return nn.Linear(k / 2, c)\n"
+    (tmp_path / "nets.py").write_text(head + one + grey + bad)
+    load_plugins([str(tmp_path / "nets.py")])
+    assert (bytes_of("reads", 10), bytes_of("grey", 10)) == (4 * 4, 4 * 20)
+    with pytest.raises(ConfigError, match=r"model.name=bad: .*nets.py, line 11: TypeError.*mend"):
+        bytes_of("bad", 10)
+
+
+def test_a_source_that_fails_or_gives_what_is_no_image_is_an_error_of_the_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "others.py"
+    path.write_text(OTHERS.replace("    draw = np", "    print('reading')\n    draw = np"))
+    plan = {"data": "stripes", "plugins": path, "storage": tmp_path / "st", "profile": "smoke"}
+    assert find_source_of(path).digest(None)
+    assert capsys.readouterr().out == ""
+    path.write_text(OTHERS.replace("return Images(x.astype(np.uint8), y)", "return Images(x, y)"))
+    with pytest.raises(ConfigError, match=r"data.name=stripes: train: images .* int64"):
+        curvetune.train("cross-entropy", **plan)
+    path.write_text(OTHERS.replace("    draw = np", "    open(folder)\n    draw = np"))
+    with pytest.raises(
+        ConfigError, match=r"failed with no --data-dir: .*others.py, line \d+: Type"
+    ):
+        curvetune.train("cross-entropy", **plan)
+
+
+def find_source_of(path: Path) -> Source:
+    load_plugins([str(path)])
+    return find_source("stripes")
 
 
 def test_curvenet_freezes_the_stages_of_a_plugins_network(others: str, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """`curvetune check` says of a plugin what breaks and why; the checks can fail."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -40,11 +42,11 @@ def _forgotten() -> Iterator[None]:
         load._forget(plugin.ref.name)
 
 
-def verdict(tmp_path: Path, text: str) -> tuple[int, dict[str, str]]:
+def verdict(tmp_path: Path, text: str, *options: str) -> tuple[int, dict[str, str]]:
     """Return the exit code, and the reason for each check that failed."""
     path = tmp_path / "mine.py"
     path.write_text(HEAD + text)
-    done = CliRunner().invoke(app, ["check", str(path), "--json"])
+    done = CliRunner().invoke(app, ["check", str(path), "--json", *options])
     assert done.stdout, done.exception
     found = json.loads(done.stdout)
     assert found["passed"] == (done.exit_code == 0)
@@ -190,6 +192,44 @@ def test_transforms_and_sources_are_tried_too(text: str, said: str, tmp_path: Pa
     code, failed = verdict(tmp_path, text)
     assert (code == 0) == (not said)
     assert said in " ".join(failed.values())
+
+
+def test_a_build_that_returns_no_method_is_told_as_that(tmp_path: Path) -> None:
+    text = SECTION[: SECTION.index("    return Mine(")]
+    code, failed = verdict(tmp_path, text + "    pass\n")
+    assert code == 1
+    assert set(failed) == set(CHECKS)
+    said = "method 'mine': its build returned NoneType, which has no model, state, phase, start"
+    assert all(reason.startswith(said) for reason in failed.values())
+
+
+SOURCE = """
+import numpy as np
+from pathlib import Path
+from curvetune.data.source import Dataset, Images
+
+@source("s")
+def s(folder):
+    print("reading")
+    y = np.arange(6) % 3
+    x = np.load(Path(folder) / "x.npy")
+    return Dataset("s", Images(x, y), Images(x, y), ("a", "b", "c"), (1.0,), (1.0,), 0, False)
+"""
+
+
+def test_a_source_is_tried_with_the_data_folder(tmp_path: Path) -> None:
+    folder = ["--data-dir", str(tmp_path)]
+    np.save(tmp_path / "x.npy", np.zeros((6, 1, 8, 8), np.uint8))
+    assert verdict(tmp_path, SOURCE, *folder) == (0, {})
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "x.npy", np.zeros((6, 8, 8, 1), np.uint8))
+    code, failed = verdict(tmp_path, SOURCE, "--data-dir", str(tmp_path / "other"))
+    assert code == 1
+    assert "images (N, C, H, W) are (6, 8, 8, 1), so C is 8, with 1 mean" in str(failed)
+    code, failed = verdict(tmp_path, SOURCE)
+    assert code == 1
+    line = (HEAD + SOURCE).partition("    x = np.load")[0].count("\n") + 1
+    assert re.search(rf"failed with no --data-dir: .*mine.py, line {line}: Type", str(failed))
 
 
 def test_a_plugin_that_registers_nothing_is_an_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from curvetune.config import METHOD_SECTIONS, CellConfig, read_config
 from curvetune.config.load import stored_config, validate
 from curvetune.config.plugins import PLUGINS, check_loaded
 from curvetune.errors import ConfigError
+from curvetune.planning.space import load_space
 from curvetune.plugins import load
 from curvetune.plugins.load import load_plugins
 
@@ -106,8 +107,9 @@ WRONG = {
         "plugin mine: method 'focal' is one of curvetune's own; give yours another name",
     ),
     "no version": (METHOD.replace("__version__", "version"), 'declare one.*__version__ = "1"'),
+    "not even text": ("\0", r"mine.py: is not Python \(source code string cannot contain null"),
     "a version that is no text": (METHOD.replace('"1"', "1"), "has no version"),
-    "no Python": ("def f(:\n", r"mine.py, line 1: is not Python"),
+    "no Python": ("def f(:\n", r"mine.py, line 1: is not Python \(invalid syntax\); mend"),
     "an import that is not there": (
         METHOD + "\nimport no_such_module\n",
         r"mine.py, line 22: ModuleNotFoundError: No module named 'no_such_module'",
@@ -115,10 +117,12 @@ WRONG = {
     "an error of its own": (METHOD + "\n1 / 0\n", r"line 22: ZeroDivisionError"),
     "an exit": (METHOD + "\nraise SystemExit(3)\n", r"line 22: SystemExit"),
     "a section whose defaults do not validate": (
-        METHOD.replace("factor: float = 1.0", "factor: float = 'x'").replace(
-            "MethodConfig):", "MethodConfig, validate_default=True):"
-        ),
-        "its defaults do not validate",
+        METHOD.replace("factor: float = 1.0", "factor: float = 'x'"),
+        "its defaults do not validate; .*\n  factor: .*valid number.*, got 'x'",
+    ),
+    "an option without a default": (
+        METHOD.replace("factor: float = 1.0", "factor: float"),
+        "its defaults do not validate; .*\n  factor: Field required",
     ),
     "a section without a source": (METHOD.replace("source =", "sauce: str ="), "has no source"),
     "a section without a name": (
@@ -265,3 +269,31 @@ def test_what_another_process_sent_is_imported_where_it_is_not_installed(tmp_pat
     load.activate([plugin])
     assert "mine" in PLUGINS.methods
     assert sys.modules["sent_package.helper"].FACTOR == 1
+
+
+def test_two_files_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    first = written(tmp_path)
+    other = written(tmp_path / "elsewhere", METHOD + "# another one\n")
+    with pytest.raises(ConfigError, match=r"elsewhere/mine.py: another plugin is named mine"):
+        load_plugins([first, other])
+    (tmp_path / "elsewhere" / "space.yaml").write_text("plugins: [mine.py]\ngrid: {seed: [0]}\n")
+    with pytest.raises(ConfigError, match="another plugin is named mine"):
+        load_space(tmp_path / "elsewhere" / "space.yaml", plugins=[first])
+    assert [p.ref.name for p in load_plugins([first, first])] == ["mine", "mine"]
+    load_plugins([other])  # a later command may have another, as after an edit
+
+
+def test_what_a_plugin_prints_at_import_is_not_on_stdout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_plugins([written(tmp_path, METHOD + "\nprint('hello')\n")])
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "hello\n")
+
+
+def test_a_wrong_transform_is_told_which_there_are(tmp_path: Path) -> None:
+    text = "from curvetune.plugins import transform\n__version__ = '1'\n"
+    load_plugins([written(tmp_path, text + "@transform('dim')\ndef dim(x, numbers): return x\n")])
+    with pytest.raises(ConfigError, match=r"got 'din'; allowed are 'dim' \(did you mean 'dim'"):
+        validate({"data": {"transform": "din"}}, CellConfig, "test")

@@ -5,7 +5,7 @@ Not counted are MLflow's database, and what Ray writes to the folder of temporar
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ HEADER_BYTES = 1_000  # of an array file
 # A checkpoint has the classifier and its momentum, twice for co-teaching; a method's own network
 # and its state are below this (cleannet: 1.5 MB). Its rows are written out, and longer there.
 CHECKPOINT_MODELS = 4
+NETWORK_MODELS = 3  # of each network that is tested: its weights, momentum and average
 CHECKPOINT_OWN_BYTES = 1_600_000
 CHECKPOINT_ROW_BYTES = 500
 COPIES = 2  # of a checkpoint while a new one replaces the old
@@ -77,6 +78,7 @@ def disk_of(
     images: int,
     slots: int,
     free: int | None,
+    networks: Mapping[str, int] | None = None,
 ) -> Disk:
     """Return what the cells that `plan` has left will write.
 
@@ -86,7 +88,9 @@ def disk_of(
         images: of the meta and the test set, at most.
         slots: cells at once.
         free: bytes where the storage is.
+        networks: bytes of a classifier of each network that is of a plugin.
     """
+    model = _Models(classes, networks or {})
     left = [(cell, size_of(cell.config)) for cell in plan.left]
     wanted = {probe.probe_id for probe in plan.probes if probe.state == "to run"}
     probes = {cell.probe_id: (cell, n) for cell, n in left if cell.probe_id in wanted}
@@ -94,11 +98,12 @@ def disk_of(
     runs = len(left) + len(probes)
     return Disk(
         curves=sum(_curves(cell, n) for cell, n in probes.values()),
-        models=sum(_model(cell, classes) for cell, _ in (*left, *probes.values())),
+        models=sum(cell.config.method.networks * model(cell) for cell, _ in left)
+        + sum(model(cell) for cell, _ in probes.values()),
         samples=sum(SAMPLE_BYTES * n + HEADER_BYTES for _, n in left),
         histories=ROW_BYTES * _epochs(left, probes.values()) + RECORD_BYTES * runs,
         splits=sum(INDEX_BYTES * (3 * n + images) + HEADER_BYTES for n in splits.values()),
-        checkpoints=_checkpoints(left, probes.values(), classes, slots),
+        checkpoints=_checkpoints(left, probes.values(), model, slots),
         free=free,
     )
 
@@ -119,8 +124,17 @@ def _curves(cell: PlannedCell, n: int) -> int:
     return 0 if recipe is None else RECORDED_BYTES * n * recipe.epochs + 2 * HEADER_BYTES
 
 
-def _model(cell: PlannedCell, classes: int) -> int:
-    return model_bytes(cell.config.model.name, classes)
+@dataclass(frozen=True)
+class _Models:
+    """The size of a cell's classifier."""
+
+    classes: int
+    networks: Mapping[str, int]
+
+    def __call__(self, cell: PlannedCell) -> int:
+        name = cell.config.model.name
+        known = self.networks.get(name)
+        return model_bytes(name, self.classes) if known is None else known
 
 
 def model_bytes(name: str, classes: int) -> int:
@@ -134,16 +148,17 @@ def _epochs(left: Sized, probes: Sized) -> int:
     return final + sum(recipe.epochs for recipe in recipes if recipe is not None)
 
 
-def _checkpoints(left: Sized, probes: Sized, classes: int, slots: int) -> int:
+def _checkpoints(left: Sized, probes: Sized, model: _Models, slots: int) -> int:
     """Return the most that checkpoints take at once: those of the largest runs."""
-    sizes = [_checkpoint(cell, n, cell.config.final_recipe.epochs, classes) for cell, n in left]
+    sizes = [_checkpoint(cell, n, cell.config.final_recipe.epochs, model) for cell, n in left]
     for cell, n in probes:
         recipe = cell.config.probe_recipe
         epochs = 0 if recipe is None else recipe.epochs
-        sizes.append(_checkpoint(cell, n, epochs, classes) + _curves(cell, n))
+        sizes.append(_checkpoint(cell, n, epochs, model) + _curves(cell, n))
     return COPIES * sum(sorted(sizes, reverse=True)[:slots])
 
 
-def _checkpoint(cell: PlannedCell, n: int, epochs: int, classes: int) -> int:
-    state = CHECKPOINT_MODELS * _model(cell, classes) + CHECKPOINT_OWN_BYTES
+def _checkpoint(cell: PlannedCell, n: int, epochs: int, model: _Models) -> int:
+    models = max(CHECKPOINT_MODELS, NETWORK_MODELS * cell.config.method.networks)
+    state = models * model(cell) + CHECKPOINT_OWN_BYTES
     return state + SAMPLE_BYTES * n + CHECKPOINT_ROW_BYTES * epochs
