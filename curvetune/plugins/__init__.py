@@ -49,6 +49,8 @@ __all__ = [
     "transform",
 ]
 
+SOURCE_CALLS = ("load", "train_labels", "sizes", "digest")
+
 T = TypeVar("T", bound=HasRef)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,11 +109,18 @@ def source(name: str) -> Callable[[Any], Any]:
     `curvetune.data.source.Source`, which can then answer without loading everything.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken, or a class lacks one of the calls.
     """
 
     def registered(made: Any) -> Any:
         found = made() if isinstance(made, type) else made
+        lacking = [call for call in SOURCE_CALLS if not hasattr(found, call)]
+        if lacking and (isinstance(made, type) or not callable(made)):
+            raise ConfigError(
+                f"source of images {name!r}: {getattr(made, '__name__', made)!r} has no "
+                f"{', '.join(lacking)}; allowed is a class with {', '.join(SOURCE_CALLS)}, or one "
+                f"function that returns all images"
+            )
         _put(PLUGINS.sources, "sources", name, DATA_NAMES, Registered(_of(made), found))
         return made
 
@@ -155,6 +164,12 @@ def _name_of(section: type[MethodConfig]) -> str:
     if not getattr(section, "source", ""):
         raise ConfigError(
             f"{shown} has no source; say where the method is from: source: ClassVar[str] = '…'"
+        )
+    own = section.model_fields.keys() - MethodConfig.model_fields.keys()
+    if taken := sorted(option for option in own if hasattr(MethodConfig, option)):
+        raise ConfigError(
+            f"{shown}: option {taken[0]!r} has the name of something that every section has; give "
+            f"the option another name"
         )
     # pydantic takes defaults as they are, so they are given as if a user had
     defaults = dict(section.model_construct())

@@ -120,6 +120,11 @@ WRONG = {
         METHOD.replace("factor: float = 1.0", "factor: float = 'x'"),
         "its defaults do not validate; .*\n  factor: .*valid number.*, got 'x'",
     ),
+    "an option with a name that sections have": (
+        "import warnings\nwarnings.simplefilter('ignore')\n"
+        + METHOD.replace("factor: float = 1.0", "networks: int = 3"),
+        "option 'networks' has the name of something that every section has",
+    ),
     "an option without a default": (
         METHOD.replace("factor: float = 1.0", "factor: float"),
         "its defaults do not validate; .*\n  factor: Field required",
@@ -128,6 +133,11 @@ WRONG = {
     "a section without a name": (
         METHOD.replace('name: Literal["mine"] = "mine"', "pass"),
         "has no name",
+    ),
+    "a source without all calls": (
+        "from curvetune.plugins import source\n__version__ = '1'\n"
+        "@source('s')\nclass S:\n    def load(self, folder): return None\n",
+        "'S' has no train_labels, sizes, digest; allowed is a class with load, .* or one function",
     ),
     "no section": (METHOD.replace("(MethodConfig)", ""), "derived from MethodConfig"),
 }
