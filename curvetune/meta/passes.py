@@ -73,7 +73,8 @@ class Pass:
             return jacobian_product(partial(self._of, function), self.params, direction)
 
     def _of(self, function: Function, params: Mapping[str, Tensor]) -> Tensor:
-        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        is_double = _is_double(params)
+        buffers = {name: _copied(buffer, is_double) for name, buffer in self.buffers.items()}
         return function(self.model, {**params, **buffers}, self.batch)
 
     @contextmanager
@@ -122,16 +123,22 @@ def sample_logits(model: nn.Module, params: Mapping[str, Tensor], x: Tensor) -> 
     Args:
         params: buffers may be among them.
     """
-    is_double = next(iter(params.values())).dtype == torch.float64
-    buffers = {
-        name: buffer.to(torch.float64, copy=True)
-        if is_double and buffer.is_floating_point()
-        else buffer.clone()
-        for name, buffer in model.named_buffers()
-    }
+    is_double = _is_double(params)
+    buffers = {name: _copied(buffer, is_double) for name, buffer in model.named_buffers()}
     values = _by_every_name(model, {**buffers, **params})
     logits: Tensor = functional_call(model, values, (x,), tie_weights=False)
     return logits
+
+
+def _is_double(params: Mapping[str, Tensor]) -> bool:
+    return next(iter(params.values())).dtype == torch.float64
+
+
+def _copied(buffer: Tensor, is_double: bool) -> Tensor:
+    """Return a copy of a buffer, in float64 beside parameters that are."""
+    if is_double and buffer.is_floating_point():
+        return buffer.to(torch.float64, copy=True)
+    return buffer.clone()
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -384,3 +384,22 @@ def test_a_network_is_checked_at_its_first_step_only(skip_layers: int) -> None:
         )  # fmt: skip
         passes.append(counting.passes)
     assert passes == [3 + 2, 3, 3]  # the virtual step's, the meta loss's, the tangents'
+
+
+class Table(nn.Module):
+    """Looks up a table that is a buffer, by a product with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.register_buffer("table", torch.eye(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        looked_up: Tensor = self.layer(x.mean((2, 3))) @ self.table
+        return looked_up
+
+
+def test_buffers_that_meet_parameters_are_no_alarm() -> None:
+    verdict = check_forward_mode(Table(), SHAPE, 3)
+    assert (verdict.agrees, verdict.mode) == (True, "forward")
+    assert verdict.error < 1e-9
