@@ -59,7 +59,6 @@ def look_at(name: str, size: int) -> dict[str, object]:
         "stages": len(stages),
         "mode": mode,
         "forward_error": f"{verdict.error:.1e}",
-        "operation": verdict.operation or "",
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 

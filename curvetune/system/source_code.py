@@ -23,7 +23,7 @@ DIRTY = "-dirty"  # what `git describe` adds where files have changed since
 # What `curvetune.cell` and all that it imports consist of (tests/system/test_source_code.py).
 CORE = (
     *("batch.py", "bias", "cell.py", "config", "data", "errors.py", "meta", "methods", "models"),
-    *("probe", "seeding.py", "store", "training"),
+    *("plugins", "probe", "seeding.py", "store", "training"),
     *("system/newfile.py", "system/redact.py", "system/source_code.py"),
 )
 
