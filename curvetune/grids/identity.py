@@ -61,6 +61,11 @@ def differing_keys(these: Keys, those: Keys) -> list[str]:
     ]
 
 
+def of_source(keys: list[str]) -> bool:
+    """Say whether keys in which two cells differ are about the source of a plugin alone."""
+    return bool(keys) and all(key.endswith(("plugin.digest", "plugin.version")) for key in keys)
+
+
 def value_text(value: Any) -> str:
     """Return a value as `--set` takes it."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -11,7 +11,7 @@ from curvetune.errors import ConfigError, CorruptError
 from curvetune.grids.activity import epochs_of
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import Cell, CellReader
-from curvetune.grids.identity import Keys, deciding_keys, default_keys, differing_keys
+from curvetune.grids.identity import Keys, deciding_keys, default_keys, differing_keys, of_source
 from curvetune.status.failures import failure_json
 from curvetune.store import CurveStore
 from curvetune.store.files import load_arrays
@@ -178,7 +178,10 @@ def _checkpoint(storage: Path, cell: Cell) -> int | None:
 
 
 def _nearest(catalog: Catalog, cell_id: str, keys: Keys) -> Nearest | None:
-    """Return the result that differs in the fewest keys; of equals, the one with the lowest id."""
+    """Return the result that differs in the fewest keys.
+
+    Of equals, one that an edit of a plugin alone tells apart; then the one with the lowest id.
+    """
     found = []
     for other in catalog.done():
         if other == cell_id:
@@ -188,5 +191,5 @@ def _nearest(catalog: Catalog, cell_id: str, keys: Keys) -> Nearest | None:
         except (ConfigError, CorruptError):  # of another version, or damaged: nothing to compare
             continue
         found.append(Nearest(other, those, differing_keys(keys, those)))
-    ranked = sorted(found, key=lambda n: (len(n.differing), n.cell_id))
+    ranked = sorted(found, key=lambda n: (len(n.differing), not of_source(n.differing), n.cell_id))
     return next((n for n in ranked if catalog.store.result(n.cell_id) is not None), None)

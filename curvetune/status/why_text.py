@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from curvetune.grids.activity import epochs_of
-from curvetune.grids.identity import value_text
+from curvetune.grids.identity import of_source, value_text
 from curvetune.grids.labels import setting_parts
 from curvetune.status.failures import log_tail, mlflow_words, retry_command
 from curvetune.status.table import STYLES, percent
@@ -94,7 +94,7 @@ def _nearest(why: Why) -> Iterator[str]:
     these, those = why.keys, nearest.keys
     count = len(nearest.differing)
     yield f"nearest done cell: {nearest.cell_id} differs in {count} key{'s' * (count != 1)}"
-    if nearest.differing and all(_of_source(key) for key in nearest.differing):
+    if of_source(nearest.differing):
         yield "  the source of a plugin alone: it was edited after that result was made"
     rows = [
         (key, value_text(these[key]), value_text(those[key]))
@@ -109,11 +109,6 @@ def _nearest(why: Why) -> Iterator[str]:
         only = [f"{key}={value_text(has[key])}" for key in has if key not in lacks]
         if only:
             yield f"  only {which} has {', '.join(only)}"
-
-
-def _of_source(key: str) -> bool:
-    """Say whether a key is about the source of a plugin."""
-    return key.endswith(("plugin.digest", "plugin.version"))
 
 
 def _epochs(why: Why) -> str:

@@ -250,6 +250,7 @@ grid:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.faults
 def test_a_method_of_ones_own_runs_is_killed_resumed_reported_and_edited(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     text = (EXAMPLE / "soft_labels.py").read_text()
