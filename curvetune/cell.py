@@ -36,7 +36,7 @@ from curvetune.store.files import read_json, save_arrays, write_json
 from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
-from curvetune.training.classifier import new_classifier, ready_to_train
+from curvetune.training.classifier import check_classifiers, first_classifier, ready_to_train
 from curvetune.training.engine import best_engine, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
@@ -82,6 +82,7 @@ def run_cell(
 
     Raises:
         BusyError: another process works on this cell, or on its probe.
+        ConfigError: its classifier cannot be built, or a plugin of it is not loaded.
         DataError: the data cannot give the split.
         DivergedError: a loss is not finite.
         LostLeaseError: another process took the cell or its probe over, since this one stood still.
@@ -94,6 +95,7 @@ def run_cell(
         return done
     for kind, name, ref in cell.plugins:
         check_loaded(ref, kind, name)
+    check_classifiers([cell], dataset)
     prepare(device)
     folder = store.folder(cell_id)
     with leased(folder) as lease:
@@ -356,7 +358,8 @@ class _Run:
     def _new_model(self, stream: str) -> nn.Module:
         """Return the classifier, initialised from a named stream, ready on the device."""
         initial = torch_stream(self.cell.seed, stream)
-        return ready_to_train(new_classifier(self.cell.model, self.dataset, initial), self.device)
+        model = first_classifier(self.cell.model, self.dataset, initial)
+        return ready_to_train(model, self.device)
 
     def _accuracy(self, model: nn.Module) -> Evaluation:
         return evaluate(model, self.test, self.dataset.num_classes)

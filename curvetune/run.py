@@ -256,11 +256,13 @@ class _Running:
     def _prepared(self) -> Any:
         """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
         from curvetune.cell import prepare_splits
+        from curvetune.training.classifier import check_classifiers
 
         plan, places = self.plan, self.places
         cells = [cell.config for cell in plan.left]
         dataset = places.source(cells[0].data).load(places.data_dir)
         prepare_splits(cells, plan.digest, dataset, places.storage)
+        check_classifiers(cells, dataset)
         keep_copies(plan.images, dataset, plan.digest, places.storage)
         return dataset
 

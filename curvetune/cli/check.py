@@ -10,7 +10,7 @@ from curvetune.errors import ConfigError
 
 if TYPE_CHECKING:
     from curvetune.conformance.verdict import Verdict
-    from curvetune.plugins.load import Plugin
+    from curvetune.plugins.code import Plugin
 
 UNFIT = 1
 

@@ -49,7 +49,7 @@ from curvetune.config.methods.selection import (
 from curvetune.config.methods.semi_supervised import DivideMixConfig, ELRPlusConfig
 from curvetune.config.methods.successors import CRTConfig, DynamicLossConfig, SOPConfig
 from curvetune.config.model import ModelConfig
-from curvetune.config.plugins import PLUGINS, PluginRef
+from curvetune.config.plugins import PluginRef
 from curvetune.config.training import (
     AllocateConfig,
     ProbeConfig,
@@ -147,18 +147,6 @@ class CellConfig(Section):
         if method.recipe == "native" and method.native is None:
             raise ValueError(
                 f"{method.name} has no published recipe that fits; leave method.recipe=default"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _the_network_has_the_stages(self) -> Self:
-        network = PLUGINS.models.get(self.model.name)
-        frozen = self.method.frozen_stages
-        if network is not None and frozen and frozen >= network.stages:
-            has = f"{network.stages} stages" if network.stages else "no .stages"
-            raise ValueError(
-                f"method.skip_layers={frozen}: {self.model.name} has {has}, so that many cannot be "
-                f"frozen; allowed is less (0 freezes none)"
             )
         return self
 

@@ -36,28 +36,14 @@ class HasRef(Protocol):
 
 @dataclass(frozen=True)
 class Registered:
-    """A method or a source of images of a plugin.
+    """A method, a network or a source of images of a plugin.
 
     Args:
-        made_by: of a method, its builder; of a source, the source.
+        made_by: its builder; of a source, the source.
     """
 
     ref: PluginRef
     made_by: Any
-
-
-@dataclass(frozen=True)
-class Network:
-    """A classifier of a plugin.
-
-    Args:
-        build: makes one of (num_classes, in_channels), with initial values of its own.
-        stages: how many parts its `.stages` has, front to back; 0 without them.
-    """
-
-    ref: PluginRef
-    build: Callable[[int, int], Any]
-    stages: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +66,7 @@ class Registry:
     """All that plugins have registered, by kind and name."""
 
     methods: dict[str, Registered] = field(default_factory=dict)
-    models: dict[str, Network] = field(default_factory=dict)
+    models: dict[str, Registered] = field(default_factory=dict)
     sources: dict[str, Registered] = field(default_factory=dict)
     transforms: dict[str, Transform] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from curvetune.config.plugins import PLUGINS
 from curvetune.conformance import methods, others
 from curvetune.errors import CurvetuneError
 from curvetune.plugins.blame import where
-from curvetune.plugins.load import Plugin
+from curvetune.plugins.code import Plugin
 
 SCHEMA_VERSION = 1
 

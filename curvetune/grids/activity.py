@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, read_config
 from curvetune.grids.cells import Activity, Cell, Grid, Rows
 
 _SECTIONS = {*CellConfig.model_fields}
@@ -56,8 +56,8 @@ def grid_progress(grid: Grid, now: float | None = None) -> GridProgress:
 def epochs_of(cell: Cell, stage: str) -> int:
     """Return how many epochs a stage of a cell has, as its method has it."""
     try:
-        config = CellConfig.model_validate({k: cell.config[k] for k in _SECTIONS & {*cell.config}})
-    except ValidationError:  # of a method that this process does not know
+        config = read_config({k: cell.config[k] for k in _SECTIONS & {*cell.config}})
+    except ValidationError:  # of another version of curvetune
         recipe = None
     else:
         recipe = config.probe_recipe if stage == "probe" else config.final_recipe

@@ -74,8 +74,9 @@ def value_text(value: Any) -> str:
 def _options(section: Section) -> Keys:
     """Return the identity of a section with those options that it leaves out at their default."""
     values = section.model_dump(mode="json")
-    later = {name: values[name] for name in sorted(section.later) if name in values}
-    return section.identity() | later
+    fields = type(section).model_fields
+    unset = {k for k in section.later if getattr(section, k) == fields[k].default and k in values}
+    return section.identity() | {name: values[name] for name in sorted(unset)}
 
 
 def _ref(section: Any) -> Any:

@@ -26,7 +26,8 @@ OF_THE_SETTING = frozenset(
     }
 )
 REAL = "real"  # the kind of noise that is not added
-NO_OPTION = OF_THE_SETTING | {"seed", "method.name"}
+# what decides no number, or goes without saying; weights have a digest beside their place
+NO_OPTION = OF_THE_SETTING | {"seed", "method.name", "model.weights"}
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,12 @@ def look_ahead(
 
 def _split(model: nn.Module, skip_layers: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Return the frozen first stages and the rest."""
-    stages = model.stages
-    assert isinstance(stages, nn.Sequential)
+    stages = getattr(model, "stages", None)
+    if not isinstance(stages, nn.Sequential):
+        raise ValueError(
+            f"skip_layers={skip_layers}: {type(model).__name__} has no .stages, an nn.Sequential "
+            f"of the whole network; allowed is 0"
+        )
     if not 0 < skip_layers < len(stages):
         raise ValueError(f"skip_layers={skip_layers}: allowed are 0 to {len(stages) - 1}")
     return stages[:skip_layers], stages[skip_layers:]

@@ -68,7 +68,7 @@ def build(
         ValueError: there is no such model, initialisation or precision.
     """
     if name in PLUGINS.models:
-        made = partial(PLUGINS.models[name].build, num_classes, in_channels)
+        made = partial(PLUGINS.models[name].made_by, num_classes, in_channels)
         return _of_others(made, in_channels, image_size, precision, generator)
     if name in TORCHVISION_NAMES:
         short = name.removeprefix(TORCHVISION)
@@ -125,7 +125,7 @@ def bytes_of(name: str, num_classes: int) -> int:
                 torch.device(device),
                 redirect_stdout(sys.stderr),
             ):
-                return _bytes(network.build(num_classes, channels))
+                return _bytes(network.made_by(num_classes, channels))
         except Exception as error:  # such as a number that is read off a tensor without values
             failed.append(error)
     first = failed[1]  # on the CPU, as it would be built

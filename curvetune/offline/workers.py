@@ -22,7 +22,8 @@ from curvetune.config import CellConfig
 from curvetune.data import Dataset
 from curvetune.errors import StoppedError
 from curvetune.planning.plan import PlannedCell
-from curvetune.plugins.load import Plugin, activate, of_refs
+from curvetune.plugins.code import Plugin
+from curvetune.plugins.load import activate, of_refs
 from curvetune.store import CellStore
 from curvetune.training.failures import failure_kind
 

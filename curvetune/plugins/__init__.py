@@ -30,7 +30,6 @@ from curvetune.config.networks import MODEL_NAMES, TORCHVISION_NAMES
 from curvetune.config.plugins import (
     PLUGINS,
     HasRef,
-    Network,
     PluginRef,
     Registered,
     Registry,
@@ -77,25 +76,19 @@ def method(section: type[MethodConfig]) -> Callable[[F], F]:
     return registered
 
 
-def model(name: str, *, stages: int = 0) -> Callable[[F], F]:
+def model(name: str) -> Callable[[F], F]:
     """Register what builds a classifier: (num_classes, in_channels) to a `torch.nn.Module`.
 
-    Args:
-        stages: how many parts its `.stages` has, an `nn.Sequential` that is the whole network;
-            0 without them. Only with them can `skip_layers` freeze some.
+    `.stages`, an `nn.Sequential` that is the whole network, is optional. Without it stages are
+    derived, if the network is a chain of its parts. `skip_layers` needs some.
 
     Raises:
         ConfigError: the name is taken.
     """
 
     def registered(build: F) -> F:
-        _put(
-            PLUGINS.models,
-            "models",
-            name,
-            (*MODEL_NAMES, *TORCHVISION_NAMES),
-            Network(_of(build), build, stages),
-        )
+        taken = (*MODEL_NAMES, *TORCHVISION_NAMES)
+        _put(PLUGINS.models, "models", name, taken, Registered(_of(build), build))
         return build
 
     return registered

@@ -1,27 +1,16 @@
 """Says in which line of a plugin something failed."""
 
 import traceback
-from collections.abc import Mapping
-from typing import Protocol
 
 from curvetune.errors import printable
+from curvetune.plugins.code import Plugin
 
 
-class HasFiles(Protocol):
-    """What is known of where a plugin's code is."""
-
-    @property
-    def origin(self) -> str: ...
-    @property
-    def files(self) -> Mapping[str, bytes]: ...
-
-
-def where(plugin: HasFiles, error: BaseException) -> str:
+def where(plugin: Plugin, error: BaseException) -> str:
     """Return what failed in which line of the plugin, in one line; the innermost of its lines."""
-    own = {plugin.origin, *plugin.files}
     line = ""
     for frame in traceback.extract_tb(error.__traceback__):
-        if any(frame.filename == name or frame.filename.endswith(f"/{name}") for name in own):
+        if any(frame.filename.endswith(f"/{name}") for name in plugin.files):
             line = f"{frame.filename}, line {frame.lineno}: "
     return f"{line}{said(error)}"
 

@@ -1,24 +1,25 @@
 """The classifier of a cell, built from its config for the images and classes of a data set."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from curvetune import models
-from curvetune.config import ModelConfig
+from curvetune.config import CellConfig, ModelConfig
+from curvetune.config.networks import MODEL_NAMES
 from curvetune.data.source import Dataset
+from curvetune.errors import ConfigError, CurvetuneError
+from curvetune.plugins.blame import said
+from curvetune.plugins.load import blame
 from curvetune.training.weights import load_weights
 
 
 def new_classifier(config: ModelConfig, dataset: Dataset, generator: torch.Generator) -> nn.Module:
-    """Return the classifier of `config`, on the CPU, with initial values from `generator`.
-
-    Raises:
-        ConfigError: its weights cannot be read, or are of another network.
-    """
+    """Return the classifier of `config`, on the CPU, with initial values from `generator`."""
     channels, height, width = dataset.train.x.shape[1:]
-    model = models.build(
+    return models.build(
         config.name,
         dataset.num_classes,
         channels,
@@ -27,6 +28,17 @@ def new_classifier(config: ModelConfig, dataset: Dataset, generator: torch.Gener
         precision=config.precision,
         generator=generator,
     )
+
+
+def first_classifier(
+    config: ModelConfig, dataset: Dataset, generator: torch.Generator
+) -> nn.Module:
+    """Return the classifier that training starts from: a new one, or with weights from a file.
+
+    Raises:
+        ConfigError: the weights cannot be read, or are of another network.
+    """
+    model = new_classifier(config, dataset, generator)
     if config.weights is not None:
         load_weights(model, Path(config.weights), config.weights_digest)
     return model
@@ -35,3 +47,40 @@ def new_classifier(config: ModelConfig, dataset: Dataset, generator: torch.Gener
 def ready_to_train(model: nn.Module, device: torch.device) -> nn.Module:
     """Return `model` on `device`, its parameters laid out as batches of images are."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def check_classifiers(cells: Iterable[CellConfig], dataset: Dataset) -> None:
+    """Refuse networks that cannot train on the images, before anything is trained.
+
+    Ours can, so only others are built, each once.
+
+    Raises:
+        ConfigError: one cannot be built, its weights are not its own, or it lacks stages that a
+            method freezes.
+    """
+    frozen: dict[ModelConfig, int] = {}
+    for cell in cells:
+        if cell.model.name not in MODEL_NAMES or cell.model.weights is not None:
+            frozen[cell.model] = max(frozen.get(cell.model, 0), cell.method.frozen_stages)
+    for config, most in frozen.items():
+        stages = getattr(_built(config, dataset), "stages", ())
+        if most and most >= len(stages):
+            has = f"{len(stages)} stages" if len(stages) else "no .stages, and none can be derived"
+            raise ConfigError(
+                f"method.skip_layers={most}: {config.name} has {has}; allowed is less than it has "
+                f"stages, and 0 freezes none"
+            )
+
+
+def _built(config: ModelConfig, dataset: Dataset) -> nn.Module:
+    try:
+        return first_classifier(config, dataset, torch.Generator())
+    except CurvetuneError:
+        raise
+    except Exception as error:  # of others' code
+        what = said(error) if config.plugin is None else blame(config.plugin, error)
+        shape = "×".join(map(str, dataset.train.x.shape[1:]))
+        raise ConfigError(
+            f"model.name={config.name}: cannot be built for images of {shape}: {what}; choose "
+            f"another network or another size of images"
+        ) from error

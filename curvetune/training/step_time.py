@@ -21,7 +21,7 @@ from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.methods import Method, Parts
 from curvetune.seeding import torch_stream
-from curvetune.training.classifier import new_classifier, ready_to_train
+from curvetune.training.classifier import first_classifier, ready_to_train
 
 WARM_UP = 2  # pairs that do not count
 LEAST, MOST = 5, 50  # pairs
@@ -86,7 +86,7 @@ def _method(cell: CellConfig, dataset: Dataset, device: torch.device) -> Method:
         )
 
     def new_model(_: int) -> torch.nn.Module:
-        model = new_classifier(cell.model, dataset, torch_stream(0, "model"))
+        model = first_classifier(cell.model, dataset, torch_stream(0, "model"))
         return ready_to_train(model, device)
 
     images = np.zeros((size, *dataset.train.x.shape[1:]), np.uint8)

@@ -1,6 +1,7 @@
 """Starting a classifier from a file of weights, such as those that torchvision publishes."""
 
 import hashlib
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def _read(path: Path, digest: str | None) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_safetensors(content)
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
+        stored: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         said = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise _refused(path, f"are no plain tensors ({said})") from None

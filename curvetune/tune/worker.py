@@ -18,7 +18,7 @@ from curvetune.training.import_errors import IMPORT, import_words, is_import_err
 
 if TYPE_CHECKING:
     from curvetune.config import CellConfig
-    from curvetune.plugins.load import Plugin
+    from curvetune.plugins.code import Plugin
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,39 @@ def test_a_cell_starts_from_weights(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
+def test_what_cannot_train_on_the_images_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    def refusal(**more: Any) -> str:
+        with pytest.raises(ConfigError) as refused:
+            curvetune.train(
+                "curvenet",
+                profile="smoke",
+                set={**SETTINGS, "method.removed_losses": 1, **more},
+                storage=tmp_path,
+            )
+        return str(refused.value)
+
+    vit = refusal(**{"model.name": "torchvision/vit_b_16"})
+    assert "cannot be built for images of 1×8×8" in vit
+    assert "patches of 16" in vit
+    dense = {"model.name": "torchvision/densenet121", "method.skip_layers": 1}
+    assert "has no .stages, and none can be derived; allowed is" in refusal(**dense)
+    save_file(network("resnet18").state_dict(), tmp_path / "w.safetensors")
+    weights = {"model.weights": str(tmp_path / "w.safetensors")}
+    assert "are of another network" in refusal(**weights)
+    assert not list(tmp_path.glob("probes/*"))
+    assert not list(tmp_path.glob("cells/*"))
+
+
+def test_suspects_of_a_cell_that_began_with_weights_need_not_have_them(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(network("resnet18", 1, 8, seed=5).state_dict(), path)
+    options = {**SETTINGS, "model.name": "torchvision/resnet18", "model.weights": str(path)}
+    cell = curvetune.train("cross-entropy", profile="smoke", set=options, storage=tmp_path / "st")
+    path.unlink()
+    frame = cell.results.suspects(cell.cell_id)
+    assert frame["other_label"].null_count() == 0  # what its classifier takes each image for
+
+
 def test_a_plan_prices_it_without_making_its_values(tmp_path: Path) -> None:
     done = subprocess.run(
         [

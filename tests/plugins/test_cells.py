@@ -41,7 +41,7 @@ from curvetune.plugins import model, source, transform
 
 __version__ = "1"
 
-@model("tiny", stages=2)
+@model("tiny")
 def tiny(classes, channels):
     class Tiny(nn.Module):
         def __init__(self):
@@ -180,7 +180,7 @@ def test_curvenet_freezes_the_stages_of_a_plugins_network(others: str, tmp_path:
     assert trained(others, tmp_path, "curvenet", **options).accuracy > 30
     with pytest.raises(ConfigError, match=r"skip_layers=2: tiny has 2 stages"):
         trained(others, tmp_path, "curvenet", **{**options, "method.skip_layers": 2})
-    with pytest.raises(ConfigError, match=r"skip_layers=1: bare has no .stages"):
+    with pytest.raises(ConfigError, match=r"skip_layers=1: bare has no .stages, and none"):
         trained(others, tmp_path, "curvenet", **{**options, "model.name": "bare"})
 
 

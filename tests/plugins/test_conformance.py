@@ -141,7 +141,6 @@ def test_a_network_without_stages_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model('net', stages=3)(Net)", "the network has no .stages"),
         ("model('net')(lambda classes, channels: Net(classes + 1, channels))", "makes (4, 11)"),
         (
             "@model('net')\ndef build(k, c):\n    net = Net(k, c)\n    net.lost = nn.Linear(2, 2)\n"
@@ -149,7 +148,7 @@ def test_a_network_without_stages_passes(tmp_path: Path) -> None:
             "no gradient reaches lost.weight",
         ),
         (
-            "@model('net', stages=2)\ndef build(k, c):\n    net = Net(k, c)\n"
+            "@model('net')\ndef build(k, c):\n    net = Net(k, c)\n"
             "    net.stages = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * c, k))\n"
             "    return net",
             ".stages(x) is not what the network makes of x",

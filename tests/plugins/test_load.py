@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -307,3 +308,50 @@ def test_a_wrong_transform_is_told_which_there_are(tmp_path: Path) -> None:
     load_plugins([written(tmp_path, text + "@transform('dim')\ndef dim(x, numbers): return x\n")])
     with pytest.raises(ConfigError, match=r"got 'din'; allowed are 'dim' \(did you mean 'dim'"):
         validate({"data": {"transform": "din"}}, CellConfig, "test")
+
+
+def test_an_edit_of_the_same_length_in_the_same_second_runs_the_new_source(tmp_path: Path) -> None:
+    """Python's cache of bytecode would not see it: it looks at the second and the length."""
+    package = tmp_path / "quick_package"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "3"\n')
+    text = METHOD.replace('__version__ = "1"', "from quick_package.helper import FACTOR")
+    (package / "methods.py").write_text(text)
+    (package / "helper.py").write_text("FACTOR = 1\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        for factor in (1, 2):
+            (package / "helper.py").write_text(f"FACTOR = {factor}\n")
+            os.utime(package / "helper.py", (1_700_000_000, 1_700_000_000))
+            load_plugins(["quick_package.methods"])
+            assert factor == sys.modules["quick_package.helper"].FACTOR
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
+def test_what_a_function_imports_when_it_is_called_comes_from_the_source_too(
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "lazy_package"
+    (package / "deep").mkdir(parents=True)  # without an __init__.py
+    (package / "__init__.py").write_text('__version__ = "3"\n')
+    (package / "deep" / "helper.py").write_text("FACTOR = 3\n")
+    late = "def late():\n    from lazy_package.deep import helper\n    return helper.FACTOR\n"
+    (package / "methods.py").write_text(METHOD.replace('__version__ = "1"', late))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        (plugin,) = load_plugins(["lazy_package.methods"])
+    finally:
+        sys.path.remove(str(tmp_path))
+        load._forget("lazy_package.methods")
+    shutil.rmtree(package)  # as on another machine
+    load.activate([plugin])
+    assert sys.modules["lazy_package.methods"].late() == 3
+
+
+def test_a_plugin_that_fails_leaves_no_module_behind(tmp_path: Path) -> None:
+    before = list(sys.meta_path)
+    with pytest.raises(ConfigError):
+        load_plugins([written(tmp_path, METHOD + "\n1 / 0\n")])
+    assert "curvetune_plugin_mine" not in sys.modules
+    assert sys.meta_path == before
