@@ -1,15 +1,9 @@
 """`curvetune relabel` on grids that were really trained: what changes, stays, and is gained."""
 
-import contextlib
 import csv
 import json
-import os
 import re
 import shutil
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +11,7 @@ import polars
 import pytest
 import torch
 from image_folder import write_images
+from relabel_helpers import METHOD, files, write
 from trained_grid import GRID, train_grid
 from typer.testing import CliRunner, Result
 
@@ -26,16 +21,12 @@ from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.data.folder import Folder
 from curvetune.errors import ConfigError
-from curvetune.grids.cells import read_grid
 from curvetune.grids.splits import stored_split
 from curvetune.places import Places
 from curvetune.planning.plan import cell_json
 from curvetune.relabelling import Relabelled, make_relabel
-from curvetune.results import Results
 from curvetune.store import CellStore
 from curvetune.training.split import load_split, made_split
-
-METHOD = ({"name": "cross-entropy"},)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +41,6 @@ def run(root: Path, *arguments: object) -> Result:
     return CliRunner().invoke(app, words)
 
 
-def write(path: Path, labels: Mapping[int, int] | Iterable[tuple[object, object]]) -> Path:
-    rows = labels.items() if isinstance(labels, Mapping) else labels
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([("sample", "label"), *rows])
-    return path
-
-
 def made(root: Path, labels: Path, grid: str = GRID) -> Relabelled:
     return make_relabel(grid, labels, Places(None, root), lambda _: None)
 
@@ -67,10 +51,6 @@ def wrong_of(root: Path, cell: CellConfig) -> dict[int, int]:
     return dict(
         zip(split.train[split.wrong].tolist(), split.y_true[split.wrong].tolist(), strict=True)
     )
-
-
-def files(root: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_only_cells_whose_labels_change_become_others(
@@ -346,64 +326,3 @@ def test_a_list_of_suspects_of_a_folder_can_be_filled_in_and_fed_back(
     assert source.train_files(images)[split.train[k]] == rows[1]["sample"]
     assert dataset.class_names[split.y[k]] == rows[1]["label"]
     assert not split.wrong.any()  # nobody added a wrong label, so the corrected one is no such
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_suspects_that_are_corrected_are_run_again_and_the_gain_is_reported(
-    tmp_path: Path,
-) -> None:
-    root = tmp_path / "storage"
-    cells = train_grid(root, methods=METHOD, rates=(0.0, 0.6), seeds=(0, 1, 2))
-    rows: dict[int, int] = {}
-    for cell in cells[3:]:
-        frame = Results(root).suspects(cell.cell_id(data.digest("digits")))
-        wrong = frame.filter(polars.col("is_wrong"))
-        rows |= dict(zip(wrong["index"].to_list(), wrong["true_label"].to_list(), strict=True))
-    labels = write(tmp_path / "fixed.csv", rows)
-    before = files(root)
-
-    found = in_a_process("relabel", GRID, labels, "--storage", root, "--json")
-    done = json.loads(found.stdout)
-    assert "6 cells, 3 done, 3 to run" in found.stderr
-    assert done["cells_changed"] == 3
-    assert [c["cell_id"] == c["before"] for c in done["cells"]] == [True] * 3 + [False] * 3
-    (row,) = done["rows"]
-    after = [cell.accuracy() for cell in read_grid(root, done["grid"]).cells]
-    gains = np.subtract(after, [cell.accuracy() for cell in read_grid(root, GRID).cells])
-    assert row["difference"] == pytest.approx(gains.mean())
-    assert row["pairs"] == 6
-    assert row["low"] < row["difference"] < row["high"]
-    now = files(root)
-    assert {path: now[path] for path in before} == before  # no old file changed
-
-    labels.unlink()
-    (copy,) = (root / "relabels").glob("*.csv")
-    again = in_a_process("relabel", GRID, copy, "--storage", root, "--json")
-    assert "all 6 cells are done; nothing to run" in again.stderr
-    assert json.loads(again.stdout)["rows"] == done["rows"]
-
-    known = ("--storage", str(root))
-    for words in (["status", done["grid"]], ["report", done["grid"]]):
-        assert CliRunner().invoke(app, [*words, *known]).exit_code == 0
-    last = done["cells"][-1]
-    why = CliRunner().invoke(app, ["why", last["cell_id"], *known])
-    assert last["relabel"] in why.stdout
-    suspects = CliRunner().invoke(app, ["suspects", last["cell_id"], *known, "--json"])
-    assert json.loads(suspects.stdout)["wrong"] is None  # all were corrected
-    with contextlib.closing(sqlite3.connect(root / "mlflow.db")) as database:
-        names = {name for (name,) in database.execute("select name from experiments")}
-    assert any(done["grid"] in name for name in names)
-
-
-def in_a_process(*words: object) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run(
-        [sys.executable, "-m", "curvetune", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done

@@ -1,15 +1,14 @@
-"""The mathematics of Dynamic Loss, SOP and cRT against slow versions of each."""
+"""The mathematics of Dynamic Loss against slow versions of it."""
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from draws import random, seeded
 from slow_meta import LR, batch_and_meta, double, losses_at, relative_error
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -19,46 +18,20 @@ from toy import (
     batches,
     labels,
     new_model,
-    pretrained,
     toy,
     toy_batch,
 )
 
-from curvetune import data
 from curvetune.batch import Batch
-from curvetune.cell import run_cell
 from curvetune.config import (
-    AllocateConfig,
-    BiasConfig,
     CellConfig,
-    CRTConfig,
     DataConfig,
     DynamicLossConfig,
-    ModelConfig,
-    SAdaptationConfig,
 )
 from curvetune.config.profiles import apply_profile
-from curvetune.grids.activity import epochs_of
-from curvetune.grids.cells import Cell
 from curvetune.meta import forward
-from curvetune.methods.crt import balanced_order, first_of_each
 from curvetune.methods.dynamic_loss import draw_class, hierarchical_sample, loss_ranks
 from curvetune.methods.shared.dynamic import DynamicNet
-from curvetune.methods.sop import sop_losses
-from curvetune.models import features, last_layer
-from curvetune.planning.price.evidence import phase_of_final
-from curvetune.store import CellStore, CurveStore
-
-DIGEST = data.digest("digits")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
-
 
 # --- dynamic-loss: ranks and the meta set ---
 
@@ -330,195 +303,3 @@ def test_dynamic_loss_runs_without_a_clean_set_and_says_how_where_it_wants_one()
     CellConfig(data=none, method=DynamicLossConfig())
     with pytest.raises(ValueError, match=r"method\.meta=hierarchical"):
         CellConfig(data=none, method=DynamicLossConfig(meta="clean"))
-
-
-# --- sop ---
-
-
-def test_sops_losses_are_those_of_a_loop_in_words() -> None:
-    z, u, v = 2 * random(30, 4), 0.8 * random(30, 1, seed=1), 0.8 * random(30, 4, seed=2)
-    y = torch.randint(4, (30,), generator=seeded(3))
-    found = sop_losses(z, F.one_hot(y, 4).double(), u, v)
-    for i in range(30):
-        exps = [math.exp(x) for x in z[i].tolist()]
-        q = [x / sum(exps) for x in exps]
-        label, said = int(y[i]), q.index(max(q))
-        s = [-min(1.0, float(v[i, k]) ** 2) for k in range(4)]
-        s[label] = min(1.0, float(u[i]) ** 2)
-        moved = [max(q[k] + s[k], 1e-4) for k in range(4)]
-        assert float(found.entropy[i]) == pytest.approx(-math.log(moved[label] / sum(moved)))
-        distance = sum(((k == said) + s[k] - (k == label)) ** 2 for k in range(4))
-        assert float(found.distance[i]) == pytest.approx(distance)
-
-
-def test_each_variable_of_sop_follows_its_own_loss() -> None:
-    z, u, v = (x.requires_grad_() for x in (random(8, 4), random(8, 1), random(8, 4, seed=1)))
-    given = F.one_hot(torch.arange(8) % 4, 4).double()
-    losses = sop_losses(z, given, 0.3 * u, 0.3 * v)
-    for_z, for_u, for_v = torch.autograd.grad(
-        losses.entropy.sum(), (z, u, v), retain_graph=True, materialize_grads=True
-    )
-    assert for_z.any()
-    assert for_u.any()
-    assert not for_v.any()
-    for_z, for_u, for_v = torch.autograd.grad(
-        losses.distance.sum(), (z, u, v), materialize_grads=True
-    )
-    assert not for_z.any()
-    assert for_u.any()
-    assert for_v.any()
-
-
-def test_steps_of_sop_are_those_of_sgd_on_all_variables_at_their_own_rates() -> None:
-    method: Any = toy(("sop", {}))
-    method.model.double()
-    u, v = random(NUM_SAMPLES, 1), random(NUM_SAMPLES, NUM_CLASSES, seed=1)
-    u, v = 0.3 * u, 0.3 * v
-    method._variables = (u.clone(), v.clone())
-    twin = new_model().double()
-    twin.load_state_dict(method.model.state_dict())
-    network = torch.optim.SGD(
-        twin.parameters(), lr=LR, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
-    dense = [nn.Parameter(u.clone()), nn.Parameter(v.clone())]
-    variables = torch.optim.SGD(
-        [{"params": dense[:1], "lr": 1.0}, {"params": dense[1:], "lr": 10.0}]
-    )
-    method.start_epoch(0)
-    for batch in map(double, batches(3)):
-        method.step(batch, None)
-        losses = sop_losses(
-            twin(batch.x),
-            F.one_hot(batch.y, NUM_CLASSES).double(),
-            *(part[batch.index] for part in dense),
-        )
-        for optimizer in (network, variables):
-            optimizer.zero_grad()
-        (losses.entropy.mean() + losses.distance.mean()).backward()
-        for optimizer in (network, variables):
-            optimizer.step()
-    for found, expected in zip(method._variables, dense, strict=True):
-        torch.testing.assert_close(found, expected.detach())
-    for p, q in zip(method.model.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(p, q)
-
-
-class Sure(nn.Module):
-    """Says one class, whatever it sees and learns."""
-
-    def __init__(self, says: int) -> None:
-        super().__init__()
-        self.says = says
-        self.nothing = nn.Parameter(torch.zeros(NUM_CLASSES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        said = 6.0 * F.one_hot(torch.full((len(x),), self.says), NUM_CLASSES)
-        return said + 0 * self.nothing
-
-
-def test_the_variables_of_sop_take_up_labels_that_the_classifier_contradicts() -> None:
-    method: Any = toy(("sop", {}))
-    method.model = Sure(says=1)
-    for _ in range(60):
-        metrics = method.step(toy_batch(torch.arange(20)), None)  # labels 0 and 1 in turn
-    u, v = (values**2 for values in method._variables)
-    assert (u[0:20:2] > 0.8).all()
-    assert (v[0:20:2, 1] > 0.8).all()
-    assert (u[1:20:2] < 1e-6).all()
-    assert (v[1:20:2] < 1e-6).all()
-    assert (metrics["weight"][0::2] < 0.2).all()
-    assert (metrics["weight"][1::2] > 0.99).all()
-    assert (u[20:] < 1e-12).all()  # what no batch had
-
-
-# --- crt ---
-
-
-def test_balanced_draws_have_every_class_as_often_and_its_samples_as_often() -> None:
-    y = torch.tensor([0] * 30_000 + [1] * 9_000 + [3] * 3)  # nothing is called 2
-    order = balanced_order(y, 4, seeded(0))
-    assert len(order) == len(y)
-    shares = y[order].bincount(minlength=4) / len(y)
-    expected = torch.tensor([1 / 3, 1 / 3, 0, 1 / 3])
-    torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
-    rare = order[y[order] == 3].bincount(minlength=len(y))[-3:] / len(y)
-    torch.testing.assert_close(rare, torch.full((3,), 1 / 9), atol=0.01, rtol=0)
-
-
-def test_a_sample_that_is_drawn_twice_has_the_loss_of_its_first_view() -> None:
-    index = torch.tensor([7, 3, 7, 7, 0, 3])
-    assert first_of_each(index).tolist() == [0, 1, 0, 0, 4, 1]
-
-
-def test_crt_puts_a_fresh_last_layer_behind_the_features_of_the_probe() -> None:
-    method, trained, fresh = toy(("crt", {})), pretrained(), new_model(0)
-    for (name, found), old in zip(
-        method.model.named_parameters(), trained.parameters(), strict=True
-    ):
-        is_last = any(found is p for p in last_layer(method.model).parameters())
-        expected = fresh.get_parameter(name) if is_last else old
-        assert torch.equal(found, expected), name
-    assert not method.model.training
-
-
-def test_crt_is_a_linear_classifier_of_features_that_never_change() -> None:
-    method, trained = toy(("crt", {})), pretrained().eval()
-    twin = last_layer(new_model(0))
-    optimizer = torch.optim.SGD(
-        twin.parameters(), lr=LR, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
-    method.start_epoch(0)
-    for batch in batches(5):
-        method.step(batch, None)
-        with torch.no_grad():
-            seen = features(trained, batch.x)
-        optimizer.zero_grad()
-        F.cross_entropy(twin(seen), batch.y).backward()
-        optimizer.step()
-    for found, expected in zip(
-        last_layer(method.model).parameters(), twin.parameters(), strict=True
-    ):
-        torch.testing.assert_close(found, expected)
-    last = {id(p) for p in last_layer(method.model).parameters()}
-    now = [*method.model.named_parameters(), *method.model.named_buffers()]
-    for name, tensor in now:
-        if id(tensor) not in last:
-            assert torch.equal(tensor, trained.state_dict()[name]), name
-
-
-def small_cell(method: Any, epochs: int = 4) -> CellConfig:
-    return CellConfig(
-        data=DataConfig(name="digits", per_class_limit=20, test_limit=100),
-        bias=BiasConfig(imbalance=5),
-        model=ModelConfig(name="resnet8"),
-        allocate=AllocateConfig(epochs=epochs, lr=0.1, milestones=(2,), warmup=1, batch_size=32),
-        method=method,
-    )
-
-
-def test_crts_own_epochs_follow_a_cosine_from_the_rate_of_the_features() -> None:
-    recipe = small_cell(CRTConfig(retrain_epochs=8), epochs=4).final_recipe
-    rates = [recipe.lr_at(epoch) for epoch in range(recipe.epochs)]
-    expected = [0.1 * (1 + math.cos(math.pi * epoch / 8)) / 2 for epoch in range(8)]
-    assert rates == pytest.approx(expected)
-    assert recipe.batch_size == 32
-    fast = apply_profile(small_cell(CRTConfig()), "fast")
-    assert fast.final_recipe.epochs == 5
-    assert fast.allocate.epochs == 2
-
-
-def test_a_cell_of_crt_trains_the_features_as_a_probe_that_others_share(tmp_path: Path) -> None:
-    cell = small_cell(CRTConfig(retrain_epochs=3))
-    assert cell.probe_id(DIGEST) == small_cell(SAdaptationConfig()).probe_id(DIGEST)
-    run_cell(cell, DIGEST, data.load("digits"), tmp_path, device=torch.device("cpu"))
-    rows = CellStore(tmp_path).history(cell.cell_id(DIGEST))
-    assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.075, 0.025])
-    assert CurveStore(tmp_path).read(cell.probe_id(DIGEST) or "").shape[1] == 4
-
-
-def test_what_is_told_of_a_cells_epochs_is_its_methods_number() -> None:
-    config = small_cell(CRTConfig(retrain_epochs=3))
-    cell = Cell("", None, config.model_dump(mode="json"), "", (), "running")  # type: ignore[arg-type]
-    assert epochs_of(cell, "probe") == 4
-    assert epochs_of(cell, "allocate") == 3
-    assert phase_of_final(config, 100)[0].epochs == 3
