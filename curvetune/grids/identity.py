@@ -72,11 +72,10 @@ def value_text(value: Any) -> str:
 
 
 def _options(section: Section) -> Keys:
-    """Return the identity of a section with those options that it leaves out at their default."""
-    values = section.model_dump(mode="json")
-    fields = type(section).model_fields
-    unset = {k for k in section.later if getattr(section, k) == fields[k].default and k in values}
-    return section.identity() | {name: values[name] for name in sorted(unset)}
+    """Return the identity of a section with those options that it leaves out of it."""
+    values, identity = section.model_dump(mode="json"), section.identity()
+    left_out = sorted((section.later & values.keys()) - identity.keys())
+    return identity | {name: values[name] for name in left_out}
 
 
 def _ref(section: Any) -> Any:
