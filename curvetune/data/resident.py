@@ -14,6 +14,8 @@ from curvetune.data.augment import Draws, augmentation_of, normalise
 from curvetune.data.source import Dataset
 from curvetune.errors import ConfigError
 
+PIXELS_AT_ONCE = 1000 * 64 * 64  # of a batch without gradient: a ResNet-18 takes 0.5 GB for it
+
 
 class ResidentSet:
     """Images and given labels on a device, ready for any number of passes.
@@ -86,7 +88,12 @@ class ResidentSet:
             yield Batch(normalise(x, self._mean, self._std), self._y[index], index)
 
     def ordered(self, batch_size: int) -> Iterator[Batch]:
-        """Yield every sample once, in order and as it is; the last batch may be smaller."""
+        """Yield every sample once, in order and as it is; the last batch may be smaller.
+
+        Of large images all batches are, so that a thousand photographs do not fill the memory.
+        """
+        height, width = self._images.shape[-2:]
+        batch_size = max(1, min(batch_size, PIXELS_AT_ONCE // (height * width)))
         index = torch.arange(len(self), device=self._y.device)
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)

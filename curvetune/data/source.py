@@ -45,6 +45,12 @@ class Dataset:
         """K."""
         return len(self.class_names)
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what a classifier sees."""
+        channels, height, width = self.train.x.shape[1:]
+        return (channels, height, width) if self.crop is None else (channels, self.crop, self.crop)
+
 
 @dataclass(frozen=True)
 class ClassSizes:
