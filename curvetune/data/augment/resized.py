@@ -25,7 +25,7 @@ from curvetune.data.augment.base import Draws, mirror
 SMALLEST_AREA = 0.08  # of the image
 RATIOS = (3 / 4, 4 / 3)  # width over height
 ATTEMPTS = 10  # to draw a part that lies in the image; then as much of its middle as may be
-AT_ONCE = 65_536  # samples drawn for; bounds what a pass over millions holds beside the draws
+AT_ONCE = 8192  # samples drawn for; bounds what a pass over millions holds beside the draws
 
 
 class Parts(NamedTuple):
@@ -53,10 +53,12 @@ class ResizedCrop:
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
         """Return the draws of `count` samples."""
-        starts = range(0, count, AT_ONCE)
-        parts = [draw_parts(min(AT_ONCE, count - k), *self._image, generator) for k in starts]
+        boxes = torch.empty(4, count, dtype=torch.int16, device=generator.device)
+        for start in range(0, count, AT_ONCE):
+            some = min(AT_ONCE, count - start)
+            boxes[:, start : start + some] = draw_parts(some, *self._image, generator)
+        top, left, height, width = boxes
         numbers = torch.rand(count, generator=generator, device=generator.device)
-        top, left, height, width = torch.cat(parts, dim=1)
         return Parts(top, left, height, width, numbers < (0.5 if self._flip else 0.0))
 
     def augmented(self, stored: Tensor, index: Tensor, draws: Draws) -> Tensor:
@@ -75,32 +77,27 @@ class ResizedCrop:
 def draw_parts(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Return top, left, height and width of a random part of `count` images, (4, count) int16.
 
-    A part that would not lie in the image is drawn again, so how much is taken from the generator
-    depends on its numbers.
+    All attempts are drawn at once, and the first that lies in the image is taken: a step that asks
+    for a view waits for no value, and takes as much from the generator each time.
     """
     device = generator.device
-    found = torch.empty(4, count, dtype=torch.int16, device=device)
-    left = torch.arange(count, device=device)
-    for _ in range(ATTEMPTS):
-        numbers = torch.rand(4, len(left), generator=generator, device=device)
-        boxes, fits = _boxes(numbers, height, width)
-        found[:, left[fits]] = boxes[:, fits].to(torch.int16)
-        left = left[~fits]
-    found[:, left] = torch.tensor(_middle(height, width), dtype=torch.int16, device=device)[:, None]
-    return found
-
-
-def _boxes(numbers: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the parts that uniform numbers stand for, (4, n), and which lie in the image, (n,)."""
+    numbers = torch.rand(2, ATTEMPTS, count, generator=generator, device=device)
+    places = torch.rand(2, count, generator=generator, device=device)
     area = height * width * (SMALLEST_AREA + (1 - SMALLEST_AREA) * numbers[0])
     low, high = map(math.log, RATIOS)
     ratio = torch.exp(low + (high - low) * numbers[1])
-    sides = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()])
-    limits = sides.new_tensor([[height], [width]])
-    fits = ((sides > 0) & (sides <= limits)).all(dim=0)
-    most = limits - sides
-    starts = torch.minimum((numbers[2:] * (most + 1)).floor(), most)  # a product may round up
-    return torch.cat([starts, sides]), fits
+    rows, columns = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()  # (ATTEMPTS, n)
+    fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
+    first, found = fits.byte().argmax(dim=0, keepdim=True), fits.any(dim=0)
+    rows, columns = (sides.gather(0, first)[0] for sides in (rows, columns))
+    starts = (_start(places[0], rows, height), _start(places[1], columns, width))
+    parts = zip((*starts, rows, columns), _middle(height, width), strict=True)
+    return torch.stack([torch.where(found, drawn, middle) for drawn, middle in parts]).short()
+
+
+def _start(place: Tensor, side: Tensor, available: int) -> Tensor:
+    most = available - side
+    return torch.minimum((place * (most + 1)).floor(), most)  # a product may be rounded up
 
 
 def _middle(height: int, width: int) -> tuple[int, int, int, int]:
