@@ -76,10 +76,8 @@ def images_in(page: Path) -> list[Image.Image]:
 @pytest.mark.slow
 def test_a_grid_of_photographs_with_a_resnet18_ends_with_a_table(root: Path) -> None:
     report = json.loads(command(root, "report", "folder", "--json"))
-    assert [(row["name"], row["cells_done"]) for row in report["methods"]] == [
-        (row["name"], 1) for row in report["methods"]
-    ]
-    assert {row["name"] for row in report["methods"]} == {"cross-entropy", "curvenet"}
+    done = {row["method"]: row["cells_done"] for row in report["methods"]}
+    assert done == {"cross-entropy": 1, "curvenet": 1}
     assert all(0 <= cell["accuracy"] <= 100 for cell in report["cells"])
 
 
