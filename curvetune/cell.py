@@ -22,6 +22,7 @@ from curvetune.config import (
     WeightNetConfig,
 )
 from curvetune.config.plugins import PLUGINS, check_loaded
+from curvetune.data.recipe import fed
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
@@ -96,6 +97,7 @@ def run_cell(
     for kind, name, ref in cell.plugins:
         check_loaded(ref, kind, name)
     check_classifiers([cell], dataset)
+    dataset = fed(dataset, cell.data, digest)
     prepare(device)
     folder = store.folder(cell_id)
     with leased(folder) as lease:

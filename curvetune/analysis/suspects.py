@@ -12,6 +12,7 @@ from curvetune.analysis import scores
 from curvetune.analysis.predictions import images_of, predicted
 from curvetune.config import CellConfig, MethodConfig
 from curvetune.data.duplicates import in_conflict
+from curvetune.data.recipe import fed
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, nearest, printable
@@ -129,6 +130,8 @@ def find_suspects(
     dataset, files = images, None
     if dataset is None and ask:
         dataset, files = images_of(config, digest, data_dir, notes)
+    if dataset is not None:
+        dataset = fed(dataset, config.data, digest)
     split = _split(storage, config, digest, dataset)
     curves = _curves(storage, config.probe_id(digest), notes)
     loss = scores.mean_loss(curves) if curves is not None else np.full(len(split.y), np.nan)

@@ -1,6 +1,6 @@
 """Which images a cell is about, and how many of them."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -12,11 +12,16 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder")
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
 META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 
+# Options that decide how images are fed to a classifier, and not which images: no split has them.
+FED = frozenset({"crop_size", "statistics"})
+
 
 class DataConfig(Section):
     """Which images, and how many of them."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"image_size", "plugin", "relabel"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"image_size", "plugin", "relabel", "crop_size", "statistics"}
+    )
 
     plugin: OptionalRef = None  # that the images are of
     name: Annotated[
@@ -35,6 +40,22 @@ class DataConfig(Section):
     image_size: Annotated[
         int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
     ] = 32
+    crop_size: Annotated[
+        int | None,
+        Field(
+            ge=8,
+            le=512,
+            exclude_if=lambda value: value is None,
+            description="Train on random resized crops of this size, test on the middle.",
+        ),
+    ] = None
+    statistics: Annotated[
+        Literal["source", "own"],
+        Field(
+            exclude_if=lambda value: value == "source",
+            description="Mean and sd: of the source (ImageNet's), or of the training images.",
+        ),
+    ] = "source"
     relabel: Annotated[
         str | None,
         Field(
@@ -93,6 +114,23 @@ class DataConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _only_own_images_are_cropped_otherwise(self) -> Self:
+        given = {"crop_size": self.crop_size, "statistics": self.statistics}
+        for key, value in given.items():
+            if not self.is_biased_already and value not in (None, "source"):
+                raise ValueError(
+                    f"{key}={value}: {self.name} has a recipe of its own; leave it out (it is for "
+                    f"photographs in a folder or a list: data.name=folder)"
+                )
+        if self.crop_size is not None and self.crop_size > self.image_size:
+            raise ValueError(
+                f"crop_size={self.crop_size} is more than image_size={self.image_size}, to which "
+                f"images are resized first; usual is an image_size of 8/7 of it: --set "
+                f"image_size={round(self.crop_size * 8 / 7)}"
+            )
+        return self
+
     @property
     def is_biased_already(self) -> bool:
         """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
@@ -100,12 +138,14 @@ class DataConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the split; how images are augmented does not."""
-        return {k: v for k, v in super().identity().items() if not k.startswith("transform")}
+        found = super().identity()
+        return {k: v for k, v in found.items() if not k.startswith("transform") and k not in FED}
 
     def transform_identity(self) -> dict[str, Any]:
-        """Return what decides how images are augmented, beside what the data's source says."""
+        """Return what decides how images are fed, beside what the data's source says."""
+        found = {k: v for k, v in super().identity().items() if k in FED}
         if self.transform is None:
-            return {}
+            return found
         assert self.transform_plugin is not None, "the validator has set it"
         plugin = self.transform_plugin.model_dump(mode="json")
-        return {"transform": {"name": self.transform, "plugin": plugin}}
+        return found | {"transform": {"name": self.transform, "plugin": plugin}}

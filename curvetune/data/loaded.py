@@ -46,6 +46,7 @@ class LoadedSource:
         found = self.load(data_dir)
         digest = hashlib.sha256()
         facts: tuple[Any, ...] = (found.class_names, found.mean, found.std, found.pad, found.flip)
+        facts += () if found.crop is None else (found.crop,)
         digest.update(repr(facts).encode())
         for images in (found.train, found.test):
             for array in (images.x, images.y):
@@ -137,6 +138,13 @@ def flaw(found: Any) -> str | None:
             f"images (N, C, H, W) are {found.train.x.shape}, so C is {channels}, with {means} "
             f"mean(s) and {stds} std(s); there has to be one of each for a channel"
         )
+    return _flaw_of_crop(found)
+
+
+def _flaw_of_crop(found: Dataset) -> str | None:
+    smallest = min(found.train.x.shape[-2:])
+    if found.crop is not None and not 0 < found.crop <= smallest:
+        return f"crop is {found.crop}; images of {smallest} pixels allow 1 to {smallest}, or None"
     return None
 
 

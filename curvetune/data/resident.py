@@ -10,9 +10,11 @@ from torch import Tensor
 
 from curvetune.batch import Batch
 from curvetune.config.plugins import Transform
-from curvetune.data.augment import Draws, draw, mirror, normalise, random_crop, reflect_pad
+from curvetune.data.augment import Draws, augmentation_of, normalise
 from curvetune.data.source import Dataset
 from curvetune.errors import ConfigError
+
+PIXELS_AT_ONCE = 1000 * 64 * 64  # of a batch without gradient: a ResNet-18 takes 0.5 GB for it
 
 
 class ResidentSet:
@@ -34,7 +36,7 @@ class ResidentSet:
         """Copy images (N, C, H, W) and given labels (N,) to the device.
 
         Args:
-            facts: gives mean, std, pad and flip; its own images are not looked at.
+            facts: gives mean, std, pad, flip and crop; its own images are not looked at.
             transform: augments what is cropped and mirrored already.
         """
         if len(x) != len(y) or len(y) == 0:
@@ -42,10 +44,11 @@ class ResidentSet:
                 f"a set needs at least one image and as many labels as images, got "
                 f"{len(x)} images and {len(y)} labels"
             )
-        self._pad, self._flip, self._transform = facts.pad, facts.flip, transform
-        self._padded = torch.from_numpy(reflect_pad(x, facts.pad)).to(device)
         height, width = x.shape[-2:]
-        self._images = self._padded.narrow(2, facts.pad, height).narrow(3, facts.pad, width)
+        self._augmentation = augmentation_of(facts, (height, width))
+        self._transform = transform
+        self._stored = torch.from_numpy(self._augmentation.stored(x)).to(device)
+        self._images = self._augmentation.plain(self._stored)
         self._y = torch.tensor(y, dtype=torch.int64, device=device)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
@@ -85,7 +88,12 @@ class ResidentSet:
             yield Batch(normalise(x, self._mean, self._std), self._y[index], index)
 
     def ordered(self, batch_size: int) -> Iterator[Batch]:
-        """Yield every sample once, in order and as it is; the last batch may be smaller."""
+        """Yield every sample once, in order and as it is; the last batch may be smaller.
+
+        Of large images all batches are, so that a thousand photographs do not fill the memory.
+        """
+        height, width = self._images.shape[-2:]
+        batch_size = max(1, min(batch_size, PIXELS_AT_ONCE // (height * width)))
         index = torch.arange(len(self), device=self._y.device)
         for start in range(0, len(self), batch_size):
             part = slice(start, start + batch_size)
@@ -110,8 +118,8 @@ class ResidentSet:
 
     def _draws(self, count: int, generator: torch.Generator) -> tuple[Draws, Tensor | None]:
         """Return what is random about `count` samples, the numbers for the transform apart."""
-        draws = draw(count, self._pad, self._flip, generator)
-        drawn = Draws(*(values.to(self._y.device) for values in draws))
+        draws = self._augmentation.draw(count, generator)
+        drawn = [values.to(self._y.device) for values in draws]
         if self._transform is None:
             return drawn, None
         shape = (count, self._transform.draws)
@@ -120,9 +128,7 @@ class ResidentSet:
 
     def _augmented(self, index: Tensor, drawn: tuple[Draws, Tensor | None], part: slice) -> Tensor:
         draws, numbers = drawn
-        top, left, mirrored = (values[part] for values in draws)
-        x = random_crop(self._padded, index, top, left, self._pad)
-        x = mirror(x, mirrored) if self._flip else x
+        x = self._augmentation.augmented(self._stored, index, [each[part] for each in draws])
         if self._transform is None or numbers is None:
             return x
         return self._transformed(x.float(), numbers[part])

@@ -7,13 +7,15 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.data.pixels import Pixels
+
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """Some images and their labels."""
 
-    x: NDArray[np.uint8]  # (N, C, H, W)
-    y: NDArray[np.int64]  # (N,), true labels
+    x: NDArray[np.uint8] | Pixels  # (N, C, H, W)
+    y: NDArray[np.int64]  # (N,), labels as the data has them
 
     def __len__(self) -> int:
         return len(self.y)
@@ -31,11 +33,23 @@ class Dataset:
     std: tuple[float, ...]  # (C,), then divides them
     pad: int  # pixels reflected around the image before a random crop of its size
     flip: bool  # whether a mirrored image is of the same class
+    # What some sets know beside, of the images to train on: as in `Table`
+    y_true: NDArray[np.int64] | None = None
+    verified: NDArray[np.int8] | None = None
+    clean: NDArray[np.int64] | None = None
+    # Size of a random resized crop, which then takes the place of pad; images are larger than it
+    crop: int | None = None
 
     @property
     def num_classes(self) -> int:
         """K."""
         return len(self.class_names)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what a classifier sees."""
+        channels, height, width = self.train.x.shape[1:]
+        return (channels, height, width) if self.crop is None else (channels, self.crop, self.crop)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from curvetune import models
-from curvetune.config import CellConfig, ModelConfig
+from curvetune.config import CellConfig, DataConfig, ModelConfig
 from curvetune.config.networks import MODEL_NAMES
+from curvetune.data.recipe import cropped
 from curvetune.data.source import Dataset
 from curvetune.errors import ConfigError, CurvetuneError
 from curvetune.plugins.blame import said
@@ -18,7 +19,7 @@ from curvetune.training.weights import load_weights
 
 def new_classifier(config: ModelConfig, dataset: Dataset, generator: torch.Generator) -> nn.Module:
     """Return the classifier of `config`, on the CPU, with initial values from `generator`."""
-    channels, height, width = dataset.train.x.shape[1:]
+    channels, height, width = dataset.input_shape
     return models.build(
         config.name,
         dataset.num_classes,
@@ -58,12 +59,13 @@ def check_classifiers(cells: Iterable[CellConfig], dataset: Dataset) -> None:
         ConfigError: one cannot be built, its weights are not its own, or it lacks stages that a
             method freezes.
     """
-    frozen: dict[ModelConfig, int] = {}
+    frozen: dict[tuple[ModelConfig, DataConfig], int] = {}
     for cell in cells:
         if cell.model.name not in MODEL_NAMES or cell.model.weights is not None:
-            frozen[cell.model] = max(frozen.get(cell.model, 0), cell.method.frozen_stages)
-    for config, most in frozen.items():
-        stages = getattr(_built(config, dataset), "stages", ())
+            key = cell.model, cell.data
+            frozen[key] = max(frozen.get(key, 0), cell.method.frozen_stages)
+    for (config, data), most in frozen.items():
+        stages = getattr(_built(config, cropped(dataset, data)), "stages", ())
         if most and most >= len(stages):
             has = f"{len(stages)} stages" if len(stages) else "no .stages, and none can be derived"
             raise ConfigError(
@@ -79,7 +81,7 @@ def _built(config: ModelConfig, dataset: Dataset) -> nn.Module:
         raise
     except Exception as error:  # of others' code
         what = said(error) if config.plugin is None else blame(config.plugin, error)
-        shape = "×".join(map(str, dataset.train.x.shape[1:]))
+        shape = "×".join(map(str, dataset.input_shape))
         raise ConfigError(
             f"model.name={config.name}: cannot be built for images of {shape}: {what}; choose "
             f"another network or another size of images"

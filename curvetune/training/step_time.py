@@ -17,6 +17,7 @@ import torch
 from curvetune import methods
 from curvetune.batch import Batch
 from curvetune.config import CellConfig, WeightNetConfig
+from curvetune.data.recipe import cropped
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.methods import Method, Parts
@@ -53,6 +54,7 @@ def time_steps(
     """
     if not isinstance(cell.method, WeightNetConfig):
         raise ValueError(f"{cell.method.name} learns no sample weights, so it has no meta step")
+    dataset = cropped(dataset, cell.data)
     method = _method(cell, dataset, device)
     batch = _batch(cell.allocate.batch_size, dataset, device, seed=0)
     meta = _batch(cell.method.meta_batch_size, dataset, device, seed=1)
@@ -109,7 +111,7 @@ def _method(cell: CellConfig, dataset: Dataset, device: torch.device) -> Method:
 
 def _batch(size: int, dataset: Dataset, device: torch.device, *, seed: int) -> Batch:
     generator = torch_stream(seed, "batch")
-    x = torch.randn(size, *dataset.train.x.shape[1:], generator=generator)
+    x = torch.randn(size, *dataset.input_shape, generator=generator)
     y = torch.arange(size) % dataset.num_classes  # every class is there
     x = x.to(device).contiguous(memory_format=torch.channels_last)
     return Batch(x, y.to(device), torch.arange(size, device=device))

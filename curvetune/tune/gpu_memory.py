@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
+from curvetune.data.recipe import cropped
 from curvetune.data.source import Dataset
 from curvetune.planning.gpu_share import (
     CellMeasured,
@@ -151,6 +152,7 @@ def short_cell(cell: CellConfig) -> CellConfig:
 
 def data_bytes(cell: CellConfig, dataset: Dataset) -> int:
     """Return what the whole data and the curves of a whole probe take on the device, at most."""
+    dataset = cropped(dataset, cell.data)
     channels, height, width = dataset.train.x.shape[1:]
     image: int = channels * (height + 2 * dataset.pad) * (width + 2 * dataset.pad)
     recipe = cell.probe_recipe

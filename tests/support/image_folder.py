@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 CLASSES = ("ant", "bee", "cat")
 TRAIN, TEST = (8, 6, 5), (3, 3, 2)  # images of each class
@@ -48,3 +48,48 @@ def raw_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> by
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in parts
     )
+
+
+SUBJECTS = ("fence", "pole", "sun")  # seen as such in an upright picture alone
+WRONG = 0.1  # of the training labels, about
+ORIENTATIONS = {3: 180, 6: 90, 8: 270}  # EXIF's, and by how many degrees the file is turned
+
+
+def photograph(kind: str, draw: np.random.Generator) -> Image.Image:
+    """Return an upright picture of 90 to 260 pixels a side."""
+    width, height = (int(side) for side in draw.integers(90, 260, 2))
+    sky = np.linspace(draw.integers(140, 220), draw.integers(60, 140), height)[:, None, None]
+    noise = draw.normal(0, 12, (height, width, 3))
+    base = (sky + noise + draw.uniform(-30, 30, 3)).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(base)
+    pen = ImageDraw.Draw(image)
+    colour = tuple(int(c) for c in draw.integers(0, 256, 3))
+    size = min(width, height)
+    x, y = int(draw.uniform(0.3, 0.7) * width), int(draw.uniform(0.3, 0.5) * height)
+    if kind == "sun":
+        pen.ellipse((x - size // 5, y - size // 5, x + size // 5, y + size // 5), fill=colour)
+    for step in range(1 if kind == "pole" else 6 if kind == "fence" else 0):
+        left = x if kind == "pole" else (2 * step + 1) * width // 12
+        pen.rectangle((left - size // 24, height // 6, left + size // 24, height), fill=colour)
+    return image.filter(ImageFilter.GaussianBlur(1))
+
+
+def write_photographs(root: Path, *, train: int = 240, test: int = 60, seed: int = 0) -> None:
+    """Write JPEG files of many sizes, a fifth turned by EXIF; wrong ones say WRONG in the name."""
+    draw = np.random.default_rng(seed)
+    for split, count in (("train", train), ("test", test)):
+        for name in SUBJECTS:
+            (root / split / name).mkdir(parents=True)
+        for n in range(count):
+            truth = n % len(SUBJECTS)
+            wrong = split == "train" and draw.random() < WRONG
+            given = (truth + int(draw.integers(1, 3))) % 3 if wrong else truth
+            path = root / split / SUBJECTS[given] / f"{'WRONG' if wrong else 'IMG'}_{n:04d}.jpg"
+            image, options = photograph(SUBJECTS[truth], draw), {}
+            if n % 5 == 0:
+                turn = list(ORIENTATIONS)[n // 5 % 3]
+                image = image.rotate(ORIENTATIONS[turn], expand=True)
+                exif = Image.Exif()
+                exif[0x0112] = turn
+                options = {"exif": exif}
+            image.save(path, quality=90, **options)

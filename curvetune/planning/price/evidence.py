@@ -272,9 +272,10 @@ def _key(device: str, phase: Phase) -> tuple[str, str, str, int]:
 
 
 def _images(section: Mapping[str, Any]) -> str:
-    """Return what tells the size of images: that of a folder is an option."""
+    """Return what tells the size of the images that are trained on: of a folder it is an option."""
     name = str(section["name"])
-    return f"{name} {section.get('image_size', 32)}" if name == "folder" else name
+    size = section.get("crop_size") or section.get("image_size", 32)
+    return f"{name} {size}" if name == "folder" else name
 
 
 def _model(section: Mapping[str, Any]) -> str:

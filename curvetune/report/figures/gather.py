@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from curvetune.analysis.predictions import confusion_matrix, images_of
 from curvetune.config import CellConfig, read_config
+from curvetune.data.recipe import fed
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
@@ -136,7 +137,8 @@ class CellFiles:
             raise MissingError("its classifier stayed where it was run")
         known, cell_id = self._images.confusions, self.cell.cell_id
         if cell_id not in known:
-            known[cell_id] = confusion_matrix(self.config, self._images.dataset, self.split, path)
+            dataset = fed(self._images.dataset, self.config.data, self._digest)
+            known[cell_id] = confusion_matrix(self.config, dataset, self.split, path)
         return known[cell_id]
 
     def beside(self, cell: Cell) -> "CellFiles":

@@ -1,4 +1,4 @@
-"""Augmentation of a batch at once on the device, every sample with its own draw.
+"""Small images: a window of the image with mirrored edges, of the image's own size.
 
 Source: jiangwenj02/CurveNet-V1 (feeder/feeder.py): reflect, crop, mirror, normalise.
 """
@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from curvetune.data.augment.base import Draws, mirror
 
-class Draws(NamedTuple):
+
+class Windows(NamedTuple):
     """What is random about the augmentation of n samples."""
 
     top: Tensor  # (n,) int64, first row of the crop, 0 to 2 pad
@@ -19,12 +21,38 @@ class Draws(NamedTuple):
     mirrored: Tensor  # (n,) bool
 
 
-def draw(count: int, pad: int, flip: bool, generator: torch.Generator) -> Draws:
+class PaddedCrop:
+    """An `Augmentation`: every sample moves by up to `pad` pixels, and half are mirrored."""
+
+    def __init__(self, pad: int, flip: bool) -> None:
+        self._pad, self._flip = pad, flip
+
+    def stored(self, x: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the images with mirrored edges, so that a crop only reads."""
+        return reflect_pad(x, self._pad)
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        """Return the draws of `count` samples."""
+        return draw(count, self._pad, self._flip, generator)
+
+    def augmented(self, stored: Tensor, index: Tensor, draws: Draws) -> Tensor:
+        """Return a window of each indexed image, mirrored where it is drawn."""
+        top, left, mirrored = draws
+        x = random_crop(stored, index, top, left, self._pad)
+        return mirror(x, mirrored) if self._flip else x
+
+    def plain(self, stored: Tensor) -> Tensor:
+        """Return the images without their edges."""
+        height, width = (size - 2 * self._pad for size in stored.shape[-2:])
+        return stored.narrow(-2, self._pad, height).narrow(-1, self._pad, width)
+
+
+def draw(count: int, pad: int, flip: bool, generator: torch.Generator) -> Windows:
     """Return the draws of `count` samples, a function of the generator alone and on its device."""
     device = generator.device
     top, left = torch.randint(2 * pad + 1, (2, count), generator=generator, device=device)
     mirrored = torch.rand(count, generator=generator, device=device) < (0.5 if flip else 0.0)
-    return Draws(top, left, mirrored)
+    return Windows(top, left, mirrored)
 
 
 def reflect_pad(x: NDArray[np.uint8], pad: int) -> NDArray[np.uint8]:
@@ -44,18 +72,3 @@ def random_crop(padded: Tensor, index: Tensor, top: Tensor, left: Tensor, pad: i
     height, width = (size - 2 * pad for size in padded.shape[-2:])
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, tops, lefts, H, W)
     return windows.permute(0, 2, 3, 1, 4, 5)[index, top, left]
-
-
-def mirror(x: Tensor, mirrored: Tensor) -> Tensor:
-    """Return images (B, C, H, W) with left and right exchanged where `mirrored`, (B,)."""
-    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
-
-
-def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return raw images (B, C, H, W) as float32 in channels-last order.
-
-    Args:
-        mean: (C, 1, 1), in units of the raw values.
-        std: (C, 1, 1), in units of the raw values.
-    """
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
