@@ -21,9 +21,11 @@ from curvetune.config import (
     TrainingConfig,
     WeightNetConfig,
 )
-from curvetune.config.plugins import PLUGINS, check_loaded
+from curvetune.config.plugins import PLUGINS, Transform, check_loaded
 from curvetune.data.recipe import fed
 from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
+from curvetune.data.sets.residence import image_set, is_streamed
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
@@ -38,7 +40,7 @@ from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.classifier import check_classifiers, first_classifier, ready_to_train
-from curvetune.training.engine import best_engine, prepare
+from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import provenance
@@ -153,11 +155,9 @@ class _Run:
         self.on_event = on_event
         self.stop = stop
         self.split = load_split(cell, digest, dataset, storage)
-        test = self.split.test
         self.noise_rate: float | None = None  # that the method is told, if it asks
         self.margins: Margins | None = None  # of the probe, (N, T), if the method reads them
-        self.train = self._resident(self.split.train, self.split.y)
-        self.test = ResidentSet(dataset.test.x[test], dataset.test.y[test], dataset, device)
+        self.train, self.test = self._sets()
 
     def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, dict[str, Any]]:
         """Return the curves, (N, T), stored or from a probe, and the manifest of that probe.
@@ -238,7 +238,7 @@ class _Run:
             on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
             stop=self.stop,
             guard=lease.check,
-            engine=best_engine(device),
+            engine=engine_for(self.train, device),
             layers_seed=torch_stream(cell.seed, "layers").initial_seed(),
         )
         if isinstance(cell.method, MetaSetConfig):
@@ -353,9 +353,28 @@ class _Run:
         first = [meta[y == k][: method.meta_images] for k in range(self.dataset.num_classes)]
         return np.concatenate(first)
 
+    def _sets(self) -> tuple[ImageSet, ImageSet]:
+        """Return what is trained on and what is tested on, wherever their images are."""
+        dataset, device, split = self.dataset, self.device, self.split
+        streamed = is_streamed(dataset, self.cell.data.residence, device)
+        train = image_set(
+            dataset.train,
+            split.train,
+            split.y,
+            dataset,
+            device,
+            self._transform(),
+            streamed=streamed,
+        )
+        y = dataset.test.y[split.test]
+        return train, image_set(dataset.test, split.test, y, dataset, device, streamed=streamed)
+
     def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
-        transform = PLUGINS.transforms.get(self.cell.data.transform or "")
-        return ResidentSet(self.dataset.train.x[index], y, self.dataset, self.device, transform)
+        x = self.dataset.train.x[index]
+        return ResidentSet(x, y, self.dataset, self.device, self._transform())
+
+    def _transform(self) -> Transform | None:
+        return PLUGINS.transforms.get(self.cell.data.transform or "")
 
     def _new_model(self, stream: str) -> nn.Module:
         """Return the classifier, initialised from a named stream, ready on the device."""

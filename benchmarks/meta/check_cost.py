@@ -46,7 +46,7 @@ def curvenet_step(name: str, size: int, shape: tuple[int, int, int], device: tor
         first_drop=80,
         y=y.to(device),
         num_classes=10,
-        train=ResidentSet(images.x, images.y, facts, device),
+        train=ResidentSet(np.asarray(images.x), images.y, facts, device),
         generator=torch.Generator().manual_seed(0),
         draws=torch.Generator(device).manual_seed(0),
         curves=torch.rand(size, EPOCHS, generator=draws).to(device),

@@ -58,7 +58,7 @@ def random_set(device: torch.device) -> ResidentSet:
     pixels = np.zeros((BATCH, 3, 32, 32), np.uint8)
     images = Images(pixels, random_batch(1, torch.device("cpu")).y.numpy())
     facts = Dataset("random", images, images, ("",) * 10, (0.0,) * 3, (1.0,) * 3, 4, True)
-    return ResidentSet(images.x, images.y, facts, device)
+    return ResidentSet(np.asarray(images.x), images.y, facts, device)
 
 
 def double_backward(

@@ -75,14 +75,17 @@ def random_images(samples: int) -> Images:
 def resident(images: Images, batch_size: int, device: torch.device) -> Pass:
     """Return what makes an epoch's batches with curvetune."""
     facts = Dataset("noise", images, images, ("",) * 10, MEAN, STD, pad=4, flip=True)
-    train, generator = ResidentSet(images.x, images.y, facts, device), torch.Generator(device)
+    train, generator = (
+        ResidentSet(np.asarray(images.x), images.y, facts, device),
+        torch.Generator(device),
+    )
     return lambda: train.batches(batch_size, generator)
 
 
 def loader(images: Images, batch_size: int, workers: int, device: torch.device) -> Pass:
     """Return what makes an epoch's batches with a DataLoader."""
     batches = DataLoader(
-        PilImages(images.x, images.y),
+        PilImages(np.asarray(images.x), images.y),
         batch_size,
         shuffle=True,
         num_workers=workers,

@@ -10,7 +10,8 @@ from curvetune import data
 from curvetune.config import CellConfig, MethodConfig
 from curvetune.config.plugins import check_loaded
 from curvetune.data.folder import Folder
-from curvetune.data.source import Dataset
+from curvetune.data.sets.reading import reading
+from curvetune.data.source import Dataset, Images
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable
 
@@ -63,7 +64,8 @@ def predicted(
     Raises:
         CorruptError: the file is damaged, or of another classifier.
     """
-    return _asked(config, dataset, dataset.train.x[split.train], split.y, path, method)
+    images = dataset.train, split.train
+    return _asked(config, dataset, images, split.y, path, method)
 
 
 def confusion_matrix(
@@ -74,8 +76,9 @@ def confusion_matrix(
     Raises:
         CorruptError: the file is damaged, or of another classifier.
     """
-    x, y = dataset.test.x[split.test], dataset.test.y[split.test]
-    found = _asked(config, dataset, x, y, path, config.method).argmax(axis=1)
+    y = dataset.test.y[split.test]
+    images = dataset.test, split.test
+    found = _asked(config, dataset, images, y, path, config.method).argmax(axis=1)
     pairs = np.bincount(y * dataset.num_classes + found, minlength=dataset.num_classes**2)
     return np.asarray(pairs.reshape(dataset.num_classes, -1), np.int64)
 
@@ -83,14 +86,20 @@ def confusion_matrix(
 def _asked(
     config: CellConfig,
     dataset: Dataset,
-    x: NDArray[np.uint8],
+    images: tuple[Images, NDArray[np.int64]],
     y: NDArray[np.int64],
     path: Path,
     method: MethodConfig | None,
 ) -> NDArray[np.float64]:
+    """Return probabilities, (n, K), of some images, which are read batch by batch.
+
+    Args:
+        images: of which, and which of them, (n,).
+        y: their given labels, (n,).
+    """
     import torch
 
-    from curvetune.data.resident import ResidentSet
+    from curvetune.data.sets.residence import image_set
     from curvetune.training.checkpoint import load_state
 
     model, scale = _model(config, dataset, method)
@@ -99,10 +108,10 @@ def _asked(
     except (RuntimeError, KeyError, TypeError, AttributeError) as error:
         name = f"{path.parent.name}/{path.name}"
         raise CorruptError(f"{name}: of another classifier ({printable(error)})") from None
-    images = ResidentSet(x, y, dataset, torch.device("cpu"))
+    asked = image_set(*images, y, dataset, torch.device("cpu"), streamed=True)
     model.eval()
-    with torch.inference_mode():
-        parts = [(scale * model(b.x)).softmax(dim=1).double() for b in images.ordered(BATCH)]
+    with torch.inference_mode(), reading(asked.ordered(BATCH)) as batches:
+        parts = [(scale * model(b.x)).softmax(dim=1).double() for b in batches]
     return np.asarray(torch.cat(parts).numpy(), np.float64)
 
 

@@ -13,6 +13,7 @@ from curvetune.analysis.predictions import images_of, predicted
 from curvetune.config import CellConfig, MethodConfig
 from curvetune.data.duplicates import in_conflict
 from curvetune.data.recipe import fed
+from curvetune.data.sets.reading import Chosen, as_pixels
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, nearest, printable
@@ -57,7 +58,8 @@ class Suspects:
         """Which samples are the same picture as one with another given label, (N,)."""
         if self.dataset is None:
             return np.zeros(len(self.score), np.bool_)
-        return in_conflict(self.dataset.train.x[self.split.train], self.split.y)
+        images = Chosen(as_pixels(self.dataset.train.x), self.split.train)
+        return in_conflict(images, self.split.y)
 
     @property
     def order(self) -> NDArray[np.int64]:

@@ -15,6 +15,8 @@ META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
 # Options that decide how images are fed to a classifier, and not which images: no split has them.
 FED = frozenset({"crop_size", "statistics"})
 
+Residence = Literal["auto", "resident", "streamed"]
+
 
 class DataConfig(Section):
     """Which images, and how many of them."""
@@ -56,6 +58,13 @@ class DataConfig(Section):
             description="Mean and sd: of the source (ImageNet's), or of the training images.",
         ),
     ] = "source"
+    residence: Annotated[
+        Residence,
+        Field(
+            exclude_if=lambda value: value == "auto",
+            description="Images are kept on the device, or read batch by batch; same numbers.",
+        ),
+    ] = "auto"
     relabel: Annotated[
         str | None,
         Field(
@@ -137,9 +146,10 @@ class DataConfig(Section):
         return self.name == "folder"
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the split; how images are augmented does not."""
+        """Return what decides the split; how images are augmented, or where they are, does not."""
         found = super().identity()
-        return {k: v for k, v in found.items() if not k.startswith("transform") and k not in FED}
+        others = {*FED, "residence"}
+        return {k: v for k, v in found.items() if not k.startswith("transform") and k not in others}
 
     def transform_identity(self) -> dict[str, Any]:
         """Return what decides how images are fed, beside what the data's source says."""

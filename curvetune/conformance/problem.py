@@ -41,7 +41,7 @@ def small_set(device: torch.device = CPU) -> ResidentSet:
     images = Images(pixels, np.asarray(y))
     names = tuple(str(k) for k in range(NUM_CLASSES))
     facts = Dataset("small", images, images, names, (64.0,), (64.0,), pad=0, flip=False)
-    return ResidentSet(images.x, images.y, facts, device)
+    return ResidentSet(pixels, images.y, facts, device)
 
 
 def batch_of(index: Tensor) -> Batch:

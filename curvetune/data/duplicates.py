@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from curvetune.data.pixels import Pixels
+from curvetune.data.sets.reading import as_pixels, reading
 from curvetune.errors import printable
 
+AT_ONCE = 64  # images that are held
 NAMED = 5  # pictures that are named in words
 
 
@@ -147,9 +150,11 @@ def words(copies: Copies) -> list[str]:
     return lines
 
 
-def contents(images: NDArray[np.uint8]) -> list[str]:
-    """Return a digest of the pixels of each image, (N, C, H, W)."""
-    return [content(image) for image in images]
+def contents(images: NDArray[np.uint8] | Pixels) -> Iterator[str]:
+    """Yield a digest of the pixels of each image, (N, C, H, W); few are held at once."""
+    with reading(as_pixels(images).read(np.arange(len(images)), AT_ONCE)) as batches:
+        for batch in batches:
+            yield from map(content, batch)
 
 
 def content(image: NDArray[np.uint8]) -> str:
@@ -158,32 +163,30 @@ def content(image: NDArray[np.uint8]) -> str:
 
 
 def samples_of(
-    train: tuple[NDArray[np.uint8], NDArray[np.int64]],
-    test: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    train: tuple[NDArray[np.uint8] | Pixels, NDArray[np.int64]],
+    test: tuple[NDArray[np.uint8] | Pixels, NDArray[np.int64]],
     class_names: Sequence[str],
 ) -> Iterator[Sample]:
     """Yield the images of a data set that are not files: pixels (N, C, H, W) and labels (N,)."""
     for is_test, (x, y) in ((False, train), (True, test)):
         where = "test" if is_test else "train"
-        for k, (image, label) in enumerate(zip(x, y.tolist(), strict=True)):
-            yield Sample(f"{where} {k}", is_test, class_names[label], content(image))
+        for k, (digest, label) in enumerate(zip(contents(x), y.tolist(), strict=True)):
+            yield Sample(f"{where} {k}", is_test, class_names[label], digest)
 
 
-def in_conflict(images: NDArray[np.uint8], y: NDArray[np.int64]) -> NDArray[np.bool_]:
+def in_conflict(images: NDArray[np.uint8] | Pixels, y: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which samples are the same picture as one with another given label, (N,).
 
     Args:
         images: (N, C, H, W).
         y: given labels, (N,).
     """
-    groups: dict[str, list[int]] = {}
-    for k, digest in enumerate(contents(images)):
-        groups.setdefault(digest, []).append(k)
-    found = np.zeros(len(y), np.bool_)
-    for group in groups.values():
-        if len(group) > 1 and len(set(y[group].tolist())) > 1:
-            found[group] = True
-    return found
+    digests = np.fromiter(contents(images), "S32", len(y))
+    _, first, picture = np.unique(digests, return_index=True, return_inverse=True)
+    differs = y != y[first][picture]  # from the first sample of the same picture
+    conflicts = np.zeros(len(first), np.bool_)
+    conflicts[picture[differs]] = True
+    return conflicts[picture]
 
 
 def _picture(picture: Sequence[tuple[str, str]], longest: int = 4) -> str:

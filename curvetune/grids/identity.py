@@ -25,7 +25,7 @@ CHOSEN = frozenset({"data.name", "data.digest", "method.name", "version.split", 
 def deciding_keys(config: CellConfig, digest: str) -> Keys:
     """Return what decides the numbers of a cell on the data with this content digest."""
     sections: dict[str, Any] = {
-        "data": config.data.model_dump(mode="json") | {"digest": digest},
+        "data": config.data.model_dump(mode="json", exclude={"residence"}) | {"digest": digest},
         "bias": config.bias.identity(),
         "seed": config.seed,
         "model": _options(config.model),

@@ -27,7 +27,7 @@ OF_THE_SETTING = frozenset(
 )
 REAL = "real"  # the kind of noise that is not added
 # what decides no number, or goes without saying; weights have a digest beside their place
-NO_OPTION = OF_THE_SETTING | {"seed", "method.name", "model.weights"}
+NO_OPTION = OF_THE_SETTING | {"seed", "method.name", "model.weights", "data.residence"}
 
 
 @dataclass(frozen=True)

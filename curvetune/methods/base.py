@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from curvetune.batch import Batch
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 
 
 class State:
@@ -126,10 +126,10 @@ class Parts:
     first_drop: int
     y: Tensor
     num_classes: int
-    train: ResidentSet
+    train: ImageSet
     generator: torch.Generator
     draws: torch.Generator
-    meta: ResidentSet | None = None
+    meta: ImageSet | None = None
     noise_rate: float = 0.0
     curves: Tensor | None = None
     margins: Tensor | None = None

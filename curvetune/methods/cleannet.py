@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import CleanNetConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.shared.survey import members, survey
 from curvetune.models import last_layer
@@ -81,8 +81,8 @@ class CleanNetMethod:
         config: CleanNetConfig,
         net: CleanNet,
         *,
-        train: ResidentSet,
-        clean: ResidentSet,
+        train: ImageSet,
+        clean: ImageSet,
         num_classes: int,
         starts: set[int],
         draws: torch.Generator,
@@ -127,9 +127,8 @@ class CleanNetMethod:
         weights = sample_weights(similarity, config.weighting, config.similarity_threshold)
         self._weights.copy_(weights)
 
-    def _labelled(self, images: ResidentSet) -> Labelled:
-        y = torch.cat([batch.y for batch in images.ordered(len(images))])
-        return Labelled(survey(self.model, images).features.log1p(), y)
+    def _labelled(self, images: ImageSet) -> Labelled:
+        return Labelled(survey(self.model, images).features.log1p(), images.y)
 
     def _references(self, train: Labelled) -> Tensor:
         """Return references of each class, (K, R, D)."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import DivideMixConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.mixture import Fit, upper_component
@@ -130,7 +130,7 @@ class DivideMix:
         networks: tuple[nn.Module, nn.Module],
         recipe: Recipe,
         config: DivideMixConfig,
-        train: ResidentSet,
+        train: ImageSet,
         y: Tensor,
         num_classes: int,
         *,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import DynamicLossConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.meta import Forward, forward
 from curvetune.methods.base import Method, Parts, Recipe, State, class_counts, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
@@ -75,7 +75,7 @@ class DynamicLoss:
         net: DynamicNet,
         recipe: Recipe,
         config: DynamicLossConfig,
-        train: ResidentSet,
+        train: ImageSet,
         y: Tensor,
         num_classes: int,
         *,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import ELRPlusConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.average import Average
@@ -60,7 +60,7 @@ class ELRPlus:
         networks: tuple[nn.Module, nn.Module],
         recipe: Recipe,
         config: ELRPlusConfig,
-        train: ResidentSet,
+        train: ImageSet,
         num_classes: int,
         *,
         steps_before_drop: int,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import GCEConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod
@@ -61,7 +61,7 @@ class TruncatedGCE:
         model: nn.Module,
         recipe: Recipe,
         config: GCEConfig,
-        train: ResidentSet,
+        train: ImageSet,
         y: Tensor,
         start: int,
     ) -> None:

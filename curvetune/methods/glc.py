@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import GLCConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.shared.transition import (
     given_loss,
@@ -27,7 +27,7 @@ from curvetune.methods.shared.transition import (
 )
 
 
-def estimate(model: nn.Module, gold: ResidentSet, y: Tensor, num_classes: int) -> Tensor:
+def estimate(model: nn.Module, gold: ImageSet, y: Tensor, num_classes: int) -> Tensor:
     """Return Ĉ, (K, K), from a classifier of the noisy labels and the gold set's labels, (M,)."""
     return transition(one_hot(y, num_classes), predict(model, gold))
 
@@ -83,6 +83,6 @@ def build(config: GLCConfig, parts: Parts) -> Method:
     """Build the method from its section of the config."""
     assert parts.pretrained is not None, "the section says that it needs a probe"
     assert parts.meta is not None, "the section says that it needs the clean set"
-    labels = torch.cat([batch.y for batch in parts.meta.ordered(len(parts.meta))])
+    labels = parts.meta.y
     matrix = estimate(parts.pretrained(), parts.meta, labels, parts.num_classes)
     return GLC(parts.new_model(0), matrix, parts.recipe, len(parts.meta) / len(parts.y))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import RoLTDRWConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import (
     Method,
     Parts,
@@ -124,7 +124,7 @@ class RoLTDRW:
         self,
         model: nn.Module,
         recipe: Recipe,
-        train: ResidentSet,
+        train: ImageSet,
         y: Tensor,
         num_classes: int,
         *,

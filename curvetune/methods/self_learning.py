@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import SelfLearningConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.shared.survey import members, survey
 
@@ -77,7 +77,7 @@ class SelfLearning:
         model: nn.Module,
         recipe: Recipe,
         config: SelfLearningConfig,
-        train: ResidentSet,
+        train: ImageSet,
         y: Tensor,
         num_classes: int,
         start: int,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from curvetune.config import TrainingConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod, Subset
 from curvetune.probe.recording import Recording
@@ -26,14 +26,14 @@ from curvetune.store import CurveStore
 from curvetune.store.lease import Lease
 from curvetune.store.names import CHECKPOINT, HISTORY, MODEL
 from curvetune.training.checkpoint import Checkpoint, save_state
-from curvetune.training.engine import best_engine
+from curvetune.training.engine import engine_for
 from curvetune.training.fit import Loop, Row, fit, never, nothing
 
 
 def run_probe(
     config: TrainingConfig,
     model: nn.Module,
-    train: ResidentSet,
+    train: ImageSet,
     stream: torch.Generator,
     *,
     storage: Path,
@@ -73,7 +73,7 @@ def run_probe(
         stop=stop,
         guard=nothing if lease is None else lease.check,
         record=Recording(train.y, config.records_exact_loss),
-        engine=best_engine(next(model.parameters()).device),
+        engine=engine_for(train, next(model.parameters()).device),
         layers_seed=stream.initial_seed(),
     )
     method = LossMethod(model, config, cross_entropy, subset=subset, with_logits=True)

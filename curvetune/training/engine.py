@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from curvetune.batch import Batch
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method
 
 Pair = tuple[Batch, Batch | None]  # a training batch, and a meta batch where the method takes one
@@ -63,9 +64,13 @@ class Eager:
             yield batch, method.step(batch, meta)
 
 
-def best_engine(device: torch.device) -> Engine:
-    """Return graphs for a GPU, and plain steps for anything else."""
-    return Graphs(cuda_graph) if device.type == "cuda" else Eager()
+def engine_for(train: ImageSet, device: torch.device) -> Engine:
+    """Return graphs for a GPU that has the images, and plain steps for anything else.
+
+    A step may ask a streamed set for images, and a graph cannot read. What does not fit is mostly
+    trained with large networks, whose kernels take longer than their launch.
+    """
+    return Graphs(cuda_graph) if device.type == "cuda" and not train.reads else Eager()
 
 
 class Recorder(Protocol):

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
+from curvetune.data.sets.reading import reading
 from curvetune.errors import DivergedError, StoppedError
 from curvetune.methods.base import Method, Recipe
 from curvetune.store.history import History
@@ -53,11 +54,11 @@ class Loop:
     """
 
     recipe: Recipe
-    train: ResidentSet
+    train: ImageSet
     streams: dict[str, torch.Generator]
     checkpoint: Checkpoint
     history: Path
-    meta: ResidentSet | None = None
+    meta: ImageSet | None = None
     meta_batch_size: int = 128
     meta_every: int = 1  # steps from one meta batch to the next; every epoch begins with one
     engine: Engine = field(default_factory=Eager)
@@ -165,22 +166,22 @@ def _run_epoch(
         visited: receives the indices of each batch.
     """
     size = loop.recipe.batch_size_at(epoch)
-    batches = loop.train.batches(size, loop.streams["train"], order=order)
     meta = loop.meta.cycle(loop.meta_batch_size, loop.streams["meta"]) if loop.meta else None
-    pairs = (
-        (batch, next(meta) if meta and k % loop.meta_every == 0 else None)
-        for k, batch in enumerate(batches)
-    )
     sums: dict[str, Tensor] = {}
     steps: dict[str, int] = {}
-    for batch, metrics in loop.engine.run(method, pairs):
-        visited.append(batch.index)
-        for name, value in metrics.items():
-            if value.dim() == 0:
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-                steps[name] = steps.get(name, 0) + 1
-            else:
-                _latest(made, name, value, len(loop.train))[batch.index] = value
+    with reading(loop.train.batches(size, loop.streams["train"], order=order)) as batches:
+        pairs = (
+            (batch, next(meta) if meta and k % loop.meta_every == 0 else None)
+            for k, batch in enumerate(batches)
+        )
+        for batch, metrics in loop.engine.run(method, pairs):
+            visited.append(batch.index)
+            for name, value in metrics.items():
+                if value.dim() == 0:
+                    sums[name] = sums.get(name, torch.zeros_like(value)) + value
+                    steps[name] = steps.get(name, 0) + 1
+                else:
+                    _latest(made, name, value, len(loop.train))[batch.index] = value
     return {name: float(total) / steps[name] for name, total in sums.items()}
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
+from curvetune.data.sets.reading import reading
 
 EVALUATION_BATCH = 1000
 LAST = 10  # epochs in the mean of the last ones, the rule of Co-teaching and of O2U-Net
@@ -20,14 +21,14 @@ class Evaluation:
     per_class: list[float | None]  # recall of each class; None where it has no test image
 
 
-def evaluate(model: nn.Module, test: ResidentSet, num_classes: int) -> Evaluation:
+def evaluate(model: nn.Module, test: ImageSet, num_classes: int) -> Evaluation:
     """Return accuracy and recall per class; the model is in eval mode only meanwhile."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     right, total = (torch.zeros(num_classes, device=device) for _ in range(2))
-    with torch.no_grad():
-        for batch in test.ordered(EVALUATION_BATCH):
+    with torch.no_grad(), reading(test.ordered(EVALUATION_BATCH)) as batches:
+        for batch in batches:
             hits = (model(batch.x).argmax(dim=1) == batch.y).float()
             right.index_add_(0, batch.y, hits)
             total.index_add_(0, batch.y, torch.ones_like(hits))

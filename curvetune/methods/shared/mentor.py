@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from curvetune.batch import Batch
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
 from curvetune.meta.forward import sample_losses
 
 HIDDEN = 20
@@ -81,7 +81,7 @@ def corrupted(y: Tensor, rate: float, num_classes: int, generator: torch.Generat
 
 def lessons(
     model: nn.Module,
-    clean: ResidentSet,
+    clean: ImageSet,
     *,
     batch_size: int,
     noise: float,

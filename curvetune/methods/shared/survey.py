@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
+from curvetune.data.sets.reading import reading
 from curvetune.models import features, last_layer
 
 SURVEY_BATCH = 1000  # as evaluation's (training/metrics.py): no gradients, so memory is no limit
@@ -18,13 +19,13 @@ class Survey(NamedTuple):
     logits: Tensor  # (n, K)
 
 
-def survey(model: nn.Module, images: ResidentSet) -> Survey:
+def survey(model: nn.Module, images: ImageSet) -> Survey:
     """Pass over images as they are; the model is in eval mode only meanwhile."""
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        batches = images.ordered(SURVEY_BATCH)
-        seen = torch.cat([features(model, batch.x) for batch in batches])
+        with reading(images.ordered(SURVEY_BATCH)) as batches:
+            seen = torch.cat([features(model, batch.x) for batch in batches])
         logits: Tensor = last_layer(model)(seen)
     model.train(was_training)
     return Survey(seen, logits)

@@ -9,19 +9,19 @@ import math
 import torch
 from torch import Tensor, nn
 
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.image_set import ImageSet
+from curvetune.data.sets.reading import reading
 
 EVALUATION_BATCH = 1000
 FLOOR = 1e-8  # least probability of a given label, as in LCCN's repository
 TINY = 1e-30  # has a logarithm in float32, and is nothing beside FLOOR
 
 
-def predict(model: nn.Module, data: ResidentSet) -> Tensor:
+def predict(model: nn.Module, data: ImageSet) -> Tensor:
     """Return softmax outputs, (N, K), of images as they are, in eval mode and in order."""
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        batches = data.ordered(EVALUATION_BATCH)
+    with torch.no_grad(), reading(data.ordered(EVALUATION_BATCH)) as batches:
         probabilities = torch.cat([model(batch.x).softmax(dim=1) for batch in batches])
     model.train(was_training)
     return probabilities
