@@ -116,10 +116,10 @@ def _base(grid: str, places: Places, is_there: Callable[[str], bool]) -> "Plan":
 
 def _samples(images: "Source", dataset: "Dataset", places: Places) -> "Samples":
     """Return what a list of labels can be about."""
-    from curvetune.data import Folder
+    from curvetune.data import OWN
     from curvetune.data.relabel import Samples
 
-    files = images.train_files(places.data_dir) if isinstance(images, Folder) else None
+    files = images.train_files(places.data_dir) if isinstance(images, OWN) else None
     return Samples(len(dataset.train), dataset.class_names, files)
 
 

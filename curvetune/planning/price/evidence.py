@@ -17,6 +17,7 @@ from statistics import fmean, median
 from typing import Any
 
 from curvetune.config import METHOD_SECTIONS, CellConfig
+from curvetune.config.data import TABLE_SIZES
 from curvetune.config.fingerprint import canonical
 from curvetune.errors import CurvetuneError, printable
 from curvetune.store.history import read_rows
@@ -272,9 +273,11 @@ def _key(device: str, phase: Phase) -> tuple[str, str, str, int]:
 
 
 def _images(section: Mapping[str, Any]) -> str:
-    """Return what tells the size of images: that of a folder is an option."""
+    """Return what tells the size of images: that of people's own is an option."""
     name = str(section["name"])
-    return f"{name} {section.get('image_size', 32)}" if name == "folder" else name
+    if name == "folder" or name in TABLE_SIZES:
+        return f"{name} {section.get('image_size', TABLE_SIZES.get(name, 32))}"
+    return name
 
 
 def _model(section: Mapping[str, Any]) -> str:
