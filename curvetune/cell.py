@@ -368,5 +368,7 @@ class _Run:
         """Return the gap between the mean weights of right and wrong labels, if there are any."""
         if "weight" not in samples:
             return {}
-        gap = weight_gap(samples["weight"], torch.tensor(self.split.wrong, device=self.device))
+        known = torch.tensor(self.split.known, device=self.device)
+        wrong = torch.tensor(self.split.wrong, device=self.device)
+        gap = weight_gap(samples["weight"][known], wrong[known])
         return {} if gap is None else {"weight_gap": gap}

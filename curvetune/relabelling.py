@@ -147,8 +147,10 @@ class _Making:
         """Return what the corrections do to a cell."""
         import numpy as np
 
+        from curvetune.training.split import truth_stays
+
         split, corrections = self._split(cell), self._labels
-        new = split.relabelled(corrections, truth_is_added=cell.bias.adds_noise)
+        new = split.relabelled(corrections, truth_is_added=truth_stays(cell, self._dataset))
         applied = int((new.y != split.y).sum())
         agreed = int(np.isin(split.train, list(corrections)).sum()) - applied
         config = self._relabelled(cell, new) if applied else cell

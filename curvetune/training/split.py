@@ -40,13 +40,25 @@ def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
 def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
     """Return the split of a cell, made of the data and the storage's corrected labels."""
     split = make_split(
-        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
+        dataset.train.y,
+        dataset.test.y,
+        cell.data,
+        cell.bias,
+        cell.seed,
+        dataset.num_classes,
+        clean=dataset.clean,
+        known=dataset.y_true,
     )
     if cell.data.relabel is None:
         return split
     labels = read_relabel(storage, cell.data.relabel, digest)
     _check(labels, cell.data.relabel, dataset)
-    return split.relabelled(labels, truth_is_added=cell.bias.adds_noise)
+    return split.relabelled(labels, truth_is_added=truth_stays(cell, dataset))
+
+
+def truth_stays(cell: CellConfig, dataset: Dataset) -> bool:
+    """Say whether hidden labels are true whatever is corrected: noise is added, or data tells."""
+    return cell.bias.adds_noise or dataset.y_true is not None
 
 
 def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:

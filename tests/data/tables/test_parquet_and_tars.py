@@ -88,7 +88,7 @@ def test_of_several_columns_of_labels_one_is_chosen_by_the_variant(tmp_path: Pat
     assert read_table("hf", tmp_path, "coarse").class_names == ("x", "y")
     for split in ("train", "test"):
         write_hub(tmp_path / f"{split}.parquet", table.replace_schema_metadata(None))
-    with pytest.raises(DataError, match=r"3 columns may be the label; .*data.variant=fine"):
+    with pytest.raises(DataError, match=r"2 columns may be the label; .*data.variant=fine"):
         read_table("hf", tmp_path)
     with pytest.raises(DataError, match=r"data.variant=colour: no column of that name"):
         read_table("hf", tmp_path, "colour")
