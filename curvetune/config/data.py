@@ -121,7 +121,8 @@ class DataConfig(Section):
     @field_validator("variant", mode="before")
     @classmethod
     def _a_share_may_be_a_number(cls, variant: Any) -> Any:
-        return str(variant) if isinstance(variant, float) else variant
+        is_number = isinstance(variant, int | float) and not isinstance(variant, bool)
+        return str(variant) if is_number else variant
 
     @model_validator(mode="after")
     def _only_own_images_are_resized(self) -> Self:

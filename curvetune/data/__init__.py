@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from curvetune.config.data import TABLE_SIZES
 from curvetune.config.plugins import PLUGINS
-from curvetune.data import cifar, digits
+from curvetune.data import cifar, digits, duplicates
 from curvetune.data.folder import Folder, OnBad, Report
 from curvetune.data.loaded import source_of
 from curvetune.data.source import ClassSizes, Dataset, Images, Source
@@ -28,6 +28,7 @@ __all__ = [
     "Report",
     "Source",
     "TableSource",
+    "copies_in",
     "digest",
     "find_source",
     "load",
@@ -72,6 +73,13 @@ def digest(name: str, data_dir: Path | None = None) -> str:
         DataError: the files are missing.
     """
     return find_source(name).digest(data_dir)
+
+
+def copies_in(dataset: Dataset) -> list[str]:
+    """Return what images there are more than once, in words."""
+    train, test = ((np.asarray(part.x), part.y) for part in (dataset.train, dataset.test))
+    samples = duplicates.samples_of(train, test, dataset.class_names)
+    return duplicates.words(duplicates.copies_of(list(samples)))
 
 
 def find_source(

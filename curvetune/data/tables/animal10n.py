@@ -23,6 +23,16 @@ NAMES = (
 )
 LABEL = re.compile(r"([0-9])_")
 WANTED = "DIR/training and DIR/testing with files <label>_<id>.jpg, labels 0 to 9"
+BELOW = ("ANIMAL-10N", "animal10n", "raw_image")  # folders in which it may lie
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder looks like one of these."""
+    folder = folder_with(data_dir, "training", BELOW)
+    if folder is None:
+        return False
+    names = (entry.name for entry in entries(folder / "training"))
+    return any(LABEL.match(name) is not None for name in names)
 
 
 def read(data_dir: Path) -> Table:
@@ -31,7 +41,7 @@ def read(data_dir: Path) -> Table:
     Raises:
         DataError: it is not there, or a file's name has no label.
     """
-    folder = folder_with(data_dir, "training", ("ANIMAL-10N", "animal10n", "raw_image"))
+    folder = folder_with(data_dir, "training", BELOW)
     if folder is None or not (folder / "testing").is_dir():
         zips = [zipped.name for zipped in data_dir.glob("raw_image*.zip")]
         hint = f"; unpack {zips[0]} first" if zips else ""

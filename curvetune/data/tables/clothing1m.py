@@ -22,6 +22,12 @@ CLASSES, NOISY, CLEAN = "category_names_eng.txt", "noisy_label_kv.txt", "clean_l
 TRAIN, VAL, TEST = (f"{name}_key_list.txt" for name in ("noisy_train", "clean_val", "clean_test"))
 NUM_CLASSES = 14
 WANTED = f"DIR with images/, {CLASSES}, {NOISY}, {CLEAN}, {TRAIN}, {VAL} and {TEST}"
+BELOW = ("annotations",)  # folders in which it may lie
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder looks like one of these."""
+    return folder_with(data_dir, CLASSES, BELOW) is not None
 
 
 def read(data_dir: Path) -> Table:
@@ -30,7 +36,7 @@ def read(data_dir: Path) -> Table:
     Raises:
         DataError: it is not there, or a list is not as it should be.
     """
-    lists = folder_with(data_dir, CLASSES, ("annotations",))
+    lists = folder_with(data_dir, CLASSES, BELOW)
     if lists is None:
         raise not_there(
             "clothing1m", data_dir, f"{WANTED}; the lists may be in annotations/{_hint(data_dir)}"

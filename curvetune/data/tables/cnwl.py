@@ -24,6 +24,7 @@ from curvetune.errors import DataError, printable
 NUM_CLASSES = 100
 ANNOTATIONS = "mini-imagenet-annotations.json"
 TEST = "split/clean_validation"
+BELOW = ("mini-imagenet", "dataset_no_images/mini-imagenet")
 
 
 def read(data_dir: Path, colour: str, level: str | None) -> Table:
@@ -38,7 +39,7 @@ def read(data_dir: Path, colour: str, level: str | None) -> Table:
             f"data.name={name}: the share of wrong labels is not given; allowed are "
             f"{', '.join(NOISE_LEVELS)}: --set data.variant=0.4"
         )
-    folder = folder_with(data_dir, TEST, ("mini-imagenet", "dataset_no_images/mini-imagenet"))
+    folder = folder_with(data_dir, TEST, BELOW)
     chosen = f"split/{colour}_noise_nl_{level}"
     if folder is None or not (folder / chosen).is_file():
         lacks = TEST if folder is None else chosen
@@ -55,6 +56,13 @@ def read(data_dir: Path, colour: str, level: str | None) -> Table:
         flat, deep = f"validation/{file}", f"validation/{label}/{file}"
         test.add(deep if (folder / deep).exists() else flat, label)
     return table_of_files(folder, _names(folder), train, test)
+
+
+def has(data_dir: Path, name: str, level: str) -> bool:
+    """Say whether a folder has the list of a colour and share."""
+    folder = folder_with(data_dir, TEST, BELOW)
+    listed = f"split/{name.removeprefix('cnwl_')}_noise_nl_{level}"
+    return folder is not None and (folder / listed).is_file()
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,7 +7,8 @@
 
 A verification says that a label is right or wrong, and never the true class. The clean set is what
 verified_val says is right; it is not trained on. Testing on verified_val is a common mistake. One
-hash is in two classes, so an image is known by class/hash.
+hash is in two classes, so an image is known by class/hash. One image of verified_train is under
+another class in imagelist: what is not in imagelist is not used.
 
 Source: Lee et al., "CleanNet", CVPR 2018, and the release; Bossard et al., ECCV 2014 (Food-101).
 """
@@ -25,6 +26,11 @@ WANTED = (
     f"and meta/test.txt: the test set is that of Food-101, a download of its own"
 )
 IMAGES_HEADER = "class_name/key"
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder looks like one of these."""
+    return folder_with(data_dir, "meta/imagelist.tsv", (RELEASE,)) is not None
 
 
 def read(data_dir: Path) -> Table:

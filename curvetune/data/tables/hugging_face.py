@@ -23,7 +23,7 @@ from curvetune.data.parquet import SHARD
 from curvetune.data.table import Table
 from curvetune.data.tables.parquet_rows import ParquetRows
 from curvetune.data.tables.rows import encoded_table, not_there
-from curvetune.data.tables.shards import by_split
+from curvetune.data.tables.shards import by_split, near
 from curvetune.errors import DataError, printable
 
 WANTED = "DIR/train-*.parquet and DIR/test-*.parquet (or validation), perhaps in DIR/data"
@@ -37,6 +37,18 @@ class _Form:
     image: str
     label: str
     names: tuple[str, ...] | None
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder has Parquet files with a column of images."""
+    path = next(near(data_dir, ".parquet"), None)
+    if path is None:
+        return False
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):  # then reading it says what is wrong with it
+        return True
+    return any(_is_image(field, _features(schema)) for field in schema)
 
 
 def read(data_dir: Path, label: str | None = None) -> Table:

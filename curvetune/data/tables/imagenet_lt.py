@@ -18,6 +18,12 @@ from curvetune.errors import DataError, printable
 NUM_CLASSES = 1000
 TRAIN, TEST = "ImageNet_LT_train.txt", "ImageNet_LT_test.txt"
 WANTED = f"DIR with {TRAIN}, {TEST} and ImageNet's folders train/ and val/"
+BELOW = ("ImageNet_LT",)  # folders in which it may lie
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder looks like one of these."""
+    return folder_with(data_dir, TRAIN, BELOW) is not None
 
 
 def read(data_dir: Path) -> Table:
@@ -26,7 +32,7 @@ def read(data_dir: Path) -> Table:
     Raises:
         DataError: it is not there, or a list is not as it should be.
     """
-    lists = folder_with(data_dir, TRAIN, ("ImageNet_LT",))
+    lists = folder_with(data_dir, TRAIN, BELOW)
     if lists is None or not (lists / TEST).is_file():
         raise not_there("imagenet_lt", data_dir, WANTED)
     train, test = Rows(), Rows()

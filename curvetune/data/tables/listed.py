@@ -54,6 +54,13 @@ def find(data_dir: Path) -> Path | None:
     return files[0] if files else None
 
 
+def is_here(data_dir: Path) -> bool:
+    """Say whether a file is a list, or a folder has one."""
+    if data_dir.is_file():
+        return _is_list(data_dir)
+    return data_dir.is_dir() and any(_is_list(path) for path in data_dir.iterdir())
+
+
 def read(data_dir: Path) -> Table:
     """Return the rows of the list.
 

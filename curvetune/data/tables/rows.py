@@ -49,13 +49,16 @@ def table_of_files(
     y_true = known(n, train.y_true, np.int64) if knows else None
     if y_true is not None:
         y_true[len(train) :] = clean.y
+    verified = known(n, train.verified, np.int8) if train.verified else None
+    if verified is not None:
+        verified[len(train) :] = 1
     return Table(
         encoded=Files(folder, files),
         train=n,
         y=y,
         class_names=tuple(class_names),
         y_true=y_true,
-        verified=known(n, train.verified, np.int8) if train.verified else None,
+        verified=verified,
         clean=np.arange(len(train), n, dtype=np.int64) if len(clean) else None,
     )
 

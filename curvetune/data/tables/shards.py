@@ -53,6 +53,12 @@ def split_of(path: Path, folder: Path) -> str | None:
     return None
 
 
+def near(folder: Path, suffix: str) -> Iterator[Path]:
+    """Yield the files with an extension in a folder and in the folders in it, and no deeper."""
+    for pattern in (f"*{suffix}", f"*/*{suffix}"):
+        yield from sorted(folder.glob(pattern))
+
+
 def by_split(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, list[Path]]:
     """Return the files with these extensions by split, in the order of their names.
 
@@ -60,9 +66,9 @@ def by_split(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, li
         DataError: one is of no split.
     """
     found: dict[str, list[Path]] = {"train": [], "test": [], "val": []}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(path for suffix in suffixes for path in folder.rglob(f"*{suffix}")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not path.name.endswith(suffixes) or not path.is_file():
+        if hidden or not path.is_file():
             continue
         split = split_of(path, folder)
         if split is None:
@@ -71,6 +77,11 @@ def by_split(folder: Path, suffixes: tuple[str, ...], what: str) -> dict[str, li
             )
         found[split].append(path)
     return found
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder has tars."""
+    return any(True for _ in near(data_dir, ".tar"))
 
 
 def read(data_dir: Path) -> Table:

@@ -21,6 +21,17 @@ from curvetune.errors import DataError, printable
 NUM_CLASSES, MINI = 1000, 50
 GOOGLE, FLICKR = "info/train_filelist_google.txt", "info/train_filelist_flickr.txt"
 VAL, SYNSETS, VAL_FOLDER = "info/val_filelist.txt", "info/synsets.txt", "val_images_256"
+BELOW = ("webvision", "WebVision")  # folders in which it may lie
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a folder has both parts."""
+    return folder_with(data_dir, FLICKR, BELOW) is not None
+
+
+def is_mini_here(data_dir: Path) -> bool:
+    """Say whether a folder has the Google part."""
+    return folder_with(data_dir, GOOGLE, BELOW) is not None
 
 
 def read(data_dir: Path) -> Table:
@@ -43,7 +54,7 @@ def read_mini(data_dir: Path) -> Table:
 
 def _read(name: str, data_dir: Path, lists: tuple[str, ...], classes: int) -> Table:
     needed = (*lists, VAL, SYNSETS)
-    folder = folder_with(data_dir, GOOGLE, ("webvision", "WebVision"))
+    folder = folder_with(data_dir, GOOGLE, BELOW)
     missing = [file for file in needed if folder is None or not (folder / file).is_file()]
     if folder is None or missing:
         wanted = f"DIR with {', '.join(needed)} and {VAL_FOLDER}/"

@@ -192,6 +192,16 @@ def test_what_verified_val_calls_right_is_the_clean_set(tmp_path: Path) -> None:
     assert clean == ["apple_pie/h2.jpg", "ramen/h2.jpg"]
 
 
+def test_what_was_verified_under_a_class_that_it_is_not_in_is_not_used(tmp_path: Path) -> None:
+    write_food101n(tmp_path)
+    path = tmp_path / "Food-101N_release/meta/verified_train.tsv"
+    write(path, *path.read_text().splitlines(), "ramen/a49e.jpg\t1")
+    table = read_table("food101n", tmp_path)
+    assert table.verified is not None
+    assert np.count_nonzero(table.verified != UNKNOWN) == 5  # h0, h1, h3 and the clean set
+    assert all("a49e" not in name for name in names(table, range(len(table.y))))
+
+
 def test_a_flag_that_is_none_is_told(tmp_path: Path) -> None:
     write_food101n(tmp_path)
     path = tmp_path / "Food-101N_release/meta/verified_train.tsv"
