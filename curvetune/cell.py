@@ -41,7 +41,7 @@ from curvetune.training.engine import best_engine, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import provenance
-from curvetune.training.split import load_split
+from curvetune.training.split import load_split, verified_flags
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -222,6 +222,7 @@ class _Run:
             curves=on_device,
             margins=self._on_device(self.margins),
             pretrained=self._pretrained,
+            verified=self._verified(),
         )
         method = methods.build(cell.method, parts)
         loop = Loop(
@@ -310,6 +311,11 @@ class _Run:
         if method.noise_rate_estimate == "given":
             return self.cell.bias.noise_rate
         return method.noise_rate_estimate
+
+    def _verified(self) -> Tensor | None:
+        """Return which given labels somebody has judged, (N,), if the data comes with that."""
+        flags = verified_flags(self.split, self.dataset)
+        return None if flags is None else torch.tensor(flags, device=self.device)
 
     def _half(self) -> Subset:
         """Return a random half of the training set, the same for every recipe."""

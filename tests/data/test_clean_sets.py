@@ -1,14 +1,17 @@
 """Splits of data that comes with a clean set, or that knows some true labels itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from curvetune.config import BiasConfig, DataConfig
 from curvetune.data.limits import train_size
-from curvetune.data.source import ClassSizes
+from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.data.splits import Split, make_split
 from curvetune.data.table import ANOTHER, UNKNOWN
 from curvetune.errors import DataError
+from curvetune.training.split import verified_flags
 
 K = 3
 TRAIN_Y = np.random.default_rng(0).permutation(np.repeat(np.arange(K), [40, 30, 20]))
@@ -100,6 +103,27 @@ def test_a_corrected_label_does_not_change_what_the_data_knows() -> None:
     assert after.wrong[right]
     assert not after.known[another]
     assert not after.known[unknown]
+
+
+def test_a_flag_is_of_the_label_that_the_data_has() -> None:
+    flags = np.full(90, UNKNOWN, np.int8)
+    flags[::2], flags[1::4] = 1, 0
+    images = Images(np.zeros((90, 1, 8, 8), np.uint8), TRAIN_Y)
+    facts = {"mean": (0.0,), "std": (1.0,), "pad": 0, "flip": False, "class_names": ("a", "b", "c")}
+    dataset = Dataset("list", images, images, verified=flags, **facts)  # type: ignore[arg-type]
+    real = split()
+    found = verified_flags(real, dataset)
+    assert found is not None
+    assert found.tolist() == flags[real.train].tolist()
+    noisy = split(bias=BiasConfig(noise="symmetric", noise_rate=0.5))
+    changed = noisy.y != TRAIN_Y[noisy.train]
+    found = verified_flags(noisy, dataset)
+    assert found is not None
+    assert set(found[changed].tolist()) == {UNKNOWN}
+    assert found[~changed].tolist() == flags[noisy.train][~changed].tolist()
+    flags[:] = UNKNOWN
+    assert verified_flags(real, dataset) is None
+    assert verified_flags(real, replace(dataset, verified=None)) is None
 
 
 def test_a_split_keeps_what_is_known_in_its_file() -> None:
