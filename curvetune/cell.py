@@ -44,7 +44,7 @@ from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import provenance
-from curvetune.training.split import load_split
+from curvetune.training.split import load_split, verified_flags
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -224,6 +224,7 @@ class _Run:
             curves=on_device,
             margins=self._on_device(self.margins),
             pretrained=self._pretrained,
+            verified=self._verified(),
         )
         method = methods.build(cell.method, parts)
         loop = Loop(
@@ -313,6 +314,11 @@ class _Run:
             return self.cell.bias.noise_rate
         return method.noise_rate_estimate
 
+    def _verified(self) -> Tensor | None:
+        """Return which given labels somebody has judged, (N,), if the data comes with that."""
+        flags = verified_flags(self.split, self.dataset)
+        return None if flags is None else torch.tensor(flags, device=self.device)
+
     def _half(self) -> Subset:
         """Return a random half of the training set, the same for every recipe."""
         order = torch.randperm(len(self.train), generator=torch_stream(self.cell.seed, "half"))
@@ -389,5 +395,7 @@ class _Run:
         """Return the gap between the mean weights of right and wrong labels, if there are any."""
         if "weight" not in samples:
             return {}
-        gap = weight_gap(samples["weight"], torch.tensor(self.split.wrong, device=self.device))
+        known = torch.tensor(self.split.known, device=self.device)
+        wrong = torch.tensor(self.split.wrong, device=self.device)
+        gap = weight_gap(samples["weight"][known], wrong[known])
         return {} if gap is None else {"weight_gap": gap}

@@ -34,7 +34,9 @@ class Places:
         from curvetune import data  # inside: `--help` must not pay for it
 
         on_bad = parse_on_bad(self.on_bad)
-        return data.find_source(config.name, image_size=config.image_size, on_bad=on_bad)
+        return data.find_source(
+            config.name, image_size=config.image_size, on_bad=on_bad, variant=config.variant
+        )
 
 
 @dataclass(frozen=True)

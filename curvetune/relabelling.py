@@ -116,10 +116,10 @@ def _base(grid: str, places: Places, is_there: Callable[[str], bool]) -> "Plan":
 
 def _samples(images: "Source", dataset: "Dataset", places: Places) -> "Samples":
     """Return what a list of labels can be about."""
-    from curvetune.data import Folder
+    from curvetune.data import OWN
     from curvetune.data.relabel import Samples
 
-    files = images.train_files(places.data_dir) if isinstance(images, Folder) else None
+    files = images.train_files(places.data_dir) if isinstance(images, OWN) else None
     return Samples(len(dataset.train), dataset.class_names, files)
 
 
@@ -147,8 +147,10 @@ class _Making:
         """Return what the corrections do to a cell."""
         import numpy as np
 
+        from curvetune.training.split import truth_stays
+
         split, corrections = self._split(cell), self._labels
-        new = split.relabelled(corrections, truth_is_added=cell.bias.adds_noise)
+        new = split.relabelled(corrections, truth_is_added=truth_stays(cell, self._dataset))
         applied = int((new.y != split.y).sum())
         agreed = int(np.isin(split.train, list(corrections)).sum()) - applied
         config = self._relabelled(cell, new) if applied else cell

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 SETTINGS = "settings"
 TABLES = (*detail.TABLES, SETTINGS)
-UNKNOWN = ("true_label", "is_wrong")  # null where the noise is the data's own
 
 
 class MarkdownTable(str):
@@ -228,10 +227,13 @@ class Results:
             "is_wrong": split.wrong,
         }
         frame = polars.DataFrame(columns)
-        if config.bias.truth_is_known:
-            return frame
-        unknown = [polars.lit(None).cast(frame.schema[name]).alias(name) for name in UNKNOWN]
-        return frame.with_columns(unknown)
+        is_told = config.bias.truth_is_known or bool(split.wrong.any())
+        known = {"true_label": split.y_true >= 0, "is_wrong": split.known}
+        shown = [
+            polars.when(polars.Series(where & is_told)).then(polars.col(name)).alias(name)
+            for name, where in known.items()
+        ]
+        return frame.with_columns(shown)
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

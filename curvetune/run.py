@@ -63,7 +63,7 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     Raises:
         ConfigError: the selection, its space or its data are not right.
     """
-    from curvetune.data import Folder
+    from curvetune.data import OWN
     from curvetune.planning.plan import build_plan
     from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
@@ -81,7 +81,7 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     )
     if (said := others(made, this_code())) is not None:
         tell(said)
-    if isinstance(images, Folder):
+    if isinstance(images, OWN):
         report = images.report(places.data_dir)
         for line in report.words():
             tell(line)

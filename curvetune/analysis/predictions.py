@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from curvetune import data
 from curvetune.config import CellConfig, MethodConfig
 from curvetune.config.plugins import check_loaded
-from curvetune.data.folder import Folder
 from curvetune.data.sets.reading import reading
 from curvetune.data.source import Dataset, Images
 from curvetune.data.splits import Split
@@ -40,8 +39,9 @@ def images_of(
     except ConfigError as error:
         notes.append(f"no classifier is asked: {error}")
         return None, None
-    source = data.find_source(name, image_size=config.data.image_size, on_bad="skip")
-    if data_dir is None and (name == "folder" or source.train_labels(None) is None):
+    size, variant = config.data.image_size, config.data.variant
+    source = data.find_source(name, image_size=size, on_bad="skip", variant=variant)
+    if data_dir is None and (isinstance(source, data.OWN) or source.train_labels(None) is None):
         notes.append(f"no classifier is asked: the images of {name} are not here; give --data-dir")
         return None, None
     if source.digest(data_dir) != digest:
@@ -49,7 +49,7 @@ def images_of(
             f"the images of {name} {'' if data_dir is None else f'in {data_dir} '}are others than "
             f"those that the cell was trained on (digest {digest[:12]}…); give their --data-dir"
         )
-    files = source.train_files(data_dir) if isinstance(source, Folder) else None
+    files = source.train_files(data_dir) if isinstance(source, data.OWN) else None
     return source.load(data_dir), files
 
 

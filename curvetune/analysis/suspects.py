@@ -71,9 +71,13 @@ class Suspects:
 
     @property
     def wrong(self) -> NDArray[np.bool_] | None:
-        """Which labels are wrong, (N,); None where nobody knows, or none are."""
-        known = self.config.bias.truth_is_known and bool(self.split.wrong.any())
-        return self.split.wrong if known else None
+        """Which labels are known to be wrong, (N,); None where nobody knows of any."""
+        return self.split.wrong if self.split.wrong.any() else None
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Of which labels it is known whether they are wrong, (N,), if it is of any."""
+        return self.split.known
 
     @property
     def other(self) -> NDArray[np.int64] | None:
@@ -89,13 +93,17 @@ class Suspects:
     def table(self, top: int) -> ScoreTable:
         """Return how well each column finds the wrong labels; empty where they are not known.
 
+        Samples of which nobody knows whether their label is wrong do not count.
+
         The one that they are ranked by comes first.
         """
         if self.wrong is None:
             return {}
-        bad = int(self.wrong.sum())
-        ks = tuple(sorted({k for k in (10, 50, top, bad) if 0 < k <= len(self.score)}))
-        return scores.evaluate({"score": self.score, **self.higher_is_worse()}, self.wrong, ks)
+        bad, known = int(self.wrong.sum()), self.known
+        ks = tuple(sorted({k for k in (10, 50, top, bad) if 0 < k <= known.sum()}))
+        columns = {"score": self.score, **self.higher_is_worse()}
+        judged = {name: values[known] for name, values in columns.items()}
+        return scores.evaluate(judged, self.wrong[known], ks)
 
     def higher_is_worse(self) -> dict[str, Values]:
         """Return the columns, those negated of which a low value is suspicious."""
@@ -245,7 +253,7 @@ def _add_columns(
     columns["last_loss"] = values["loss"]
     probe_id = found.config.probe_id(digest)
     if curves is not None:
-        classes = int(found.split.y_true.max()) + 1
+        classes = int(found.split.believed.max()) + 1
         columns["mean_loss"] = scores.mean_loss(curves)
         margins = CurveStore(storage).margins(probe_id or "")
         if margins is None:

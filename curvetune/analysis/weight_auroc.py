@@ -26,7 +26,7 @@ from curvetune.store.names import SAMPLES
 class SampleFacts:
     """What is known of a finished cell's training samples; None where it is not."""
 
-    counts: tuple[int, ...] | None = None  # of each class, true labels
+    counts: tuple[int, ...] | None = None  # of each class, true labels where they are known
     auroc: float | None = None  # chance that a right label weighs more than a wrong one
     note: str | None = None  # what is wrong with the files
 
@@ -49,7 +49,7 @@ class SamplesReader:
             return SampleFacts(note=_note(cell, error))
         per_class = cell.result.get("per_class_accuracy")
         size = len(per_class) if isinstance(per_class, list) else 0
-        counts = tuple(np.bincount(split.y_true, minlength=size).tolist())
+        counts = tuple(np.bincount(split.believed, minlength=size).tolist())
         try:
             return SampleFacts(counts, weight_auroc(self._weights(cell), split))
         except CurvetuneError as error:
@@ -85,7 +85,8 @@ def weight_auroc(weight: NDArray[np.float64] | None, split: Split) -> float | No
         return None
     if weight.shape != split.y.shape:
         raise CorruptError(f"{SAMPLES}: weights of shape {weight.shape}, {split.y.shape} expected")
-    return auroc(-weight, split.wrong)
+    known = split.known
+    return auroc(-weight[known], split.wrong[known])
 
 
 def read_samples(storage: Path | str, grid: Grid) -> list[SampleFacts]:

@@ -19,6 +19,7 @@ from curvetune.cli import (
     grid,
     info,
     offline,
+    own_data,
     relabel,
     report,
     retry,
@@ -88,6 +89,7 @@ app.command(context_settings=offline.CONTEXT)(offline.offline)
 app.command()(doctor.doctor)
 app.command()(check.check)
 app.command()(info.methods)
+app.add_typer(own_data.app)
 app.command()(info.ui)
 
 

@@ -82,7 +82,7 @@ OnBad = Annotated[
     typer.Option(
         "--on-bad",
         metavar="skip|fail",
-        help="Images of a folder that cannot be used: leave them out, or stop and name them.",
+        help="Images of your own that cannot be used: leave them out, or stop and name them.",
         rich_help_panel=WHERE,
     ),
 ]

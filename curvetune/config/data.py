@@ -7,10 +7,35 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from curvetune.config.base import Section
 from curvetune.config.plugins import PLUGINS, OptionalRef, check_name, named
 
-DATA_NAMES = ("digits", "cifar10", "cifar100", "folder")
+# Sources that list images of any size (data/tables/), with the size that suits them: that of the
+# images, or what photographs are resized to before a crop of 224.
+TABLE_SIZES = {
+    "list": 32,
+    "hf": 32,
+    "shards": 32,
+    "clothing1m": 256,
+    "food101n": 256,
+    "webvision": 256,
+    "webvision_mini": 256,
+    "animal10n": 64,
+    "cnwl_red": 84,
+    "cnwl_blue": 84,
+    "imagenet_lt": 256,
+}
+DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", *TABLE_SIZES)
 
 # The clean meta set of the released code: 1,000 images of CIFAR; digits has 1,297 in all.
-META_PER_CLASS: dict[str, int] = {"digits": 10, "cifar10": 100, "cifar100": 10}
+META_PER_CLASS: dict[str, int] = {
+    "digits": 10,
+    "cifar10": 100,
+    "cifar100": 10,
+    "clothing1m": 100,  # of its clean validation images
+    # What comes with no clean set: whoever takes a meta set of it says so
+    **dict.fromkeys(("webvision", "webvision_mini", "animal10n", "cnwl_red", "cnwl_blue"), 0),
+    "imagenet_lt": 0,
+}
+# The shares of wrong labels that the lists of red and blue mini-ImageNet are made with.
+NOISE_LEVELS = ("0.0", "0.05", "0.1", "0.15", "0.2", "0.3", "0.4", "0.5", "0.6", "0.8")
 
 # Options that decide how images are fed to a classifier, and not which images: no split has them.
 FED = frozenset({"crop_size", "statistics"})
@@ -22,7 +47,7 @@ class DataConfig(Section):
     """Which images, and how many of them."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"image_size", "plugin", "relabel", "crop_size", "statistics"}
+        {"image_size", "plugin", "relabel", "crop_size", "statistics", "variant"}
     )
 
     plugin: OptionalRef = None  # that the images are of
@@ -40,7 +65,7 @@ class DataConfig(Section):
     ] = None
     test_limit: Annotated[int | None, Field(ge=1, description="Test samples in all.")] = None
     image_size: Annotated[
-        int, Field(ge=8, le=512, description="Height and width of the images of a folder.")
+        int, Field(ge=8, le=512, description="Height and width that own images are resized to.")
     ] = 32
     crop_size: Annotated[
         int | None,
@@ -65,6 +90,14 @@ class DataConfig(Section):
             description="Images are kept on the device, or read batch by batch; same numbers.",
         ),
     ] = "auto"
+    variant: Annotated[
+        str | None,
+        Field(
+            max_length=255,
+            exclude_if=lambda value: value is None,
+            description="Of cnwl: the share of wrong labels. Of hf: the column of labels.",
+        ),
+    ] = None
     relabel: Annotated[
         str | None,
         Field(
@@ -108,18 +141,38 @@ class DataConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _meta_size_of_the_source(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "meta_per_class" not in values:
-            size = META_PER_CLASS.get(str(values.get("name", "digits")))
-            return values if size is None else {**values, "meta_per_class": size}
-        return values
+    def _defaults_of_the_source(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        name = str(values.get("name", "digits"))
+        defaults = {"meta_per_class": META_PER_CLASS.get(name), "image_size": TABLE_SIZES.get(name)}
+        return {k: v for k, v in defaults.items() if v is not None} | values
+
+    @field_validator("variant", mode="before")
+    @classmethod
+    def _a_share_may_be_a_number(cls, variant: Any) -> Any:
+        is_number = isinstance(variant, int | float) and not isinstance(variant, bool)
+        return str(variant) if is_number else variant
 
     @model_validator(mode="after")
-    def _only_a_folder_is_resized(self) -> Self:
-        if self.name != "folder" and self.image_size != 32:
+    def _only_own_images_are_resized(self) -> Self:
+        if not self.is_biased_already and self.image_size != 32:
             raise ValueError(
                 f"image_size={self.image_size}: the images of {self.name} stay as they are; "
-                f"leave it out (it is for data.name=folder)"
+                f"leave it out (it is for data.name=folder, list, hf and the like)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_variant_is_one_of_it(self) -> Self:
+        if self.name.startswith("cnwl_"):
+            allowed = f"allowed are {', '.join(NOISE_LEVELS)}, the share of wrong labels"
+            if self.variant not in NOISE_LEVELS:
+                raise ValueError(f"variant={self.variant}: {allowed}: --set data.variant=0.4")
+        elif self.variant is not None and self.name != "hf":
+            raise ValueError(
+                f"variant={self.variant}: {self.name} has none; leave it out (it is for "
+                f"data.name=cnwl_red, cnwl_blue and hf)"
             )
         return self
 
@@ -143,7 +196,7 @@ class DataConfig(Section):
     @property
     def is_biased_already(self) -> bool:
         """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
-        return self.name == "folder"
+        return self.name == "folder" or self.name in TABLE_SIZES
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the split; how images are augmented, or where they are, does not."""

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.config.data import TABLE_SIZES
 from curvetune.config.plugins import PLUGINS
-from curvetune.data import cifar, digits
+from curvetune.data import cifar, digits, duplicates
 from curvetune.data.folder import Folder, OnBad, Report
 from curvetune.data.loaded import source_of
 from curvetune.data.source import ClassSizes, Dataset, Images, Source
+from curvetune.data.tables.source import TableSource
 from curvetune.errors import ConfigError, nearest
 
 __all__ = [
+    "OWN",
     "SOURCES",
     "ClassSizes",
     "Dataset",
@@ -24,17 +27,22 @@ __all__ = [
     "OnBad",
     "Report",
     "Source",
+    "TableSource",
+    "copies_in",
     "digest",
     "find_source",
     "load",
     "train_labels",
 ]
 
+OWN = (Folder, TableSource)  # images that people bring: they have files and a report
+
 SOURCES: dict[str, Source] = {
     "digits": digits,
     "cifar10": cifar.CIFAR10,
     "cifar100": cifar.CIFAR100,
     "folder": Folder(),
+    **{name: TableSource(name, size) for name, size in TABLE_SIZES.items()},
 }
 
 
@@ -67,8 +75,17 @@ def digest(name: str, data_dir: Path | None = None) -> str:
     return find_source(name).digest(data_dir)
 
 
-def find_source(name: str, *, image_size: int = 32, on_bad: OnBad = "fail") -> Source:
-    """Return source `name`; of these options only a folder knows what to do with.
+def copies_in(dataset: Dataset) -> list[str]:
+    """Return what images there are more than once, in words."""
+    train, test = ((np.asarray(part.x), part.y) for part in (dataset.train, dataset.test))
+    samples = duplicates.samples_of(train, test, dataset.class_names)
+    return duplicates.words(duplicates.copies_of(list(samples)))
+
+
+def find_source(
+    name: str, *, image_size: int = 32, on_bad: OnBad = "fail", variant: str | None = None
+) -> Source:
+    """Return source `name`; of these options only images of one's own know what to do with.
 
     Raises:
         ConfigError: there is no such source.
@@ -82,4 +99,6 @@ def find_source(name: str, *, image_size: int = 32, on_bad: OnBad = "fail") -> S
             f"allowed are {', '.join(allowed)}"
         )
     # a new one each time: it remembers what it has seen of the folder
+    if name in TABLE_SIZES:
+        return TableSource(name, image_size, on_bad, variant)
     return Folder(image_size, on_bad) if name == "folder" else SOURCES[name]

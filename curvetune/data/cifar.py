@@ -127,6 +127,17 @@ class Cifar:
         md5s = [md5 for _, md5 in (*self.archive.train, *self.archive.test)]
         return hashlib.sha256("\n".join(md5s).encode()).hexdigest()
 
+    def finds(self, data_dir: Path) -> bool:
+        """Say whether a folder looks like it, by the names of its files and of its classes."""
+        try:
+            found = self._find(data_dir)
+            if not isinstance(found, Shards):
+                return found is not None
+            names = parquet.class_names(found.train[0], self.column)
+        except DataError:  # of something else
+            return False
+        return len(names) == len(self.archive.sizes.train)
+
     def _find(self, data_dir: Path | None) -> Shards | Path | None:
         """Return the Parquet files, or the archive's folder, or None before the download."""
         if data_dir is None:

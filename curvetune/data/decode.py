@@ -80,7 +80,8 @@ def decode(content: bytes, suffix: str, size: int) -> Decoded:
     """Return an encoded image as RGB, `size` pixels high and wide; its proportions are not kept.
 
     Args:
-        suffix: of the file's name, in lower case; another format than it says counts as a change.
+        suffix: of the file's name, in lower case, empty without one; another format than it says
+            counts as a change.
 
     Raises:
         BadImageError: it is no image, not whole, too large, or not a single picture.
@@ -124,7 +125,7 @@ def _changes(image: Image.Image, suffix: str) -> tuple[str, ...]:
         found.append("16-bit")
     if image.size == (1, 1):
         found.append("1×1")
-    if SUFFIXES.get(suffix, "") != image.format and image.format != "MPO":
+    if suffix and SUFFIXES.get(suffix, "") != image.format and image.format != "MPO":
         found.append("wrong extension")
     return tuple(found)
 

@@ -55,6 +55,7 @@ class Report:
     left_out: LeftOut  # what is there and is not read
     counted: bool  # whether labels.csv counts the classes instead of naming them
     copies: Copies  # what is there more than once
+    facts: tuple[str, ...] = ()  # what else there is to say of it
 
     def words(self) -> list[str]:
         """Return what people should know about it, a line each."""
@@ -70,7 +71,7 @@ class Report:
             )
             more = ", …" if len(self.classes) > NAMED else ""
             lines.append(f"the labels in labels.csv count the classes: {shown}{more}")
-        lines += [*self.left_out.words(), *duplicates.words(self.copies)]
+        lines += [*self.facts, *self.left_out.words(), *duplicates.words(self.copies)]
         if self.bad:
             lines.append(f"left out: {len(self.bad):,} bad images (--on-bad skip)")
         lines += [f"  {printable(file)}: {reason}" for file, reason in self.bad[:NAMED]]

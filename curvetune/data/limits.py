@@ -27,10 +27,13 @@ def train_size(sizes: ClassSizes, data: DataConfig, bias: BiasConfig) -> int:
             f"data.name={data.name}: there are no test images; at least 1 is needed: give the "
             f"--data-dir of files that have some"
         )
-    return limited_size(sum(kept_counts(sizes.train, data, bias)), data.train_limit)
+    kept = kept_counts(sizes.train, data, bias, sizes.clean)
+    return limited_size(sum(kept), data.train_limit)
 
 
-def kept_counts(sizes: Sequence[int], data: DataConfig, bias: BiasConfig) -> list[int]:
+def kept_counts(
+    sizes: Sequence[int], data: DataConfig, bias: BiasConfig, clean: Sequence[int] | None = None
+) -> list[int]:
     """Return how many images each class keeps, (K,), before data.train_limit.
 
     Class 0 is the largest. The profile starts from the smallest class, so that an imbalance of 1 is
@@ -38,12 +41,22 @@ def kept_counts(sizes: Sequence[int], data: DataConfig, bias: BiasConfig) -> lis
 
     Args:
         sizes: training images of each class, (K,).
+        clean: images of each class in a clean set, (K,), if the data has one: then the meta set
+            is of these, and takes nothing from `sizes`.
 
     Raises:
         DataError: the data has too few classes, or images of one.
     """
     _check_classes(len(sizes), data, bias)
-    left = [_without_meta(k, size, data.meta_per_class) for k, size in enumerate(sizes)]
+    from_these = data.meta_per_class if clean is None else 0
+    left = [_without_meta(k, size, from_these) for k, size in enumerate(sizes)]
+    for k, size in enumerate(clean or ()):
+        if size < data.meta_per_class:
+            raise DataError(
+                f"data.meta_per_class={data.meta_per_class}: class {k} has {size} images in the "
+                f"clean set that the data comes with; allowed is at most {min(clean or ())}, the "
+                f"fewest of a class: --set data.meta_per_class={min(clean or ())}"
+            )
     limit = data.per_class_limit
     if limit is not None:
         left = [min(size, limit) for size in left]

@@ -58,11 +58,21 @@ class ClassSizes:
 
     train: tuple[int, ...]
     test: tuple[int, ...]
+    clean: tuple[int, ...] | None = None  # of a clean set of its own, which `train` is without
 
     @classmethod
-    def of(cls, train_y: NDArray[np.int64], test_y: NDArray[np.int64], num_classes: int) -> Self:
-        """Count labels, (N,) each."""
-        counted = (np.bincount(y, minlength=num_classes).tolist() for y in (train_y, test_y))
+    def of(
+        cls,
+        train_y: NDArray[np.int64],
+        test_y: NDArray[np.int64],
+        num_classes: int,
+        clean: NDArray[np.int64] | None = None,
+    ) -> Self:
+        """Count labels, (N,) each; `clean` are the positions of a clean set in the first."""
+        given = [train_y, test_y]
+        if clean is not None:
+            given = [np.delete(train_y, clean), test_y, train_y[clean]]
+        counted = (np.bincount(y, minlength=num_classes).tolist() for y in given)
         return cls(*map(tuple, counted))
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from curvetune.bias import corrupt, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
 from curvetune.data.limits import kept_counts, limited_size
+from curvetune.data.source import ClassSizes
+from curvetune.data.table import ANOTHER, UNKNOWN
 from curvetune.errors import CorruptError
 from curvetune.seeding import numpy_stream
 
@@ -30,30 +32,41 @@ class Split:
     meta: Indices  # (M,), into the training images; class-balanced, sorted
     train: Indices  # (N,), into the training images; sorted
     y: Indices  # (N,), given labels
-    y_true: Indices  # (N,), hidden labels
+    y_true: Indices  # (N,), hidden labels; UNKNOWN or ANOTHER where the data does not know them
     test: Indices  # into the test images; sorted
 
     @property
+    def known(self) -> NDArray[np.bool_]:
+        """Whether it is known that the given label is right, or wrong, (N,)."""
+        known: NDArray[np.bool_] = self.y_true != UNKNOWN
+        return known
+
+    @property
     def wrong(self) -> NDArray[np.bool_]:
-        """Whether the given label is not the true one, (N,)."""
-        wrong: NDArray[np.bool_] = self.y != self.y_true
+        """Whether the given label is known not to be the true one, (N,)."""
+        wrong: NDArray[np.bool_] = (self.y != self.y_true) & self.known
         return wrong
+
+    @property
+    def believed(self) -> Indices:
+        """The true labels where they are known, else the given ones, (N,)."""
+        return np.where(self.y_true < 0, self.y, self.y_true)
 
     def relabelled(self, corrections: Mapping[int, int], *, truth_is_added: bool) -> Self:
         """Return the same split with corrected given labels; images outside of it are left out.
 
         Args:
             corrections: the class of training images, by index.
-            truth_is_added: whether the wrong labels were added here, so that the hidden ones are
-                the truth and stay. Else hidden labels are but the data's own, and a corrected one
-                knows better.
+            truth_is_added: whether the hidden labels are the truth and stay: the wrong ones were
+                added here, or the data tells. Else hidden labels are but the data's own, and a
+                corrected one knows better.
         """
         y, y_true = self.y.copy(), self.y_true.copy()
         for position in np.flatnonzero(np.isin(self.train, list(corrections))):
             y[position] = corrections[int(self.train[position])]
             if not truth_is_added:
                 y_true[position] = y[position]
-        return replace(self, y=y, y_true=y_true)
+        return replace(self, y=y, y_true=_still_known(y_true, self.y, y))
 
     def arrays(self) -> dict[str, Indices]:
         """Return the arrays by name; `from_arrays` makes the same split of them."""
@@ -81,25 +94,36 @@ def make_split(
     bias: BiasConfig,
     seed: int,
     num_classes: int,
+    *,
+    clean: Indices | None = None,
+    known: Indices | None = None,
 ) -> Split:
     """Return the split of a data set with these true labels; `train_y` and `test_y` stay as is.
 
     Every stage draws from a stream of its own, so one seed has the same meta set under every
     bias, the same kept images under every noise, and a sharper imbalance keeps a subset.
 
+    Args:
+        clean: positions of a clean set of the data's own. The meta set is drawn from it, and the
+            rest of it is not used.
+        known: true labels, (N,), UNKNOWN or ANOTHER where the data does not know them; if not
+            given, those of the data are the truth.
+
     Raises:
         DataError: the data has too few images, or classes, for what the config asks.
     """
-    counts = kept_counts(np.bincount(train_y, minlength=num_classes).tolist(), data, bias)
-    meta, rest = _take_meta(train_y, data.meta_per_class, seed, num_classes)
+    sizes = ClassSizes.of(train_y, test_y, num_classes, clean)
+    counts = kept_counts(sizes.train, data, bias, sizes.clean)
+    meta, rest = _take_meta(train_y, data.meta_per_class, seed, num_classes, clean)
     pools = _shuffled(rest, numpy_stream(seed, "split.imbalance"))
     train = np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, counts, strict=True)]))
 
-    y_true = train_y[train]
+    given = train_y[train]
     kind = bias.noise if bias.noise_rate else "real"  # without noise, its kind decides nothing
     matrix = noise_matrix(kind, bias.noise_rate, num_classes, counts)
     exactly = round(bias.noise_rate * len(train)) if kind == "exact_prop" else None
-    y = corrupt(y_true, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
+    y = corrupt(given, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
+    y_true = given if known is None else _still_known(known[train], given, y)
 
     chosen = _limited(len(train), data.train_limit, seed)
     return Split(
@@ -112,13 +136,26 @@ def make_split(
 
 
 def _take_meta(
-    y: Indices, per_class: int, seed: int, num_classes: int
+    y: Indices, per_class: int, seed: int, num_classes: int, clean: Indices | None
 ) -> tuple[Indices, list[Indices]]:
-    """Return the meta set, and what is left of each class, (K,)."""
-    classes = [np.flatnonzero(y == k) for k in range(num_classes)]
-    shuffled = _shuffled(classes, numpy_stream(seed, "split.meta"))
-    meta = np.sort(np.concatenate([members[:per_class] for members in shuffled]))
-    return meta, [np.sort(members[per_class:]) for members in shuffled]
+    """Return the meta set, and what is left to train on of each class, (K,)."""
+    members = [np.flatnonzero(y == k) for k in range(num_classes)]
+    pools = (
+        members if clean is None else [np.sort(clean[y[clean] == k]) for k in range(num_classes)]
+    )
+    shuffled = _shuffled(pools, numpy_stream(seed, "split.meta"))
+    meta = np.sort(np.concatenate([pool[:per_class] for pool in shuffled]))
+    if clean is not None:
+        return meta, [np.setdiff1d(of_class, clean) for of_class in members]
+    return meta, [np.sort(pool[per_class:]) for pool in shuffled]
+
+
+def _still_known(known: Indices, before: Indices, after: Indices) -> Indices:
+    """Return what is known of true labels once given labels have changed.
+
+    Of another label than the one that was known to be wrong, nothing is.
+    """
+    return np.where((known == ANOTHER) & (before != after), UNKNOWN, known)
 
 
 def _shuffled(classes: Sequence[Indices], stream: np.random.Generator) -> list[Indices]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from curvetune.data.pixels import Encoded
 
 UNKNOWN = -1
+ANOTHER = -2  # a true label that is known to be another one than the given, and no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,6 @@ class Table:
     y: NDArray[np.int64]  # (N + N_test,), given labels
     class_names: tuple[str, ...]  # (K,)
     # What some sets know beside, of the rows to train on; None where a set knows nothing of it
-    y_true: NDArray[np.int64] | None = None  # (N,), UNKNOWN where nobody knows
+    y_true: NDArray[np.int64] | None = None  # (N,), or UNKNOWN, or ANOTHER
     verified: NDArray[np.int8] | None = None  # (N,), 1: the label is right, 0: wrong, UNKNOWN
     clean: NDArray[np.int64] | None = None  # positions of the rows that are a clean set

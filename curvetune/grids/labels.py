@@ -19,6 +19,7 @@ OF_THE_SETTING = frozenset(
         "data.per_class_limit",
         "data.train_limit",
         "data.test_limit",
+        "data.variant",
         "model.name",
         "bias.imbalance",
         "bias.noise",
@@ -46,7 +47,7 @@ def setting_of(config: Config) -> Setting:
     data, bias = config["data"], config["bias"]
     limits = [
         f"{key}={data[key]}"
-        for key in ("per_class_limit", "train_limit", "test_limit")
+        for key in ("variant", "per_class_limit", "train_limit", "test_limit")
         if data.get(key) is not None
     ]
     return Setting(

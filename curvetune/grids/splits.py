@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from curvetune.config import CellConfig
 from curvetune.data.splits import Split
+from curvetune.data.table import ANOTHER
 from curvetune.errors import CorruptError
 from curvetune.store.splits import read_split, split_file
 
@@ -20,8 +19,8 @@ def stored_split(storage: Path | str, config: CellConfig, digest: str) -> Split:
     """
     split_id = config.split_id(digest)
     split = Split.from_arrays(read_split(Path(storage), split_id))
-    labels = np.concatenate([split.y, split.y_true])
-    if labels.size == 0 or not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+    y, y_true = split.y, split.y_true
+    if y.size == 0 or y.min() < 0 or y_true.min() < ANOTHER or split.believed.max() >= MAX_CLASSES:
         raise CorruptError(f"split {split_id}: the labels of its split are no classes")
     return split
 

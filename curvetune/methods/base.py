@@ -119,6 +119,8 @@ class Parts:
         margins: (N, T) float32, logit of the given label less the largest other, for a method that
             reads them.
         pretrained: a copy of the probe's classifier.
+        verified: (N,) 1 where somebody saw that the given label is right, 0 where it is wrong, and
+            -1 elsewhere; None where the data comes without.
     """
 
     new_model: Callable[[int], nn.Module]
@@ -134,6 +136,7 @@ class Parts:
     curves: Tensor | None = None
     margins: Tensor | None = None
     pretrained: Callable[[], nn.Module] | None = None
+    verified: Tensor | None = None
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

@@ -4,9 +4,10 @@ At a few epochs the features of all samples are taken as they are then. CleanNet
 whose codes are compared, learns from labels that are known to be right or wrong which similarity
 is that of a right one; the similarity of each training sample is its weight until the next round.
 
-Flags of right and wrong do not exist for our data. The clean set stands in: its images with their
-labels are right, the same images with another label drawn at random are wrong. The training samples
-are the unverified ones.
+Data such as Food-101N comes with flags of right and wrong for some training samples: these are what
+it learns from, and the other samples are the unverified ones. For data without flags the clean set
+stands in: its images with their labels are right, the same images with another label drawn at
+random are wrong, and the training samples are the unverified ones.
 
 Source: Lee, He, Zhang and Yang, "CleanNet: Transfer Learning for Scalable Image Classifier Training
 with Label Noise", CVPR 2018; layers and losses as in the authors' repository kuanghuei/clean-net
@@ -70,6 +71,8 @@ class CleanNetMethod:
     Args:
         net: CleanNet.
         starts: epochs at which a round begins.
+        verified: (N,) flags of the training samples, 1 right, 0 wrong and -1 not known; None
+            without any.
     """
 
     phase: object = None  # every step does the same operations
@@ -86,6 +89,7 @@ class CleanNetMethod:
         num_classes: int,
         starts: set[int],
         draws: torch.Generator,
+        verified: Tensor | None = None,
     ) -> None:
         self.model = model
         self._recipe = recipe
@@ -96,6 +100,7 @@ class CleanNetMethod:
         self._num_classes = num_classes
         self._starts = starts
         self._draws = draws
+        self._verified_flags = verified
         self._optimizer = sgd(model, recipe)
         self._weights = torch.ones(len(train), device=next(model.parameters()).device)
         self.state = State(
@@ -117,7 +122,8 @@ class CleanNetMethod:
 
     def _round(self) -> None:
         """Take the features of all samples, train CleanNet on them, weigh the samples by it."""
-        train, clean = self._labelled(self._train), self._labelled(self._clean)
+        train = self._labelled(self._train)
+        clean = self._labelled(self._clean) if self._verified_flags is None else None
         references = self._references(train)
         self._learn(train, clean, references)
         with torch.no_grad():
@@ -139,8 +145,12 @@ class CleanNetMethod:
         ]
         return torch.from_numpy(np.stack(found)).to(train.seen.device)
 
-    def _learn(self, train: Labelled, clean: Labelled, references: Tensor) -> None:
-        """Train CleanNet, on from where the last round left it."""
+    def _learn(self, train: Labelled, clean: Labelled | None, references: Tensor) -> None:
+        """Train CleanNet, on from where the last round left it.
+
+        Args:
+            clean: what stands in for flags; None where there are some.
+        """
         config = self._config
         optimizer = torch.optim.SGD(
             self._net.parameters(), config.cleannet_lr, MOMENTUM, weight_decay=WEIGHT_DECAY
@@ -148,8 +158,11 @@ class CleanNetMethod:
         for step in range(config.cleannet_steps):
             if step == config.cleannet_steps // 2:
                 set_lr(optimizer, config.cleannet_lr / 10)
-            verified, right = self._verified(clean)
-            descend(self._loss(verified, right, self._draw(train), references), optimizer)
+            if clean is None:
+                verified, right, unverified = self._judged(train)
+            else:
+                (verified, right), unverified = self._verified(clean), self._draw(train)
+            descend(self._loss(verified, right, unverified, references), optimizer)
 
     def _loss(
         self, verified: Labelled, right: Tensor, unverified: Labelled, references: Tensor
@@ -173,9 +186,25 @@ class CleanNetMethod:
 
     def _draw(self, labelled: Labelled) -> Labelled:
         """Return some samples at random."""
-        count, device = self._config.meta_batch_size, labelled.y.device
-        index = torch.randint(len(labelled.y), (count,), generator=self._draws, device=device)
+        index = self._drawn(len(labelled.y), labelled.y.device)
         return Labelled(labelled.seen[index], labelled.y[index])
+
+    def _drawn(self, size: int, device: torch.device) -> Tensor:
+        """Return random whole numbers below `size`, one for each sample of a step, (b,)."""
+        count = self._config.meta_batch_size
+        return torch.randint(size, (count,), generator=self._draws, device=device)
+
+    def _judged(self, train: Labelled) -> tuple[Labelled, Tensor, Labelled]:
+        """Return some samples with flags, the flags, and some without, or any if all have one."""
+        flags = self._verified_flags
+        assert flags is not None, "it is asked only where there are flags"
+        with_flag, without = ((flags >= 0).nonzero()[:, 0], (flags < 0).nonzero()[:, 0])
+        known = with_flag[self._drawn(len(with_flag), flags.device)]
+        others = without if len(without) else with_flag
+        unknown = others[self._drawn(len(others), flags.device)]
+        verified = Labelled(train.seen[known], train.y[known])
+        unverified = Labelled(train.seen[unknown], train.y[unknown])
+        return verified, flags[known].float(), unverified
 
     def _verified(self, clean: Labelled) -> tuple[Labelled, Tensor]:
         """Return some clean samples, every second with a wrong label, and 1 where it is right."""
@@ -203,4 +232,5 @@ def build(config: CleanNetConfig, parts: Parts) -> Method:
         num_classes=parts.num_classes,
         starts={round(share * parts.recipe.epochs) for share in config.rounds},
         draws=parts.draws,
+        verified=parts.verified,
     )

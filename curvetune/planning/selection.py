@@ -112,6 +112,12 @@ def selected_space(selection: Selection) -> Space:
             f"{selection.space}: a grid is about images of one size, got "
             f"{', '.join(map(str, sizes))}; choose one with --set image_size={sizes[0]}"
         )
+    variants = sorted({str(cell.data.variant) for cell in space.cells})
+    if len(variants) > 1:
+        raise ConfigError(
+            f"{selection.space}: a grid is about one variant of {names[0]}, got "
+            f"{', '.join(variants)}; choose one with --set data.variant={variants[0]}"
+        )
     return space
 
 

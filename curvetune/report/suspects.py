@@ -58,13 +58,22 @@ def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
     columns["score"] = found.score[order]
     columns |= {name: values[order] for name, values in found.columns.items()}
     if found.wrong is not None:
-        true = found.split.y_true[order]
-        columns |= {"true_label": true, "true_name": [found.name_of(k) for k in true]}
-        columns["is_wrong"] = found.wrong[order]
+        true = [int(k) if k >= 0 else None for k in found.split.y_true[order]]
+        names = [None if k is None else found.name_of(k) for k in true]
+        columns |= {"true_label": true, "true_name": names}
+        known = found.known[order].tolist()
+        told = zip(found.wrong[order].tolist(), known, strict=True)
+        columns["is_wrong"] = [is_wrong if is_known else None for is_wrong, is_known in told]
     frame = polars.DataFrame({name: polars.Series(name, list(v)) for name, v in columns.items()})
     kinds = [polars.col(polars.Float64).fill_nan(None)]
-    empty = {"other_label": polars.Int64, "other_name": polars.String}
-    return frame.with_columns(kinds).cast({k: t for k, t in empty.items() if others is None})
+    # Where a column is null in all rows, polars cannot tell what it is of
+    empty: dict[Any, Any] = {}
+    if others is None:
+        empty |= {"other_label": polars.Int64, "other_name": polars.String}
+    if found.wrong is not None:
+        empty |= {"true_label": polars.Int64, "true_name": polars.String}
+        empty["is_wrong"] = polars.Boolean
+    return frame.with_columns(kinds).cast(empty)
 
 
 def cleanlab_frame(found: Suspects) -> "polars.DataFrame":
@@ -193,8 +202,13 @@ def footnotes(found: Suspects) -> list[str]:
         why = "no wrong label was added" if known else "nobody knows which labels are wrong"
         notes.append(f"{why} here, so no score can be judged")
     else:
-        bad = int(found.wrong.sum())
-        share = bad / len(found.wrong)
+        bad, judged = int(found.wrong.sum()), int(found.known.sum())
+        share = bad / judged
+        if judged < len(found.wrong):
+            notes.append(
+                f"of {judged} of {len(found.wrong)} labels it is known whether they are wrong; "
+                f"the scores are judged over these"
+            )
         notes.append(
             f"{bad} labels are wrong: P@k is the share among the k worst, {share:.3f} by chance; "
             f"FNR is the share missed if the {bad} worst are checked"

@@ -7,9 +7,13 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
+from curvetune.data.table import UNKNOWN
 from curvetune.errors import CorruptError
 from curvetune.store.relabels import read_relabel
 from curvetune.store.splits import read_split, split_file, write_split
@@ -40,13 +44,37 @@ def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
 def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
     """Return the split of a cell, made of the data and the storage's corrected labels."""
     split = make_split(
-        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
+        dataset.train.y,
+        dataset.test.y,
+        cell.data,
+        cell.bias,
+        cell.seed,
+        dataset.num_classes,
+        clean=dataset.clean,
+        known=dataset.y_true,
     )
     if cell.data.relabel is None:
         return split
     labels = read_relabel(storage, cell.data.relabel, digest)
     _check(labels, cell.data.relabel, dataset)
-    return split.relabelled(labels, truth_is_added=cell.bias.adds_noise)
+    return split.relabelled(labels, truth_is_added=truth_stays(cell, dataset))
+
+
+def truth_stays(cell: CellConfig, dataset: Dataset) -> bool:
+    """Say whether hidden labels are true whatever is corrected: noise is added, or data tells."""
+    return cell.bias.adds_noise or dataset.y_true is not None
+
+
+def verified_flags(split: Split, dataset: Dataset) -> NDArray[np.int8] | None:
+    """Return what the data says of the given labels, (N,): 1 right, 0 wrong, UNKNOWN.
+
+    Of a label that was changed here it says nothing. None where it says nothing of any.
+    """
+    if dataset.verified is None:
+        return None
+    same = split.y == dataset.train.y[split.train]
+    flags = np.where(same, dataset.verified[split.train], UNKNOWN).astype(np.int8)
+    return None if (flags == UNKNOWN).all() else flags
 
 
 def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:

@@ -152,6 +152,39 @@ def test_a_round_gives_wrong_labels_less_weight() -> None:
     assert ((method._weights >= 0) & (method._weights <= 1)).all()
 
 
+def flags() -> torch.Tensor:
+    """Return a flag for every second sample, and one for each wrong label but the first two."""
+    found = torch.full((NUM_SAMPLES,), -1, dtype=torch.int8)
+    found[::2] = 1
+    found[WRONG[:2]] = -1
+    found[WRONG[2:]] = 0
+    return found
+
+
+def test_flags_of_the_data_are_what_cleannet_learns_from() -> None:
+    config = CleanNetConfig(meta_batch_size=500)
+    method = noisy_method(config, flags())
+    position = torch.arange(NUM_SAMPLES)
+    known, right, unknown = method._judged(Labelled(position[:, None].float(), position))
+    assert torch.equal(right, flags()[known.y].float())
+    assert set(known.y.tolist()) == set(position[flags() >= 0].tolist())
+    assert set(unknown.y.tolist()) == set(position[flags() < 0].tolist())
+    everywhere = noisy_method(config, torch.ones(NUM_SAMPLES, dtype=torch.int8))
+    _, right, unknown = everywhere._judged(Labelled(position[:, None].float(), position))
+    assert right.min() == 1
+    assert len(set(unknown.y.tolist())) == NUM_SAMPLES
+
+
+def test_a_round_on_flags_gives_wrong_labels_without_a_flag_less_weight_too() -> None:
+    method = noisy_method(CleanNetConfig(cleannet_steps=200, rounds=(0.0,)), flags())
+    method._clean = None  # which is not asked
+    method.start_epoch(0)
+    right = torch.ones(NUM_SAMPLES, dtype=torch.bool)
+    right[WRONG] = False
+    assert method._weights[right].mean() > method._weights[WRONG].mean() + 0.3
+    assert method._weights[right].mean() > method._weights[WRONG[:2]].mean()
+
+
 def test_weights_are_one_before_the_first_round_and_stay_between_rounds() -> None:
     method: Any = toy(("cleannet", {"cleannet_steps": 3, "rounds": (0.2, 0.4)}))  # of ten epochs
     seen = []

@@ -33,10 +33,13 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
     return F.normalize(rand(*shape, seed=seed).abs())
 
 
-def noisy_method(config: Any) -> Any:
+def noisy_method(config: Any, verified: Tensor | None = None) -> Any:
     """Return a method whose classifier is trained and whose training labels are wrong at `WRONG`.
 
     The images of classes 0 and 1 have the other's label there.
+
+    Args:
+        verified: flags that the data comes with.
     """
     y = labels()
     y[WRONG] = 1 - y[WRONG]
@@ -46,4 +49,5 @@ def noisy_method(config: Any) -> Any:
     facts = Dataset("toy", images, images, names, (64.0,), (64.0,), pad=0, flip=False)
     train = ResidentSet(pixels, y.numpy(), facts, torch.device("cpu"))
     parts = replace(toy_parts(config), y=y, train=train, new_model=lambda k: pretrained())
+    parts = replace(parts, verified=verified)
     return methods.build(config, parts)

@@ -17,6 +17,7 @@ from statistics import fmean, median
 from typing import Any
 
 from curvetune.config import METHOD_SECTIONS, CellConfig
+from curvetune.config.data import TABLE_SIZES
 from curvetune.config.fingerprint import canonical
 from curvetune.errors import CurvetuneError, printable
 from curvetune.store.history import read_rows
@@ -272,10 +273,12 @@ def _key(device: str, phase: Phase) -> tuple[str, str, str, int]:
 
 
 def _images(section: Mapping[str, Any]) -> str:
-    """Return what tells the size of the images that are trained on: of a folder it is an option."""
+    """Return what tells the size of images that are trained on: of people's own, an option."""
     name = str(section["name"])
-    size = section.get("crop_size") or section.get("image_size", 32)
-    return f"{name} {size}" if name == "folder" else name
+    if name != "folder" and name not in TABLE_SIZES:
+        return name
+    stored = section.get("image_size", TABLE_SIZES.get(name, 32))
+    return f"{name} {section.get('crop_size') or stored}"
 
 
 def _model(section: Mapping[str, Any]) -> str:

@@ -69,6 +69,15 @@ class CellFiles:
         """Whether it is known which of its given labels are wrong."""
         return self.cell.setting.noise != REAL
 
+    @property
+    def labels_are_judged(self) -> bool:
+        """Whether it is known of some of its given labels that they are wrong, or of all of them.
+
+        Raises:
+            CorruptError: its split is damaged, or not here.
+        """
+        return self.truth_is_known or bool(self.split.wrong.any())
+
     @cached_property
     def split(self) -> Split:
         """Its split.

@@ -121,7 +121,7 @@ def confusion(files: CellFiles, baseline: CellFiles | None) -> "Figure":
 
 
 def _weight_over_time(files: CellFiles) -> "Figure":
-    if not files.truth_is_known:
+    if not files.labels_are_judged:
         raise MissingError("its noise is the data's own, so nobody knows which labels are wrong")
     figure = training.weight_over_time(files.rows()[1], files.title)
     if figure is None:
@@ -141,13 +141,13 @@ OF_GRID: dict[str, OfGrid] = {
 OF_CELL: dict[str, OfCell] = {
     "learning": lambda files: training.learning_curves(*files.rows(), files.title),
     "loss-curves": lambda files: samples.loss_curves(
-        files.curves(), files.split, files.title, known=files.truth_is_known
+        files.curves(), files.split, files.title, known=files.labels_are_judged
     ),
     "class-counts": lambda files: samples.class_counts(
-        files.split, files.title, known=files.truth_is_known
+        files.split, files.title, known=files.labels_are_judged
     ),
     "weights": lambda files: samples.weights_by_class(
-        files.weights(), files.split, files.title, known=files.truth_is_known
+        files.weights(), files.split, files.title, known=files.labels_are_judged
     ),
     "weight-time": _weight_over_time,
 }

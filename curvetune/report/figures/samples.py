@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 Part = tuple[str, NDArray[np.bool_], str, str, str]  # name, samples, colour, dashes, marker
 MOST_CLASSES = 20  # that have a label on the axis each
-SHIFTS = {1: (0.0,), 2: (-0.18, 0.18)}  # of one part or two, from the middle of a class
+SHIFTS = {1: (0.0,), 2: (-0.18, 0.18), 3: (-0.24, 0.0, 0.24)}  # of parts, from a class's middle
 
 
 @styled
@@ -26,7 +26,7 @@ def loss_curves(curves: Values, split: Split, title: str = "", *, known: bool = 
         curves: (N, T), of the probe; the band is one standard deviation.
         known: whether it is known which labels are wrong; else all are just given.
     """
-    sizes = np.bincount(split.y_true)
+    sizes = np.bincount(split.believed)
     present = np.flatnonzero(sizes)
     head, tail = present[sizes[present].argmax()], present[sizes[present].argmin()]
     figure, plots = new_grid(1, 2, 7.5, 3.0, sharey=True)
@@ -65,7 +65,7 @@ def class_counts(split: Split, title: str = "", *, known: bool = True) -> "Figur
     classes = int(max(split.y.max(), split.y_true.max())) + 1
     given = np.bincount(split.y, minlength=classes)
     wrong = np.bincount(split.y[split.wrong], minlength=classes)
-    true = np.bincount(split.y_true, minlength=classes)
+    true = np.bincount(split.believed, minlength=classes)
     figure, axes = new_axes()
     place = np.arange(classes)
     axes.bar(place, given, color="#bbbbbb", label="given this class", width=0.85)
@@ -73,7 +73,9 @@ def class_counts(split: Split, title: str = "", *, known: bool = True) -> "Figur
         bars = axes.bar(place, wrong, color=NOISY, hatch="///", label="wrongly", width=0.85)
         for bar in bars:
             bar.set_edgecolor("white")
-        axes.step(place, true, where="mid", color="black", linewidth=1, label="truly of this class")
+        if (split.y_true >= 0).all():
+            name = "truly of this class"
+            axes.step(place, true, where="mid", color="black", linewidth=1, label=name)
     _class_axis(axes, classes)
     axes.set_ylabel("training samples")
     axes.set_title(fit(title, 60), fontsize=9)
@@ -111,13 +113,16 @@ def weights_by_class(
 
 
 def _parts(split: Split, *, known: bool) -> list[Part]:
-    """Return the samples by what is known of their labels: right and wrong ones, or given ones."""
+    """Return the samples by what is known of their labels: right, wrong, or only given ones."""
     if not known:
         return [("given label", np.ones(len(split.y), np.bool_), CLEAN, "-", "o")]
-    return [
-        ("right label", ~split.wrong, CLEAN, "-", "o"),
+    parts: list[Part] = [
+        ("right label", split.known & ~split.wrong, CLEAN, "-", "o"),
         ("wrong label", split.wrong, NOISY, "--", "s"),
     ]
+    if not split.known.all():
+        parts.append(("nobody knows", ~split.known, "#888888", ":", "^"))
+    return parts
 
 
 def _quartiles(weights: Values, y: NDArray[np.int64], classes: int) -> list[tuple[int, Values]]:

@@ -100,7 +100,7 @@ def sections(
             continue
         files = CellFiles(storage, grid, cell, images)
         drawn = draw_cell(files, OF_CELLS, baseline_of(grid, cell))
-        captions = CAPTIONS if files.truth_is_known else CAPTIONS | UNKNOWN
+        captions = CAPTIONS if _are_judged(files) else CAPTIONS | UNKNOWN
         pictures = [
             picture(one, captions) for one in drawn if one.figure is not None or not one.is_missing
         ]
@@ -180,7 +180,8 @@ def _suspects(storage: Path, cell: Cell, images: GridImages) -> tuple[list[Suspe
     wrong, suspects = found.wrong, []
     for rank, k in enumerate(found.order[:SUSPECTS], start=1):
         is_wrong = bool(wrong[k]) if wrong is not None else False
-        truth = f", truly {found.name_of(int(found.split.y_true[k]))}" if is_wrong else ""
+        true = int(found.split.y_true[k])
+        truth = f", truly {found.name_of(true)}" if is_wrong and true >= 0 else ""
         index = int(found.split.train[k])
         suspects.append(
             Suspect(
@@ -193,8 +194,17 @@ def _suspects(storage: Path, cell: Cell, images: GridImages) -> tuple[list[Suspe
     shown = int(wrong[found.order[:SUSPECTS]].sum()) if wrong is not None else None
     note = f"by {' and '.join(found.made_of)}"
     if shown is not None and wrong is not None:
-        note += f"; {shown} of these {len(suspects)} are wrong, and {wrong.mean():.0%} of all"
+        share = wrong[found.known].mean()
+        of_all = "all" if found.known.all() else "those of which it is known"
+        note += f"; {shown} of these {len(suspects)} are wrong, and {share:.0%} of {of_all}"
     return suspects, f"{note}; `curvetune suspects {cell.cell_id[:8]}` has more"
+
+
+def _are_judged(files: CellFiles) -> bool:
+    try:
+        return files.labels_are_judged
+    except CurvetuneError:  # each figure that needs the split says what is wrong with it
+        return files.truth_is_known
 
 
 def _each(values: Iterable[object]) -> str:

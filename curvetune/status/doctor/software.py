@@ -61,17 +61,40 @@ def newer(version: str, least: str) -> bool:
 
 def data(subject: Subject) -> Sequence[Finding]:
     """Which sources of images are there?"""
+    from curvetune.config.data import TABLE_SIZES
     from curvetune.data import SOURCES
 
     folder = subject.data_dir
-    names = [name for name in SOURCES if name != "folder" or folder is not None]
+    names = [name for name in SOURCES if name not in TABLE_SIZES]
+    names = [name for name in names if name != "folder" or folder is not None]
     findings = {name: _source(name, folder) for name in names}
     there = [name for name, f in findings.items() if f.status != "note" and name != "digits"]
-    if folder is not None and not there:  # only the digits, which are always there
+    listed = None if folder is None else _listed(folder)
+    if folder is not None and listed is None and not there:
         found = f"--data-dir {folder} has none of {', '.join(n for n in SOURCES if n != 'digits')}"
         missing = Finding("data", "fail", found, "what was looked for is told below")
         return [missing, *findings.values()]
-    return list(findings.values())
+    return [*findings.values()] if listed is None else [listed, *findings.values()]
+
+
+def _listed(folder: Path) -> Finding | None:
+    """Return what `curvetune data check` says of a folder whose images are rows of a table."""
+    from curvetune.config.data import TABLE_SIZES
+    from curvetune.errors import DataError
+    from curvetune.status.data_check import check_data
+
+    try:
+        found = check_data(folder, quick=True)  # many images take longer to read than a doctor has
+    except DataError:  # each source says for itself what it misses
+        return None
+    if found.name not in TABLE_SIZES:
+        return None
+    if found.problem is not None:
+        return Finding(
+            "data", "fail", f"{found.name}: {found.problem}", "mend it, or copy it again"
+        )
+    advice = f"curvetune data check {folder} reads every image"
+    return Finding("data", "ok", f"{found.name}: {'; '.join(found.notes)}; {advice}")
 
 
 def plugins(subject: Subject) -> Sequence[Finding]:

@@ -1,0 +1,143 @@
+"""The columns of a list, whatever its form, read by Arrow: all of them text, "" where nothing is.
+
+CSV and TSV have a header; JSON lines have an object each; Parquet has names of its own.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from curvetune.errors import DataError, printable
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+SUFFIXES = (*DELIMITERS, *JSON_LINES, *PARQUET)
+TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a list that were asked for and are there, of the same length."""
+
+    path: Path
+    of: Mapping[str, list[str]]
+
+    def where(self, row: int) -> str:
+        """Return where a row is, from 0: the line of a text file."""
+        if self.path.suffix.lower() in PARQUET:
+            return f"row {row}"
+        to_skip = row + (self.path.suffix.lower() in DELIMITERS)  # the header
+        with self.path.open("rb") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip() and (to_skip := to_skip - 1) < 0:
+                    return f"line {line}"
+        return f"row {row}"
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of all columns of a list.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix in PARQUET:
+            names: list[str] = pq.read_schema(path).names
+            return names
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix in DELIMITERS:
+                return next(
+                    (row for row in csv.reader(file, delimiter=DELIMITERS[suffix]) if row), []
+                )
+            first = next((line for line in file if line.strip()), "{}")
+            return list(_object(first))
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
+    """Return those of the columns `wanted` that are there.
+
+    Raises:
+        DataError: the file cannot be read, with its line where Arrow says it.
+    """
+    suffix = path.suffix.lower()
+    names = column_names(path)
+    there = [name for name in wanted if name in names]
+    if twice := [name for name in there if names.count(name) > 1]:
+        raise DataError(
+            f"{printable(path)}: it has {names.count(twice[0])} columns {twice[0]}; allowed is "
+            f"one of each name: rename the others"
+        )
+    try:
+        if suffix in PARQUET:
+            table = pq.read_table(path, columns=there)
+        elif suffix in DELIMITERS:
+            table = _read_csv(path, names, there, DELIMITERS[suffix])
+        else:
+            table = _read_json(path, there)
+        return Columns(path, {name: _texts(table.column(name)) for name in there})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
+
+
+def _read_csv(path: Path, names: list[str], there: list[str], delimiter: str) -> pa.Table:
+    return pa.csv.read_csv(
+        path,
+        # one thread, since only then Arrow says which row has too many cells
+        read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter),
+        convert_options=pa.csv.ConvertOptions(
+            include_columns=there,
+            column_types=dict.fromkeys(there, pa.string()),  # else 007 is the number 7
+            strings_can_be_null=False,
+        ),
+    )
+
+
+def _read_json(path: Path, there: list[str]) -> pa.Table:
+    """Return the columns with the types of the first row: Arrow takes some texts for dates."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = _object(next((line for line in file if line.strip()), "{}"))
+    kinds = {name: TYPES.get(type(first[name]), pa.string()) for name in there}
+    schema = pa.schema([pa.field(name, kind) for name, kind in kinds.items()])
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    return pa.json.read_json(path, parse_options=options)
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+        raise ValueError(
+            f"a column is of type {column.type}, and allowed are texts and numbers: a table of "
+            f"images is read as data.name=hf"
+        )
+    texts: list[str] = column.cast(pa.string()).fill_null("").to_pylist()
+    return [text.strip() for text in texts]
+
+
+def _object(line: str) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError(f"its first line is {printable(line, 40)!r}, and no object {{…}}")
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    form = {**dict.fromkeys(JSON_LINES, "JSON lines"), **dict.fromkeys(PARQUET, "Parquet")}
+    what = form.get(path.suffix.lower(), "CSV")
+    return DataError(
+        f"{printable(path)}: cannot be read ({printable(error, 300)}); allowed is {what} in UTF-8: "
+        f"correct it, or write it again"
+    )

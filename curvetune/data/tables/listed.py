@@ -1,0 +1,202 @@
+"""Anybody's list of images: CSV, TSV, JSON lines or Parquet, with a row for each file.
+
+    path      (or file, file_name, image) relative to the folder of the list
+    label     the name or number of a class: data/labels.py
+    split     train or test, optional; else the first folder of the path is it
+    true_label, verified (1 right, 0 wrong), clean (1: of the clean set)     optional
+
+The classes are the labels of the rows to train on. Rows of a split val, valid or validation are
+test images where none is called test; else they are not read.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from curvetune.data.labels import Classes, named_by, unfit
+from curvetune.data.labels_csv import SPLITS
+from curvetune.data.table import ANOTHER, UNKNOWN, Table
+from curvetune.data.tables.columns import SUFFIXES, Columns, column_names, read_columns
+from curvetune.data.tables.encoded import Files
+from curvetune.data.tables.lines import is_outside, wrong
+from curvetune.data.tables.rows import known
+from curvetune.data.tables.texts import Texts
+from curvetune.errors import DataError, printable
+
+PATHS, LABEL = ("path", "file", "file_name", "image"), "label"
+SPLIT, TRUE, VERIFIED, CLEAN = "split", "true_label", "verified", "clean"
+VAL = ("val", "valid", "validation")
+FLAGS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0, "": UNKNOWN}
+WANTED = (
+    "a list (.csv, .tsv, .jsonl or .parquet) with the columns path and label, and split (train or "
+    "test) unless the paths begin with it"
+)
+
+
+def find(data_dir: Path) -> Path | None:
+    """Return the list: `data_dir` itself, or the one list with a path and a label in it.
+
+    Raises:
+        DataError: there are several.
+    """
+    if data_dir.is_file():
+        return data_dir
+    if not data_dir.is_dir():
+        return None
+    files = [path for path in sorted(data_dir.iterdir()) if _is_list(path)]
+    if len(files) > 1:
+        raise DataError(
+            f"--data-dir {printable(data_dir)}: it has {len(files)} lists of images "
+            f"({', '.join(printable(path.name) for path in files[:5])}); allowed is one: give the "
+            f"file itself, --data-dir {printable(files[0])}"
+        )
+    return files[0] if files else None
+
+
+def is_here(data_dir: Path) -> bool:
+    """Say whether a file is a list, or a folder has one."""
+    if data_dir.is_file():
+        return _is_list(data_dir)
+    return data_dir.is_dir() and any(_is_list(path) for path in data_dir.iterdir())
+
+
+def read(data_dir: Path) -> Table:
+    """Return the rows of the list.
+
+    Raises:
+        DataError: there is none, or it is not as it should be.
+    """
+    path = find(data_dir)
+    if path is None:
+        raise DataError(f"--data-dir {printable(data_dir)}: no list there; allowed is {WANTED}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"--data-dir {printable(path)}: no list by its name; allowed is {WANTED}")
+    columns = read_columns(path, [*PATHS, LABEL, SPLIT, TRUE, VERIFIED, CLEAN])
+    names = [name for name in PATHS if name in columns.of]
+    if len(names) != 1 or LABEL not in columns.of:
+        there = ", ".join(column_names(path)) or "none"
+        raise DataError(
+            f"{printable(path)}: its columns are {printable(there)}; allowed is one of "
+            f"{', '.join(PATHS)}, and {LABEL}: rename them"
+        )
+    return _table(columns, names[0])
+
+
+def _table(columns: Columns, path_column: str) -> Table:
+    files, labels = columns.of[path_column], columns.of[LABEL]
+    _check_files(columns, files)
+    train, test = _splits(columns, files)
+    classes = Classes(named_by(labels[k] for k in train))
+    order = [*train, *test]
+    y = _classes(columns, LABEL, order, classes)
+    of_train = {row: k for k, row in enumerate(train)}
+    verified = _flags(columns, VERIFIED, of_train)
+    clean = _flags(columns, CLEAN, of_train)
+    right = {k for flags in (verified, clean) for k, flag in flags.items() if flag == 1}
+    wrong_ones = {k for k, flag in verified.items() if flag == 0}
+    y_true = {**dict.fromkeys(wrong_ones, ANOTHER), **{k: int(y[k]) for k in right}}
+    if TRUE in columns.of:
+        told = [row for row in train if columns.of[TRUE][row]]
+        y_true |= {
+            of_train[row]: int(label)
+            for row, label in zip(told, _classes(columns, TRUE, told, classes), strict=True)
+        }
+    members = np.array([k for k, flag in clean.items() if flag == 1], np.int64)
+    return Table(
+        encoded=Files(columns.path.parent, Texts(files[k] for k in order)),
+        train=len(train),
+        y=y,
+        class_names=classes.names,
+        y_true=known(len(train), y_true, np.int64) if y_true else None,
+        verified=known(len(train), verified, np.int8) if verified else None,
+        clean=members if len(members) else None,
+    )
+
+
+def _is_list(path: Path) -> bool:
+    if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
+        return False
+    try:
+        names = column_names(path)
+    except DataError:  # what is no list need not be read
+        return False
+    return LABEL in names and any(name in names for name in PATHS)
+
+
+def _check_files(columns: Columns, files: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for row, file in enumerate(files):
+        if not file or is_outside(file) or file.startswith("\\"):
+            what = f"{printable(file)} is outside the folder" if file else "no path"
+            allowed = "a path within the list's folder"
+            raise wrong(columns.path, columns.where(row), what, allowed)
+        if first.setdefault(file, row) != row:
+            what = f"{printable(file)} has a row already ({columns.where(first[file])})"
+            raise wrong(columns.path, columns.where(row), what, "one for each file")
+
+
+def _splits(columns: Columns, files: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return the rows to train on, and to test on."""
+    given = columns.of.get(SPLIT) or [""] * len(files)
+    rows: dict[str, list[int]] = {name: [] for name in (*SPLITS, "val")}
+    for row, (split, file) in enumerate(zip(given, files, strict=True)):
+        name = (split or _first_folder(file)).lower()
+        name = "val" if name in VAL else name
+        if name not in rows:
+            allowed = f"{', '.join(SPLITS)} and val"
+            raise wrong(columns.path, columns.where(row), f"split {printable(split)!r}", allowed)
+        rows[name].append(row)
+    train, test = rows["train"], rows["test"] or rows["val"]
+    if not train or not test:
+        lacks = "test" if train else "train"
+        raise DataError(
+            f"{printable(columns.path)}: no row is of split {lacks}; allowed is a column {SPLIT} "
+            f"with train and test, or paths that begin with them: add it"
+        )
+    return train, test
+
+
+def _first_folder(file: str) -> str:
+    first = file.partition("/")[0]
+    return first if first in (*SPLITS, *VAL) else "train"
+
+
+def _classes(
+    columns: Columns, column: str, rows: Sequence[int], classes: Classes
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    labels = columns.of[column]
+    meaning = {label: classes.find(label) for label in {labels[row] for row in rows}}
+    unknown = {label for label, k in meaning.items() if k is None}
+    for row in rows if unknown else ():
+        if labels[row] in unknown:
+            raise _no_class(columns, column, row, classes)
+    return np.array([meaning[labels[row]] for row in rows], np.int64)
+
+
+def _no_class(columns: Columns, column: str, row: int, classes: Classes) -> DataError:
+    label = columns.of[column][row]
+    why = classes.why_not(label)
+    if unfit(label) is not None and column == LABEL:
+        why = f" is {unfit(label)}; allowed are names, or whole numbers from 0"
+    return DataError(
+        f"{printable(columns.path)}: {columns.where(row)}: {column} {printable(label)!r}{why}: "
+        f"correct the row, or take it out"
+    )
+
+
+def _flags(columns: Columns, column: str, of_train: dict[int, int]) -> dict[int, int]:
+    """Return the flags of rows to train on that have one, by position."""
+    return dict(_each_flag(columns, column, of_train))
+
+
+def _each_flag(
+    columns: Columns, column: str, of_train: dict[int, int]
+) -> Iterator[tuple[int, int]]:
+    for row, text in enumerate(columns.of.get(column, ())):
+        flag = FLAGS.get(text.lower())
+        if flag is None:
+            what = f"{column} {printable(text)!r}"
+            raise wrong(columns.path, columns.where(row), what, "1, 0, true, false or nothing")
+        if flag != UNKNOWN and row in of_train:
+            yield of_train[row], flag
