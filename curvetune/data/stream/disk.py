@@ -147,8 +147,12 @@ def kept() -> list[tuple[Path, int, float]]:
     """Return each file of decoded images on this machine, its bytes and seconds since its use."""
     now = time.time()
     found = []
-    for place in (folder(), cache.folder() / "arrays"):
-        with contextlib.suppress(OSError), os.scandir(place) as entries:
+    for name in ("shards", "arrays"):
+        # RuntimeError: no home directory, so no cache
+        with (
+            contextlib.suppress(OSError, RuntimeError),
+            os.scandir(cache.folder() / name) as entries,
+        ):
             for entry in entries:
                 with contextlib.suppress(OSError):  # just gone
                     if entry.is_file(follow_symlinks=False):
