@@ -22,7 +22,9 @@ WORDS = {
     "split": "splits that no grid refers to",
     "checkpoint": "checkpoints of what is done",
     "temporary": "what killed processes left",
+    "image": "decoded images in this machine's cache that no command used for long",
 }
+CACHE_DAYS = 30.0
 MAX_NAMED = 20  # of each kind
 
 
@@ -34,19 +36,24 @@ def gc(
     cells: Annotated[
         bool, typer.Option("--cells", help="Remove also done cells that no grid refers to.")
     ] = False,
+    cache_days: Annotated[
+        float,
+        typer.Option("--cache-days", min=0, help="Keep decoded images that were used since."),
+    ] = CACHE_DAYS,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Remove probes, splits, checkpoints and begun cells that no grid refers to.
 
     A grid refers to the cells of its newest command. Done cells stay unless --cells is given.
-    What a running process works on always stays.
+    What a running process works on always stays. Decoded images in this machine's cache that
+    no command used for --cache-days go too; they are decoded again when they are needed.
     """
     folder = o.storage_or_default(storage)
     _check_folder(folder)
     from curvetune.store.garbage import find_garbage
 
-    found = find_garbage(folder)
+    found = [*find_garbage(folder), *_unused_images(cache_days)]
     wanted = [item for item in found if cells or item.kind != "result"]
     if not as_json:
         _print(folder, found, removed=wanted)
@@ -60,6 +67,14 @@ def gc(
     problems = [why for why in removed.values() if why]
     if problems:
         raise StorageError("\n".join([f"{len(problems)} were not removed:", *problems]))
+
+
+def _unused_images(days: float) -> list["Garbage"]:
+    """Return what of the cache nobody used for so long; paths are absolute."""
+    from curvetune.data.stream import disk
+    from curvetune.store.garbage import Garbage
+
+    return [Garbage("image", path.absolute(), size) for path, size in disk.unused(86400 * days)]
 
 
 def _check_folder(folder: Path) -> None:

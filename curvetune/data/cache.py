@@ -8,6 +8,7 @@ file itself, so that one rename makes the two of them visible at once, and `nump
 file all the same.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -39,10 +40,10 @@ def kept(name: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     A damaged file is made again, and a cache that cannot be read or written does without; both
     are logged. Any number of processes may do this at once.
     """
-    x = _read(name)
+    x = find(name)
     if x is None:
         x = make()
-        _write(name, x)
+        keep(name, x)
         x.flags.writeable = False  # as if it were mapped
     return x
 
@@ -51,7 +52,7 @@ def _path(name: str) -> Path:
     return folder() / "arrays" / f"{name}.npy"
 
 
-def _read(name: str) -> NDArray[np.uint8] | None:
+def find(name: str) -> NDArray[np.uint8] | None:
     """Return the array, or None if it is not there or not what its checksum says."""
     try:
         path = _path(name)
@@ -60,6 +61,8 @@ def _read(name: str) -> NDArray[np.uint8] | None:
         if hashlib.sha256(content[:-CHECKSUM_BYTES].data).digest() != checksum:
             logger.warning("%s: not what its checksum says; it is made again", path)
             return None
+        with contextlib.suppress(OSError):  # a cache that others may only read
+            os.utime(path)  # when it was last used, for `curvetune gc`
         # asarray: Ray copies a memory map into its pickle, but shares a plain array's buffer
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError:
@@ -71,7 +74,7 @@ def _read(name: str) -> NDArray[np.uint8] | None:
         return None
 
 
-def _write(name: str, x: NDArray[np.uint8]) -> None:
+def keep(name: str, x: NDArray[np.uint8]) -> None:
     """Put an array into the cache, if that is possible."""
     try:
         path = _path(name)

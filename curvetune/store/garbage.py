@@ -30,7 +30,7 @@ KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
 PUBLISHED = {"cells": DONE, "probes": MANIFEST}
 
-GarbageKind = Literal["result", "cell", "probe", "split", "checkpoint", "temporary"]
+GarbageKind = Literal["result", "cell", "probe", "split", "checkpoint", "temporary", "image"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Garbage:
     """Something that nobody needs.
 
     Args:
-        kind: `result` is a done cell that no grid refers to, `cell` one that is not done.
-        path: relative to the root.
+        kind: `result` is a done cell that no grid refers to, `cell` one that is not done, `image`
+            what this machine's cache has of decoded images.
+        path: relative to the root; of an image absolute, since it is elsewhere.
     """
 
     kind: GarbageKind

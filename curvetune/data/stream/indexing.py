@@ -1,0 +1,154 @@
+"""Looks at every image of a table once per machine: which can be used, and what they are.
+
+One pass hashes the bytes, decodes what has no shard yet and writes the shards. What it found is
+kept under the stamps of the files (stamps.py), so that the next command reads none of them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curvetune.data import duplicates
+from curvetune.data.duplicates import Sample
+from curvetune.data.folder import NAMED, OnBad, Report
+from curvetune.data.listing import LeftOut
+from curvetune.data.pixels import Encoded, Positions
+from curvetune.data.stream import survey
+from curvetune.data.stream.pixels import ShardPixels
+from curvetune.data.stream.shards import MARK_BYTES, Shards
+from curvetune.data.stream.survey import Survey
+from curvetune.data.table import Table
+from curvetune.errors import DataError, printable
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """A table of good images, with their pixels, (N + N_test, 3, H, W)."""
+
+    table: Table
+    pixels: ShardPixels
+    report: Report
+    digest: str
+
+
+def index(table: Table, size: int, on_bad: OnBad) -> Indexed:
+    """Return the images that can be used, and what became of the others.
+
+    Args:
+        size: height and width that they are resized to.
+
+    Raises:
+        DataError: some cannot be used, and `on_bad` is fail; or one changes while it is read.
+        ConfigError: CURVETUNE_CACHE_GB is no size.
+    """
+    found = survey.of(table.encoded, size)
+    if found.bad and on_bad == "fail":
+        raise DataError(_complaint(table.encoded, found))
+    good = np.setdiff1d(np.arange(len(table.encoded)), list(found.bad)).astype(np.int64)
+    used = only(table, good)
+    marks = np.ascontiguousarray(found.sums[:, :MARK_BYTES])
+    shards = Shards(table.encoded, size, marks, found.addresses)
+    sums = found.sums[good]
+    return Indexed(
+        used,
+        ShardPixels(shards, good),
+        _report(used, table.encoded, found, found.contents[good], sums),
+        _digest(used, sums),
+    )
+
+
+def only(table: Table, good: Positions) -> Table:
+    """Return some rows of a table, in their order; the table itself if these are all."""
+    if len(good) == len(table.encoded):
+        return table
+    train = good[good < table.train]
+    return replace(
+        table,
+        encoded=Chosen(table.encoded, good),
+        train=len(train),
+        y=table.y[good],
+        y_true=None if table.y_true is None else table.y_true[train],
+        verified=None if table.verified is None else table.verified[train],
+        clean=None if table.clean is None else np.flatnonzero(np.isin(train, table.clean)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some rows of encoded images."""
+
+    of: Encoded
+    positions: Positions  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def name(self, position: int) -> str:
+        return self.of.name(int(self.positions[position]))
+
+    def suffix(self, position: int) -> str:
+        return self.of.suffix(int(self.positions[position]))
+
+    def read(self, positions: Positions) -> Sequence[bytes]:
+        return self.of.read(self.positions[positions])
+
+
+def _report(
+    used: Table,
+    encoded: Encoded,
+    found: Survey,
+    contents: NDArray[np.uint8],
+    sums: NDArray[np.uint8],
+) -> Report:
+    return Report(
+        train=used.train,
+        test=len(sums) - used.train,
+        classes=used.class_names,
+        converted=found.converted,
+        bad=tuple((encoded.name(row), found.bad[row]) for row in sorted(found.bad)),
+        left_out=LeftOut(),
+        counted=False,
+        copies=replace(
+            duplicates.copies_of(list(_copied(used, contents, sums))), test=len(sums) - used.train
+        ),
+    )
+
+
+def _copied(used: Table, contents: NDArray[np.uint8], sums: NDArray[np.uint8]) -> Iterator[Sample]:
+    """Yield the images that are there more than once: few, of however many there are."""
+    keys = np.ascontiguousarray(contents).view(f"V{contents.shape[1]}")[:, 0]
+    _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    for k in np.flatnonzero(counts[group] > 1).tolist():
+        yield Sample(
+            used.encoded.name(k),
+            k >= used.train,
+            used.class_names[used.y[k]],
+            contents[k].tobytes().hex(),
+            sums[k].tobytes().hex(),
+        )
+
+
+def _digest(used: Table, sums: NDArray[np.uint8]) -> str:
+    """Return a digest of the rows: their names, labels and bytes, and all else that is known."""
+    known = [None if a is None else a.tolist() for a in (used.y_true, used.verified, used.clean)]
+    total = hashlib.sha256(json.dumps([list(used.class_names), used.train, known])[:-1].encode())
+    for row, (label, found) in enumerate(zip(used.y.tolist(), sums, strict=True)):
+        told = [used.encoded.name(row), label, found.tobytes().hex()]
+        total.update(f", {json.dumps(told)}".encode())
+    total.update(b"]")
+    return total.hexdigest()
+
+
+def _complaint(encoded: Encoded, found: Survey) -> str:
+    rows = sorted(found.bad)
+    lines = [f"  {printable(encoded.name(row))}: {found.bad[row]}" for row in rows[:NAMED]]
+    if len(rows) > NAMED:
+        more = f"  and {len(rows) - NAMED} more; `curvetune plan --on-bad skip --json` lists all"
+        lines.append(more)
+    head = f"{len(rows)} of {len(encoded)} images cannot be used"
+    how = "mend or remove them, or go on without them: --on-bad skip"
+    return "\n".join([head, *lines, how])
