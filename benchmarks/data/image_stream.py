@@ -40,7 +40,7 @@ from curvetune.data.pixels import Positions
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.data.stream import ShardPixels, index
-from curvetune.data.table import Table
+from curvetune.data.tables.table import Table
 
 WARM_UP = 1  # pairs; starts the workers
 SIZE, CROP, BATCH = 256, 224, 32

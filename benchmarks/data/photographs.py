@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from curvetune.data.pixels import Positions
-from curvetune.data.table import Table
+from curvetune.data.tables.table import Table
 
 SIZES = ((500, 375), (375, 500), (480, 360), (512, 384))  # width and height, by turns
 

@@ -16,7 +16,7 @@ from curvetune.bias import corrupt, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
 from curvetune.data.limits import kept_counts, limited_size
 from curvetune.data.source import ClassSizes
-from curvetune.data.table import ANOTHER, UNKNOWN
+from curvetune.data.tables.table import ANOTHER, UNKNOWN
 from curvetune.errors import CorruptError
 from curvetune.seeding import numpy_stream
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from curvetune.config import CellConfig
 from curvetune.data.splits import Split
-from curvetune.data.table import ANOTHER
+from curvetune.data.tables.table import ANOTHER
 from curvetune.errors import CorruptError
 from curvetune.store.splits import read_split, split_file
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
-from curvetune.data.table import UNKNOWN
+from curvetune.data.tables.table import UNKNOWN
 from curvetune.errors import CorruptError
 from curvetune.store.relabels import read_relabel
 from curvetune.store.splits import read_split, split_file, write_split

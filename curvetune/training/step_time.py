@@ -17,7 +17,7 @@ import torch
 from curvetune import methods
 from curvetune.batch import Batch
 from curvetune.config import CellConfig, WeightNetConfig
-from curvetune.data.recipe import cropped
+from curvetune.data.augment.recipe import cropped
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.methods import Method, Parts

@@ -9,7 +9,7 @@ from curvetune.config import BiasConfig, DataConfig
 from curvetune.data.limits import train_size
 from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.data.splits import Split, make_split
-from curvetune.data.table import ANOTHER, UNKNOWN
+from curvetune.data.tables.table import ANOTHER, UNKNOWN
 from curvetune.errors import DataError
 from curvetune.training.split import verified_flags
 

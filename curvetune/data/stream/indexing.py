@@ -6,7 +6,7 @@ kept under the stamps of the files (stamps.py), so that the next command reads n
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +21,8 @@ from curvetune.data.stream import survey
 from curvetune.data.stream.pixels import ShardPixels
 from curvetune.data.stream.shards import MARK_BYTES, Shards
 from curvetune.data.stream.survey import Survey
-from curvetune.data.table import Table
+from curvetune.data.tables.encoded import Chosen
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError, printable
 
 
@@ -75,26 +76,6 @@ def only(table: Table, good: Positions) -> Table:
         verified=None if table.verified is None else table.verified[train],
         clean=None if table.clean is None else np.flatnonzero(np.isin(train, table.clean)),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Some rows of encoded images."""
-
-    of: Encoded
-    positions: Positions  # (n,)
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def name(self, position: int) -> str:
-        return self.of.name(int(self.positions[position]))
-
-    def suffix(self, position: int) -> str:
-        return self.of.suffix(int(self.positions[position]))
-
-    def read(self, positions: Positions) -> Sequence[bytes]:
-        return self.of.read(self.positions[positions])
 
 
 def _report(

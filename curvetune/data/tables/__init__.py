@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curvetune.config.data import NOISE_LEVELS
-from curvetune.data.table import Table
 from curvetune.data.tables import (
     animal10n,
     clothing1m,
@@ -18,6 +17,7 @@ from curvetune.data.tables import (
     webvision,
 )
 from curvetune.data.tables.rows import checked
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError
 
 Reader = Callable[[Path, str | None], Table]

@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 from curvetune.data.decode import SUFFIXES
-from curvetune.data.table import Table
 from curvetune.data.tables.lines import wrong
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import Table
 from curvetune.data.walk import entries, suffix_of
 
 NAMES = (

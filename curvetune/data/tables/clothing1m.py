@@ -13,9 +13,9 @@ Source: Xiao et al., CVPR 2015, and its release; Shu et al., NeurIPS 2019, for t
 
 from pathlib import Path
 
-from curvetune.data.table import Table
 from curvetune.data.tables.lines import label_of, labelled, lines_of, paths_of
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError, printable
 
 CLASSES, NOISY, CLEAN = "category_names_eng.txt", "noisy_label_kv.txt", "clean_label_kv.txt"

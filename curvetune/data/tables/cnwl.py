@@ -16,9 +16,9 @@ import json
 from pathlib import Path
 
 from curvetune.config.data import NOISE_LEVELS
-from curvetune.data.table import ANOTHER, Table
 from curvetune.data.tables.lines import labelled, lines_of
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import ANOTHER, Table
 from curvetune.errors import DataError, printable
 
 NUM_CLASSES = 100

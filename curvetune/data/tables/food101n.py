@@ -16,9 +16,9 @@ Source: Lee et al., "CleanNet", CVPR 2018, and the release; Bossard et al., ECCV
 from collections.abc import Iterator
 from pathlib import Path
 
-from curvetune.data.table import ANOTHER, Table
 from curvetune.data.tables.lines import inside, lines_of, wrong
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import ANOTHER, Table
 
 RELEASE, TEST_SET = "Food-101N_release", "food-101"
 WANTED = (

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from curvetune.data.labels import Classes, named_by
 from curvetune.data.parquet import SHARD
-from curvetune.data.table import Table
 from curvetune.data.tables.parquet_rows import ParquetRows
 from curvetune.data.tables.rows import encoded_table, not_there
 from curvetune.data.tables.shards import by_split, near
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError, printable
 
 WANTED = "DIR/train-*.parquet and DIR/test-*.parquet (or validation), perhaps in DIR/data"

@@ -10,9 +10,9 @@ zhmiao/OpenLongTailRecognition-OLTR.
 
 from pathlib import Path
 
-from curvetune.data.table import Table
 from curvetune.data.tables.lines import labelled, wrong
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError, printable
 
 NUM_CLASSES = 1000

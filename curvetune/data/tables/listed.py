@@ -16,11 +16,11 @@ import numpy as np
 
 from curvetune.data.labels import Classes, named_by, unfit
 from curvetune.data.labels_csv import SPLITS
-from curvetune.data.table import ANOTHER, UNKNOWN, Table
 from curvetune.data.tables.columns import SUFFIXES, Columns, column_names, read_columns
 from curvetune.data.tables.encoded import Files
 from curvetune.data.tables.lines import is_outside, wrong
 from curvetune.data.tables.rows import known
+from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.data.tables.texts import Texts
 from curvetune.errors import DataError, printable
 

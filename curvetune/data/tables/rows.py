@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data.pixels import Encoded
-from curvetune.data.table import UNKNOWN, Table
 from curvetune.data.tables.encoded import Files
+from curvetune.data.tables.table import UNKNOWN, Table
 from curvetune.data.tables.texts import Texts
 from curvetune.errors import DataError, printable
 

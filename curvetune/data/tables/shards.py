@@ -19,10 +19,10 @@ import numpy as np
 
 from curvetune.data.decode import SUFFIXES
 from curvetune.data.labels import Classes, named_by
-from curvetune.data.table import Table
 from curvetune.data.tables.encoded import Members
 from curvetune.data.tables.lines import lines_of, wrong
 from curvetune.data.tables.rows import encoded_table, not_there
+from curvetune.data.tables.table import Table
 from curvetune.data.tables.texts import Texts
 from curvetune.errors import DataError, printable
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from curvetune.data.folder import MEAN, STD, OnBad, Report
 from curvetune.data.source import ClassSizes, Dataset, Images
+from curvetune.data.stream import Indexed, index
 from curvetune.data.tables import FORMS, read_table
-from curvetune.data.tables.indexed import Indexed, index
 from curvetune.data.tables.rows import checked
 from curvetune.errors import DataError
 
@@ -50,8 +50,8 @@ class TableSource:
         crop = self.image_size * 7 // 8 if FORMS[self.name].are_photographs else None  # 224 of 256
         return Dataset(
             name=self.name,
-            train=Images(x[:n], table.y[:n]),
-            test=Images(x[n:], table.y[n:]),
+            train=Images(x.part(np.arange(n)), table.y[:n]),
+            test=Images(x.part(np.arange(n, len(x))), table.y[n:]),
             class_names=table.class_names,
             mean=MEAN,
             std=STD,

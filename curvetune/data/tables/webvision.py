@@ -13,9 +13,9 @@ Source: Li et al., "WebVision Database", 2017, and its release; Jiang et al., "M
 
 from pathlib import Path
 
-from curvetune.data.table import Table
 from curvetune.data.tables.lines import labelled, lines_of
 from curvetune.data.tables.rows import Rows, folder_with, not_there, table_of_files
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError, printable
 
 NUM_CLASSES, MINI = 1000, 50

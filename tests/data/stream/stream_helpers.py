@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from curvetune.data.pixels import Positions
-from curvetune.data.table import Table
+from curvetune.data.tables.table import Table
 from curvetune.errors import DataError
 
 SIZE = 16

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from public_sets import image_bytes, put, write
 
-from curvetune.data.table import ANOTHER, UNKNOWN, Table
 from curvetune.data.tables import read_table
+from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError
 
 ROWS = [("a/0.png", "cat"), ("a/1.png", "dog"), ("b, c/2.png", "cat"), ("test/3.png", "dog")]

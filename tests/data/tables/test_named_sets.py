@@ -19,8 +19,8 @@ from public_sets import (
     write_webvision,
 )
 
-from curvetune.data.table import ANOTHER, UNKNOWN, Table
 from curvetune.data.tables import FORMS, read_table
+from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError
 
 WRITERS: dict[str, Callable[[Path], None]] = {
