@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from curvetune import models
-from curvetune.config import CellConfig, DataConfig, ModelConfig
+from curvetune.config import CellConfig, ModelConfig
 from curvetune.config.networks import MODEL_NAMES
 from curvetune.data.augment.recipe import cropped
 from curvetune.data.source import Dataset
@@ -59,13 +59,13 @@ def check_classifiers(cells: Iterable[CellConfig], dataset: Dataset) -> None:
         ConfigError: one cannot be built, its weights are not its own, or it lacks stages that a
             method freezes.
     """
-    frozen: dict[tuple[ModelConfig, DataConfig], int] = {}
+    frozen: dict[tuple[ModelConfig, int | None], int] = {}
     for cell in cells:
         if cell.model.name not in MODEL_NAMES or cell.model.weights is not None:
-            key = cell.model, cell.data
+            key = cell.model, cell.data.crop_size
             frozen[key] = max(frozen.get(key, 0), cell.method.frozen_stages)
-    for (config, data), most in frozen.items():
-        stages = getattr(_built(config, cropped(dataset, data)), "stages", ())
+    for (config, crop_size), most in frozen.items():
+        stages = getattr(_built(config, cropped(dataset, crop_size)), "stages", ())
         if most and most >= len(stages):
             has = f"{len(stages)} stages" if len(stages) else "no .stages, and none can be derived"
             raise ConfigError(

@@ -54,7 +54,7 @@ def time_steps(
     """
     if not isinstance(cell.method, WeightNetConfig):
         raise ValueError(f"{cell.method.name} learns no sample weights, so it has no meta step")
-    dataset = cropped(dataset, cell.data)
+    dataset = cropped(dataset, cell.data.crop_size)
     method = _method(cell, dataset, device)
     batch = _batch(cell.allocate.batch_size, dataset, device, seed=0)
     meta = _batch(cell.method.meta_batch_size, dataset, device, seed=1)

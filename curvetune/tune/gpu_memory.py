@@ -152,7 +152,7 @@ def short_cell(cell: CellConfig) -> CellConfig:
 
 def data_bytes(cell: CellConfig, dataset: Dataset) -> int:
     """Return what the whole data and the curves of a whole probe take on the device, at most."""
-    dataset = cropped(dataset, cell.data)
+    dataset = cropped(dataset, cell.data.crop_size)
     channels, height, width = dataset.train.x.shape[1:]
     image: int = channels * (height + 2 * dataset.pad) * (width + 2 * dataset.pad)
     recipe = cell.probe_recipe

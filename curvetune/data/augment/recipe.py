@@ -26,14 +26,14 @@ def fed(dataset: Dataset, data: DataConfig, digest: str) -> Dataset:
     if data.statistics == "own":
         mean, std = _known_statistics(dataset.train.x, digest)
         dataset = replace(dataset, mean=mean, std=std)
-    return cropped(dataset, data)
+    return cropped(dataset, data.crop_size)
 
 
-def cropped(dataset: Dataset, data: DataConfig) -> Dataset:
-    """Return the same images with the config's crop, in the shape that a classifier gets."""
-    if data.crop_size is None:
+def cropped(dataset: Dataset, crop_size: int | None) -> Dataset:
+    """Return the same images with that crop, if any, in the shape that a classifier gets."""
+    if crop_size is None:
         return dataset
-    return replace(dataset, crop=data.crop_size, pad=0)
+    return replace(dataset, crop=crop_size, pad=0)
 
 
 def statistics_of(x: NDArray[np.uint8] | Pixels) -> tuple[Values, Values]:

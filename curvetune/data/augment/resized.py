@@ -4,12 +4,11 @@ Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6; 
 rounding are those of torchvision's RandomResizedCrop and center_crop.
 
 Resizing is bilinear with antialiasing, rounded to whole numbers as torchvision does with uint8. A
-part that is larger than the crop would else be sampled with holes. On a CPU images are resized one
-by one, since PyTorch's kernel for uint8 takes a fifth to a tenth of the time of anything that takes
-a batch: 64 images of 256×256 to 224 in 0.02 to 0.03 s on one core, as two matrix products 0.22 s,
-by `grid_sample` without antialiasing 0.1 to 0.16 s. Without it, an image of noise is 0.6 of 255 off
-on average where parts of 128 pixels become 112, and 7.6 where parts of 256 do. A GPU has no such
-kernel, so there it is the two products, with no wait for the device.
+part that is larger than the crop would else be sampled with holes: pixels of noise are then 1 of
+255 off where 256 pixels become 224, and 17 where they become 112. On a CPU images are resized one
+by one, since PyTorch's kernel for uint8 takes a quarter of the time of `grid_sample`, which does
+not antialias, and a twelfth to a quarter of that of two matrix products. A GPU has no such kernel,
+so there it is the two products, with no wait for the device. benchmarks/training/crops.py
 """
 
 import math
