@@ -2,7 +2,8 @@
 
 The margin is the given label's logit less the largest other: Pleiss et al., "Identifying Mislabeled
 Data using the Area Under the Margin Ranking", NeurIPS 2020, Eq. 1. Both are made once an epoch from
-the logits that the steps left, since in a step their small operations would take longer.
+the logits that the steps left, since in a step their small operations would take longer. Logits
+of a streamed set, (N, K), may be more than fits, so there each step leaves (B,) of them.
 """
 
 from dataclasses import dataclass
@@ -30,11 +31,24 @@ class Recording:
 
     def __call__(self, samples: Samples) -> Samples:
         """Return `loss`, (N,) float32, and `margin`, (N,) float16, from `loss` and `logits`."""
-        logits = samples["logits"]
-        given, others = split(logits, self.y)
-        loss = exact_loss(given, others) if self.with_exact_loss else samples["loss"]
-        margin = signed_margin(logits, self.y).clamp(-LARGEST, LARGEST)
-        return {"loss": loss, "margin": margin.half()}
+        if "logits" in samples:
+            samples = condensed(samples, self.y)
+        # not in `condensed`: on a CPU the last bit of softplus depends on the place in the tensor
+        loss = F.softplus(samples["log_odds"]) if self.with_exact_loss else samples["loss"]
+        return {"loss": loss, "margin": samples["margin"]}
+
+
+def condensed(samples: Samples, y: Tensor) -> Samples:
+    """Return `samples` with (n,) `log_odds` and `margin` in place of their logits, (n, K).
+
+    Of any n samples they are the same bits.
+
+    Args:
+        y: given labels, (n,).
+    """
+    rest = {name: values for name, values in samples.items() if name != "logits"}
+    margin = signed_margin(samples["logits"], y).clamp(-LARGEST, LARGEST)
+    return rest | {"log_odds": log_odds(*split(samples["logits"], y)), "margin": margin.half()}
 
 
 def split(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,9 +67,14 @@ def exact_loss(given: Tensor, others: Tensor) -> Tensor:
     Args:
         given: (N,), and `others`, (N, K), as `split` returns them.
     """
+    return F.softplus(log_odds(given, others))
+
+
+def log_odds(given: Tensor, others: Tensor) -> Tensor:
+    """Return the logarithm of the odds against the given label, (N,), of what `split` returns."""
     best = others.amax(dim=1)
     rest = (others - best[:, None]).exp().sum(dim=1).log()  # 0 where there is just one other
-    return F.softplus(rest - (given - best))
+    return rest - (given - best)
 
 
 def signed_margin(logits: Tensor, y: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from curvetune.config import TrainingConfig
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod, Subset
-from curvetune.probe.recording import Recording
+from curvetune.probe.recording import Recording, condensed
 from curvetune.store import CurveStore
 from curvetune.store.lease import Lease
 from curvetune.store.names import CHECKPOINT, HISTORY, MODEL
@@ -73,6 +73,7 @@ def run_probe(
         stop=stop,
         guard=nothing if lease is None else lease.check,
         record=Recording(train.y, config.records_exact_loss),
+        condense=condensed if train.reads else None,
         engine=engine_for(train, next(model.parameters()).device),
         layers_seed=stream.initial_seed(),
     )

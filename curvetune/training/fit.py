@@ -68,6 +68,8 @@ class Loop:
     stop: Callable[[], bool] = never
     guard: Callable[[], None] = nothing
     layers_seed: int = 0  # of what layers draw themselves, such as dropout's masks
+    # Makes of a step's values per sample, and the labels, what is kept of them until the epoch ends
+    condense: Callable[[Samples, Tensor], Samples] | None = None
     # Makes of the values per sample what is kept of each epoch: `loss`, or also `margin`, (N,)
     record: Callable[[Samples], Samples] | None = None
 
@@ -176,6 +178,8 @@ def _run_epoch(
         )
         for batch, metrics in loop.engine.run(method, pairs):
             visited.append(batch.index)
+            if loop.condense is not None:
+                metrics = loop.condense(metrics, batch.y)
             for name, value in metrics.items():
                 if value.dim() == 0:
                     sums[name] = sums.get(name, torch.zeros_like(value)) + value

@@ -21,7 +21,7 @@ from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.errors import StoppedError
 from curvetune.methods.shared.objective import Subset
-from curvetune.probe.recording import Recording, exact_loss, signed_margin, split
+from curvetune.probe.recording import Recording, condensed, exact_loss, signed_margin, split
 from curvetune.probe.run import run_probe
 from curvetune.store import CurveStore
 from curvetune.training.checkpoint import load_state, save_state
@@ -221,6 +221,29 @@ def test_samples_that_a_probe_never_sees_have_no_margin(tmp_path: Path) -> None:
 def stop_after(epochs: int) -> dict[str, Any]:
     rows: list[Any] = []
     return {"on_epoch": rows.append, "stop": lambda: len(rows) >= epochs}
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 101])
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_what_steps_leave_of_logits_is_recorded_as_whole_logits_are_bit_for_bit(
+    classes: int, size: int
+) -> None:
+    generator = torch.Generator().manual_seed(classes)
+    logits = 9 * torch.randn(1009, classes, generator=generator)
+    y = torch.randint(classes, (1009,), generator=generator)
+    whole = {"loss": torch.rand(1009, generator=generator), "logits": logits}
+    parts = [
+        condensed({name: values[k : k + size] for name, values in whole.items()}, y[k : k + size])
+        for k in range(0, 1009, size)
+    ]
+    left = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    assert all(values.dim() == 1 for values in left.values())
+    for exact in (True, False):
+        expected, found = (Recording(y, exact)(samples) for samples in (whole, left))
+        assert expected.keys() == found.keys() == {"loss", "margin"}
+        for name, values in expected.items():
+            assert torch.equal(values, found[name])
+            assert values.dtype == found[name].dtype
 
 
 def test_a_probe_that_was_stopped_ends_with_the_same_margins(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class PaddedCrop:
     def augmented(self, stored: Tensor, index: Tensor, draws: Draws) -> Tensor:
         """Return a window of each indexed image, mirrored where it is drawn."""
         top, left, mirrored = draws
-        x = random_crop(stored, index, top, left, self._pad)
+        x = random_crop(stored, index, top.long(), left.long(), self._pad)
         return mirror(x, mirrored) if self._flip else x
 
     def plain(self, stored: Tensor) -> Tensor:

@@ -150,12 +150,16 @@ class ImageSet(ABC):
     def _draws(self, count: int, generator: torch.Generator) -> tuple[Draws, Tensor | None]:
         """Return what is random about `count` samples, the numbers for the transform apart."""
         draws = self._augmentation.draw(count, generator)
-        drawn = [values.to(self._y.device) for values in draws]
+        drawn = [self._small(values).to(self._y.device) for values in draws]
         if self._transform is None:
             return drawn, None
         shape = (count, self._transform.draws)
         numbers = torch.rand(shape, generator=generator, device=generator.device)
         return drawn, numbers.to(self._y.device)
+
+    def _small(self, values: Tensor) -> Tensor:
+        """Return draws in 16 bits, which hold any place in an image, where a set may be large."""
+        return values.to(torch.int16) if self.reads and values.dtype == torch.int64 else values
 
     def _bare(self, raw: Raw) -> Tensor:
         return self._augmentation.plain(raw.stored)[raw.rows]
