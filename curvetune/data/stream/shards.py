@@ -75,16 +75,28 @@ def make(
     first = int(rows[0])
 
     def one(row: int, content: bytes | DataError) -> Verdict:
-        mark = marks[row - first].tobytes()
-        if mark == MISSING[:MARK_BYTES]:
-            return Verdict("missing")
-        found = decoded(encoded, row, same(encoded, row, content, mark), size)
-        if isinstance(found, str):
-            return Verdict(found)
-        x[row - first] = found.pixels
-        return Verdict(None, found.changes, duplicates.content(found.pixels))
+        found, verdict = judge(encoded, row, content, marks[row - first].tobytes(), size)
+        if found is not None:
+            x[row - first] = found
+        return verdict
 
     return x, list(each(encoded, rows, one))
+
+
+def judge(
+    encoded: Encoded, row: int, content: bytes | DataError, mark: bytes, size: int
+) -> tuple[NDArray[np.uint8] | None, Verdict]:
+    """Return an image, None if it is bad, and what became of it.
+
+    Raises:
+        DataError: it is not what it was.
+    """
+    if mark == MISSING[:MARK_BYTES]:
+        return None, Verdict("it could not be read when it was first looked at")
+    found = decoded(encoded, row, same(encoded, row, content, mark), size)
+    if isinstance(found, str):
+        return None, Verdict(found)
+    return found.pixels, Verdict(None, found.changes, duplicates.content(found.pixels))
 
 
 def same(encoded: Encoded, row: int, content: bytes | DataError, mark: bytes) -> bytes:
@@ -146,6 +158,20 @@ class Shards:
         """Return the rows of a shard."""
         start = k * self._per_shard
         return np.arange(start, min(start + self._per_shard, len(self)), dtype=np.int64)
+
+    def judge(
+        self, row: int, content: bytes | DataError
+    ) -> tuple[NDArray[np.uint8] | None, Verdict]:
+        """Return the image of a row that has these bytes, and what became of it.
+
+        Raises:
+            DataError: it is not what it was.
+        """
+        return judge(self.encoded, row, content, self._marks[row].tobytes(), self.size)
+
+    def has_room(self, k: int) -> bool:
+        """Say whether this machine has room for a shard."""
+        return disk.has_room(len(self.rows_of(k)) * 3 * self.size * self.size)
 
     def keep(self, k: int, pixels: NDArray[np.uint8], verdicts: list[Verdict]) -> bool:
         """Take a shard that was made elsewhere; say whether it is there now."""
@@ -232,7 +258,7 @@ class Shards:
         with disk.building(address):
             if (found := disk.find(address)) is not None:  # by another process, meanwhile
                 return found
-            if self._is_full or not disk.has_room(len(rows) * 3 * self.size * self.size):
+            if self._is_full or not self.has_room(k):
                 return None
             pixels, verdicts = make(self.encoded, rows, self._marks[rows], self.size)
             self._is_full = not disk.keep(address, pixels, verdicts)
@@ -244,8 +270,7 @@ class Shards:
         Raises:
             DataError: it is not what it was, or it never was one.
         """
-        mark = self._marks[row].tobytes()
-        found = decoded(self.encoded, row, same(self.encoded, row, content, mark), self.size)
-        if isinstance(found, str):
-            raise DataError(f"{printable(self.encoded.name(row))} (row {row}): {found}")
-        return found.pixels
+        found, verdict = self.judge(row, content)
+        if found is None:
+            raise DataError(f"{printable(self.encoded.name(row))} (row {row}): {verdict.bad}")
+        return found
