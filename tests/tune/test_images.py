@@ -185,3 +185,37 @@ def test_who_leaves_an_epoch_early_leaves_no_thread_of_ours(
             return
         time.sleep(0.1)
     pytest.fail("a thread is left")
+
+
+def test_a_trial_of_tune_gets_its_images_from_the_cpus_that_are_kept_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray import tune
+
+    from curvetune.data.source import Dataset, Images
+    from curvetune.tune.trainable import decoded_for
+
+    files = tracked(tmp_path / "images")
+    monkeypatch.setenv("CURVETUNE_CACHE_GB", "0")
+    pixels = index(table_of(files), SIZE, "fail").pixels
+    (files.folder / f"{os.getpid()}.pid").unlink()
+    some = Images(pixels, np.zeros(40, np.int64))
+    dataset = Dataset("some", some, some, ("a", "b"), (0.0,) * 3, (1.0,) * 3, pad=0, flip=False)
+    order = np.random.default_rng(0).permutation(40)
+
+    def trial(config: dict[str, object]) -> None:
+        os.environ["CURVETUNE_CACHE_GB"] = "0"
+        train = decoded_for(dataset, 1.0).train.x
+        assert type(train) is RayPixels
+        found = np.concatenate(list(train.read(order, 8)))
+        tune.report({"pixels": found.tobytes(), "pid": os.getpid()})
+
+    tuner = tune.Tuner(
+        tune.with_resources(trial, {"cpu": 1}),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), verbose=0),
+    )
+    (result,) = tuner.fit()
+    assert result.metrics["pixels"] == reference(files, order).tobytes()
+    readers = {path.stem for path in files.folder.glob("*.pid")}
+    assert readers
+    assert str(result.metrics["pid"]) not in readers
