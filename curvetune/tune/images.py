@@ -1,6 +1,6 @@
 """Images decoded by Ray Data on whatever CPUs of the cluster are kept for it, in exactly one order.
 
-On one node the threads of `ShardPixels` are faster (benchmarks/data/ray_data.py). This is for nodes
+On one node the threads of `ShardPixels` are faster (benchmarks/data/image_stream.py --ray). This is for nodes
 that have CPUs and no trials: it makes the shards that a trial's node lacks, and decodes what has no
 room there in every epoch. Blocks are read in the order of the epoch, and each row carries its place
 in it, which is checked.
@@ -124,7 +124,8 @@ def decoded(
             if text is not None or (strict and bad is not None):
                 raise DataError(text or bad)
         verdicts = [Verdict(one["bad"], tuple(one["changes"]), one["content"]) for one in told]
-        yield batch["image"], verdicts
+        # a copy of what Ray shares, since PyTorch wants to be able to write
+        yield np.require(batch["image"], np.uint8, ["C", "W"]), verdicts
     if place != len(rows):
         raise BackendError(f"{PIPELINE}: {place} images came of {len(rows)}; run it again")
 
