@@ -1,9 +1,9 @@
 """Images decoded by Ray Data on whatever CPUs of the cluster are kept for it, in exactly one order.
 
-On one node the threads of `ShardPixels` are faster (benchmarks/data/image_stream.py --ray). This is for nodes
-that have CPUs and no trials: it makes the shards that a trial's node lacks, and decodes what has no
-room there in every epoch. Blocks are read in the order of the epoch, and each row carries its place
-in it, which is checked.
+On one node the threads of `ShardPixels` are faster (benchmarks/data/image_stream.py --ray). This is
+for nodes that have CPUs and no trials: it makes the shards that a trial's node lacks, and decodes
+what has no room there in every epoch. Blocks are read in the order of the epoch, and each row
+carries its place in it, which is checked.
 
 Ray Data's own `execution_no_progress_timeout_s` is off. It also runs while the trial takes its time
 with the batches that it has, so that a slow network would end as a hang (seen with 2.60). Here only
