@@ -34,13 +34,15 @@ class ShardPixels:
         """Return what people know an image by."""
         return self.shards.encoded.name(int(self.rows[position]))
 
-    def __getitem__(self, positions: Positions) -> NDArray[np.uint8]:
-        """Return some images, (n, 3, H, W), in the order of `positions`.
+    def __getitem__(self, positions: Positions | slice | int) -> NDArray[np.uint8]:
+        """Return some images, (n, 3, H, W), in the order of `positions`; as an array would.
 
         Raises:
             DataError: an image has no shard, and is not what it was.
         """
-        return next(self.shards.batches([self.rows[positions]]))
+        rows = self.rows[positions]
+        images = next(self.shards.batches([np.atleast_1d(rows)]))
+        return images[0] if rows.ndim == 0 else images
 
     def read(self, positions: Positions, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield images in the order of `positions`, `batch_size` at a time, (B, 3, H, W).
