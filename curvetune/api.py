@@ -104,6 +104,7 @@ class GridPlan:
         max_concurrent: int | None = None,
         checkpoint_every: int = CHECKPOINT_EVERY,
         hang_after: float = HANG_AFTER_S,
+        data_cpus: int | None = None,
         tracking_uri: str | None = None,
         notify: str | None = None,
         log_models: bool = False,
@@ -132,6 +133,7 @@ class GridPlan:
             max_concurrent,
             checkpoint_every,
             hang_after,
+            data_cpus,
         )
         tell = _tell if progress else _ignore
         _, outcome = run_plan(

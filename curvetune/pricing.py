@@ -120,7 +120,9 @@ def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
         cpus = options.cpus_per_trial or 1.0
         return Machine(device, options.max_concurrent, cpus, *_sharing(options))
     slots = fit_slots([{"CPU": float(ray_cpus()), "GPU": float(len(gpus))}], options)
-    return Machine(here, slots.count, slots.cpus, *_sharing(options))
+    return Machine(
+        here, slots.count, slots.cpus, *_sharing(options), data_cpus=options.data_cpus or 0
+    )
 
 
 def _sharing(options: "LaunchOptions") -> tuple[int, int]:

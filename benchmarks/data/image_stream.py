@@ -7,6 +7,7 @@ Claims, on two cores:
   2. CIFAR's 32×32 images from shards come at least half as fast as those of a resident set.
 
     python -m benchmarks.data.image_stream --pairs 10 --data-dir ../shared/data
+    python -m benchmarks.data.image_stream --pairs 5 --ray     # no claim: Ray Data beside threads
 
 Threads are as in a trial with one CPU: one of PyTorch's, and as many that read as there are CPUs.
 Each ratio is the median, with quartiles, over back-to-back epochs in one process. Files are in the
@@ -16,6 +17,7 @@ are the same.
 """
 
 import argparse
+import logging
 import os
 import tempfile
 from collections import deque
@@ -36,10 +38,10 @@ from benchmarks.timing import append, quartiles, seconds
 from curvetune.data import cifar
 from curvetune.data.augment import draw, mirror, normalise, random_crop, reflect_pad
 from curvetune.data.folder import MEAN, STD
-from curvetune.data.pixels import Positions
+from curvetune.data.pixels import Pixels, Positions
 from curvetune.data.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
-from curvetune.data.stream import ShardPixels, index
+from curvetune.data.stream import index
 from curvetune.data.tables.table import Table
 
 WARM_UP = 1  # pairs; starts the workers
@@ -80,7 +82,7 @@ def loader(files: Photographs, workers: int) -> Epoch:
     return lambda: (x for x, _ in batches)
 
 
-def streamed(pixels: ShardPixels) -> Epoch:
+def streamed(pixels: Pixels) -> Epoch:
     """Return an epoch of what is read, cropped and mirrored in batches."""
     generator = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
@@ -144,6 +146,26 @@ def measure_photographs(folder: Path, count: int, pairs: int) -> None:
         measure(name, "DataLoader, 2 workers", streamed(pixels), slow, count, pairs)
 
 
+def measure_ray(folder: Path, count: int, pairs: int) -> None:
+    """Measure Ray Data with as many CPUs against threads, both decoding in each epoch."""
+    import ray
+
+    from curvetune.tune.images import RayPixels
+
+    ray.init(
+        address="local",
+        num_cpus=os.cpu_count(),
+        log_to_driver=False,
+        include_dashboard=False,
+        logging_level=logging.CRITICAL,
+    )
+    os.environ["CURVETUNE_CACHE_GB"] = "0"
+    pixels = index(photographs(folder, count).table(), SIZE, "fail").pixels
+    elsewhere = streamed(RayPixels(pixels, os.cpu_count() or 1))
+    what = "photographs, decoded in each epoch"
+    measure(f"{what} by Ray Data", f"{what} by threads", elsewhere, streamed(pixels), count, pairs)
+
+
 class Rows:
     """Encoded images in memory, from the first Parquet file of CIFAR-10."""
 
@@ -203,12 +225,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data-dir", type=Path, help="has cifar10/ in Parquet, for claim 2")
     parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--ray", action="store_true", help="measure Ray Data alone")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["CURVETUNE_CACHE"] = str(folder / "cache")
         (folder / "images").mkdir()
+        if options.ray:
+            measure_ray(folder / "images", options.images, options.pairs)
+            return
         measure_photographs(folder / "images", options.images, options.pairs)
         if options.data_dir is not None:
             measure_cifar(options.data_dir, options.pairs)

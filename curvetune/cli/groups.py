@@ -78,11 +78,11 @@ def room(
     gpus_per_trial: o.GpusPerTrial = None,
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
+    data_cpus: o.DataCpus = None,
 ) -> LaunchOptions:
     """What a trial asks for."""
-    return parse_launch(
-        None, gpus_per_trial, cpus_per_trial, max_concurrent, CHECKPOINT_EVERY, HANG_AFTER_S
-    )
+    asked = gpus_per_trial, cpus_per_trial, max_concurrent
+    return parse_launch(None, *asked, CHECKPOINT_EVERY, HANG_AFTER_S, data_cpus)
 
 
 def launch(
@@ -92,11 +92,11 @@ def launch(
     max_concurrent: o.MaxConcurrent = None,
     checkpoint_every: o.CheckpointEvery = CHECKPOINT_EVERY,
     hang_after: o.HangAfter = HANG_AFTER_S,
+    data_cpus: o.DataCpus = None,
 ) -> LaunchOptions:
     """Where and with what trials run."""
-    return parse_launch(
-        address, gpus_per_trial, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
-    )
+    asked = gpus_per_trial, cpus_per_trial, max_concurrent
+    return parse_launch(address, *asked, checkpoint_every, hang_after, data_cpus)
 
 
 def with_groups(**groups: Callable[..., Any]) -> Callable[[Command], Callable[..., None]]:

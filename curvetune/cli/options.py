@@ -149,6 +149,16 @@ MaxConcurrent = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+DataCpus = Annotated[
+    int | None,
+    typer.Option(
+        "--data-cpus",
+        min=0,
+        help="CPU cores kept free of cells for Ray Data, which decodes streamed images: those of "
+        "nodes without room for a cell unless given. 0 lets each cell decode for itself.",
+        rich_help_panel=HOW,
+    ),
+]
 CheckpointEvery = Annotated[
     int,
     typer.Option(

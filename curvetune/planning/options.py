@@ -14,6 +14,7 @@ def parse_launch(
     max_concurrent: int | None,
     checkpoint_every: int,
     hang_after: float,
+    data_cpus: int | None = None,
 ) -> LaunchOptions:
     """Return how trials run, refusing before Ray starts what Ray would refuse much later.
 
@@ -24,7 +25,7 @@ def parse_launch(
     check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
     check_address(address)
     return LaunchOptions(
-        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after
+        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after, data_cpus
     )
 
 

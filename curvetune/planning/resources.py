@@ -23,6 +23,8 @@ class LaunchOptions:
         max_concurrent: None is as many as the cluster has room for.
         checkpoint_every: epochs between two checkpoints.
         hang_after_s: how long a cell may go without the end of an epoch.
+        data_cpus: kept free of trials for Ray Data, which decodes streamed images there. None is
+            the CPUs of nodes that have no room for a trial; 0 lets each trial decode for itself.
     """
 
     address: str | None = None
@@ -31,6 +33,7 @@ class LaunchOptions:
     max_concurrent: int | None = None
     checkpoint_every: int = CHECKPOINT_EVERY
     hang_after_s: float = HANG_AFTER_S
+    data_cpus: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def fit_slots(nodes: Sequence[Mapping[str, float]], options: LaunchOptions) -> S
     Raises:
         ConfigError: no node has room for one trial.
     """
+    nodes = _without(nodes, options.data_cpus or 0)
     gpus = options.gpus_per_trial
     if gpus is None or gpus == "auto":
         gpus = 1.0 if any(node.get("GPU", 0) for node in nodes) else 0.0
@@ -61,9 +65,41 @@ def fit_slots(nodes: Sequence[Mapping[str, float]], options: LaunchOptions) -> S
         found = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
         raise ConfigError(
             f"a trial asks for {cpus:g} CPUs (--cpus-per-trial) and {gpus:g} GPUs "
-            f"(--gpus-per-trial); no node has that many: {found}. Ask for less."
+            f"(--gpus-per-trial); no node has that many: {found}"
+            f"{_kept_free(options)}. Ask for less."
         )
     return Slots(cpus, gpus, min(count, options.max_concurrent or count))
+
+
+def cpus_for_data(
+    nodes: Sequence[Mapping[str, float]], options: LaunchOptions, slots: Slots
+) -> float:
+    """Return how many CPUs of the cluster decode images for each trial, beside those of trials."""
+    there = options.data_cpus
+    if there is None:
+        idle = [node for node in nodes if not _room(node, slots.cpus, slots.gpus)]
+        there = math.floor(sum(node.get("CPU", 0) for node in idle))
+    return max(1.0, there // slots.count) if there else 0.0
+
+
+def _without(nodes: Sequence[Mapping[str, float]], cpus: float) -> list[Mapping[str, float]]:
+    """Return what is left of the nodes for trials: those without a GPU give CPUs first."""
+    if not cpus:
+        return list(nodes)
+    left: list[Mapping[str, float]] = []
+    for node in sorted(nodes, key=lambda node: (node.get("GPU", 0), -node.get("CPU", 0))):
+        taken = min(cpus, math.floor(node.get("CPU", 0)))
+        cpus -= taken
+        left.append({**node, "CPU": node.get("CPU", 0) - taken} if taken else node)
+    return left
+
+
+def _kept_free(options: LaunchOptions) -> str:
+    return (
+        f", with {options.data_cpus} CPUs kept for images (--data-cpus)"
+        if options.data_cpus
+        else ""
+    )
 
 
 def _even_share(node: Mapping[str, float], gpus: float) -> float:

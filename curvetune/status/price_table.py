@@ -78,6 +78,8 @@ def _time(price: Price) -> str:
         return line
     slots = price.machine.slots
     at_once = "1 cell" if slots == 1 else f"{slots} cells"
+    if data := price.machine.data_cpus:
+        at_once += f" and {data} {'CPU' if data == 1 else 'CPUs'} for images"
     return f"{line}; {duration(price.wall)} with {at_once} at once, without Ray's start-up"
 
 

@@ -21,7 +21,7 @@ from ray import cloudpickle, tune
 from curvetune.errors import BackendError, CurvetuneError, FailureKind, StorageFullError
 from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
-from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
+from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, fit_slots
 from curvetune.store import CellStore
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
@@ -92,6 +92,7 @@ def launch(
             launch_id=f"{plan.name}-{uuid.uuid4().hex[:8]}",
             hang_after_s=options.hang_after_s,
             run_cell=run_cell,
+            data_cpus=cpus_for_data(nodes(), options, slots),
         )
         cache = start_cache(storage)
         parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}

@@ -11,7 +11,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from ray.exceptions import RayError
 
 from curvetune.config import CellConfig
+from curvetune.data.source import Dataset
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
 from curvetune.store import CellStore
 from curvetune.store.names import TUNE
@@ -45,6 +46,7 @@ class Work:
     Args:
         launch_id: tells a launch from all others.
         hang_after_s: how long a cell may go without the end of an epoch.
+        data_cpus: of the cluster, which decode the streamed images of each trial; 0: its own do.
     """
 
     digest: str
@@ -54,6 +56,7 @@ class Work:
     launch_id: str
     hang_after_s: float
     run_cell: RunCell | None = None
+    data_cpus: float = 0.0
 
     @property
     def stop_file(self) -> Path:
@@ -128,7 +131,7 @@ def _run(
     runner(work)(
         cell,
         work.digest,
-        dataset,
+        decoded_for(dataset, work.data_cpus),
         work.storage,
         device=pick_device(),
         checkpoint_every=work.checkpoint_every,
@@ -137,6 +140,18 @@ def _run(
         stop=work.stop_file.exists,
         **_sharing(),
     )
+
+
+def decoded_for(dataset: Any, cpus: float) -> Any:
+    """Return a data set whose streamed images are decoded by CPUs of the cluster, if it has any."""
+    if not (cpus and isinstance(dataset, Dataset)):
+        return dataset
+    from curvetune.tune.images import on_other_cpus  # Ray Data takes a second to import
+
+    train, test = (
+        replace(images, x=on_other_cpus(images.x, cpus)) for images in (dataset.train, dataset.test)
+    )
+    return replace(dataset, train=train, test=test)
 
 
 @contextlib.contextmanager

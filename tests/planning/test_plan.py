@@ -5,7 +5,7 @@ import pytest
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
 from curvetune.planning.plan import Plan, build_plan
-from curvetune.planning.resources import LaunchOptions, Slots, fit_slots
+from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, fit_slots
 from curvetune.planning.space import Space
 
 DIGEST = "d" * 64
@@ -115,12 +115,37 @@ BOX = {"CPU": 8.0, "GPU": 8.0}
         ([BOX], LaunchOptions(cpus_per_trial=4), Slots(4, 1, 2)),
         ([BOX], LaunchOptions(max_concurrent=3), Slots(1, 1, 3)),
         ([{"CPU": 2.0}, BOX], LaunchOptions(), Slots(1, 1, 8)),
+        ([{"CPU": 2.0}], LaunchOptions(data_cpus=1), Slots(1, 0, 1)),
+        ([BOX], LaunchOptions(data_cpus=4), Slots(0.5, 1, 8)),
+        ([BOX, {"CPU": 4.0}], LaunchOptions(data_cpus=4), Slots(1, 1, 8)),
+        ([BOX, BOX], LaunchOptions(gpus_per_trial=0, data_cpus=9), Slots(1, 0, 7)),
     ],
 )
 def test_slots_are_what_the_cluster_has_room_for(
     nodes: list[dict[str, float]], options: LaunchOptions, slots: Slots
 ) -> None:
     assert fit_slots(nodes, options) == slots
+
+
+@pytest.mark.parametrize(
+    ("nodes", "options", "cpus"),
+    [
+        ([BOX], LaunchOptions(), 0),  # each trial decodes for itself
+        ([BOX, {"CPU": 16.0}], LaunchOptions(), 2),  # for each of 8 trials
+        ([BOX, {"CPU": 16.0}], LaunchOptions(data_cpus=0), 0),
+        ([{"CPU": 4.0}], LaunchOptions(data_cpus=3), 3),
+        ([BOX], LaunchOptions(data_cpus=4), 1),  # fewer than trials: they take turns
+    ],
+)
+def test_images_are_decoded_by_cpus_that_no_trial_has(
+    nodes: list[dict[str, float]], options: LaunchOptions, cpus: float
+) -> None:
+    assert cpus_for_data(nodes, options, fit_slots(nodes, options)) == cpus
+
+
+def test_cpus_for_images_that_leave_none_for_a_trial_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"0 CPUs.*with 2 CPUs kept for images \(--data-cpus\)"):
+        fit_slots([{"CPU": 2.0}], LaunchOptions(data_cpus=2))
 
 
 def test_a_trial_that_fits_nowhere_is_refused() -> None:

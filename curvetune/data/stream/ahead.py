@@ -54,7 +54,7 @@ def each(
         try:
             for start in range(0, len(positions), CHUNK):
                 rows = positions[start : start + CHUNK]
-                coming.append(pool.submit(chunk_of, rows, _contents(encoded, rows)))
+                coming.append(pool.submit(chunk_of, rows, contents_of(encoded, rows)))
                 if len(coming) > threads + 2:
                     yield from coming.popleft().result()
             while coming:
@@ -69,10 +69,11 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _contents(encoded: Encoded, rows: Positions) -> list[bytes | DataError]:
+def contents_of(encoded: Encoded, rows: Positions) -> list[bytes | DataError]:
+    """Return the bytes of each row, or the error that it gave."""
     try:
         return list(encoded.read(rows))
     except DataError as error:
         if len(rows) == 1:
             return [error]
-    return [content for row in rows for content in _contents(encoded, row[None])]
+    return [content for row in rows for content in contents_of(encoded, row[None])]

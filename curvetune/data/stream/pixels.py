@@ -16,31 +16,33 @@ class ShardPixels:
     """Some rows of shards, in an order of their own."""
 
     def __init__(self, shards: Shards, rows: Positions) -> None:
-        self._shards, self._rows = shards, rows
+        self.shards, self.rows = shards, rows
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, 3, H, W)."""
-        return len(self._rows), 3, self._shards.size, self._shards.size
+        return len(self.rows), 3, self.shards.size, self.shards.size
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def part(self, positions: Positions) -> "ShardPixels":
         """Return some of these, in the order of `positions`; they share what is open."""
-        return ShardPixels(self._shards, self._rows[positions])
+        return ShardPixels(self.shards, self.rows[positions])
 
     def name(self, position: int) -> str:
         """Return what people know an image by."""
-        return self._shards.encoded.name(int(self._rows[position]))
+        return self.shards.encoded.name(int(self.rows[position]))
 
-    def __getitem__(self, positions: Positions) -> NDArray[np.uint8]:
-        """Return some images, (n, 3, H, W), in the order of `positions`.
+    def __getitem__(self, positions: Positions | slice | int) -> NDArray[np.uint8]:
+        """Return some images, (n, 3, H, W), in the order of `positions`; as an array would.
 
         Raises:
             DataError: an image has no shard, and is not what it was.
         """
-        return next(self._shards.batches([self._rows[positions]]))
+        rows = self.rows[positions]
+        images = next(self.shards.batches([np.atleast_1d(rows)]))
+        return images[0] if rows.ndim == 0 else images
 
     def read(self, positions: Positions, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield images in the order of `positions`, `batch_size` at a time, (B, 3, H, W).
@@ -48,7 +50,7 @@ class ShardPixels:
         Raises:
             DataError: an image has no shard, and is not what it was.
         """
-        rows = self._rows[positions]
+        rows = self.rows[positions]
         starts = range(0, len(rows), batch_size)
         batches = [rows[start : start + batch_size] for start in starts]
-        return ahead(self._shards.batches(batches), AHEAD)
+        return ahead(self.shards.batches(batches), AHEAD)

@@ -39,6 +39,7 @@ class Machine:
         cpus: of each cell.
         gpus: of each cell, where it has whole ones.
         workers: cells that share a GPU.
+        data_cpus: kept free of cells, for images.
     """
 
     device: str
@@ -46,6 +47,7 @@ class Machine:
     cpus: float = 1.0
     gpus: int = 1
     workers: int = 1
+    data_cpus: int = 0
 
     @property
     def is_gpu(self) -> bool:

@@ -61,6 +61,14 @@ def test_a_part_of_a_part_is_what_numpy_says_it_is(files: OnDisk) -> None:
     assert part.name(1) == files.names[order[3]]
 
 
+def test_they_are_indexed_as_an_array_is(files: OnDisk) -> None:
+    pixels, expected = pixels_of(files), reference(files, range(40))
+    for positions in (3, -1, slice(None), slice(30, 5, -4), expected[:, 0, 0, 0] > 100):
+        np.testing.assert_array_equal(pixels[positions], expected[positions])
+    with pytest.raises(IndexError):
+        pixels[np.array([40])]
+
+
 def test_pixels_are_of_the_cache_once_they_are_there_and_need_no_file(
     files: OnDisk, shards: Path
 ) -> None:
