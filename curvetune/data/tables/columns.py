@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -123,8 +124,9 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
             f"a column is of type {column.type}, and allowed are texts and numbers: a table of "
             f"images is read as data.name=hf"
         )
-    texts: list[str] = column.cast(pa.string()).fill_null("").to_pylist()
-    return [text.strip() for text in texts]
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null(""))
+    texts: list[str] = trimmed.to_pylist()
+    return texts
 
 
 def _object(line: str) -> dict[str, Any]:

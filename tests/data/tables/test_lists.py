@@ -92,6 +92,14 @@ def test_what_else_is_known_comes_with_the_rows_to_train_on(tmp_path: Path) -> N
     assert table.clean.tolist() == [3]
 
 
+@pytest.mark.parametrize("more", ["cat,,1", ",0,1"])
+def test_a_clean_image_whose_label_is_called_wrong_is_told(more: str, tmp_path: Path) -> None:
+    lines = ["path,label,true_label,verified,clean", "a/0.png,cat,cat,1,1", f"a/1.png,dog,{more}"]
+    csv_of(tmp_path, *lines, "test/3.png,dog,,,", "test/4.png,cat,,,")
+    with pytest.raises(DataError, match=r"line 3: clean is 1, and true_label or verified says"):
+        read_table("list", tmp_path)
+
+
 def test_numbers_are_names_and_written_in_any_way_are_one_class(tmp_path: Path) -> None:
     lines = ["path,label", "a/0.png,007", "a/1.png,12", '"b, c/2.png",7', "test/3.png,7.0"]
     table = read_table("list", csv_of(tmp_path, *lines, "test/4.png,12"))
