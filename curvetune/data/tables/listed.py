@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from curvetune.data.labels import Classes, named_by, unfit
 from curvetune.data.labels_csv import SPLITS
 from curvetune.data.table import ANOTHER, UNKNOWN, Table
-from curvetune.data.tables.columns import SUFFIXES, Columns, column_names, read_columns
+from curvetune.data.tables.columns import (
+    SUFFIXES,
+    Columns,
+    column_names,
+    plain_columns,
+    read_columns,
+)
 from curvetune.data.tables.encoded import Files
 from curvetune.data.tables.lines import is_outside, wrong
 from curvetune.data.tables.rows import known
@@ -136,7 +142,7 @@ def _is_list(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
         return False
     try:
-        names = column_names(path)
+        names = plain_columns(path)
     except DataError:  # what is no list need not be read
         return False
     return LABEL in names and any(name in names for name in PATHS)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from public_sets import image_bytes, put, write
+from public_sets import hub_table, image_bytes, put, write, write_hub
 
 from curvetune.data.table import ANOTHER, UNKNOWN, Table
 from curvetune.data.tables import read_table
@@ -178,6 +178,14 @@ def test_several_lists_are_told_and_one_of_them_can_be_chosen(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"2 lists of images \(one.csv, two.csv\)"):
         read_table("list", tmp_path)
     assert read_table("list", tmp_path / "two.csv").train == 3
+
+
+def test_a_table_of_images_is_no_list_and_is_told_how_it_is_read(tmp_path: Path) -> None:
+    write_hub(tmp_path / "train.parquet", hub_table(0, [0, 1], ("a", "b")))
+    with pytest.raises(DataError, match=r"no list there"):
+        read_table("list", tmp_path)
+    with pytest.raises(DataError, match=r"a table of images is read as data.name=hf"):
+        read_table("list", tmp_path / "train.parquet")
 
 
 def test_files_that_are_no_list_are_told(tmp_path: Path) -> None:
