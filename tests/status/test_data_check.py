@@ -114,7 +114,7 @@ def test_cifar_is_told_from_other_parquet_files(
         write_parquet(path, contents, range(classes), column, names)
     found = checked(str(tmp_path), "--quick")
     assert (found["name"], len(found["classes"])) == (name, classes)
-    assert ("hf" in found["also"]) == (name != "hf")
+    assert found["also"] == (["hf"] if name != "hf" else [])
 
 
 def test_what_is_missing_unreadable_and_doubled_is_named(tmp_path: Path) -> None:

@@ -32,14 +32,12 @@ class Form:
         what: what is read of it, in words.
         wanted: what a --data-dir of this form looks like.
         is_here: whether a --data-dir looks like that.
-        are_photographs: whether images are larger than what is cropped of them.
     """
 
     read: Reader
     what: str
     wanted: str
     is_here: Callable[[Path], bool]
-    are_photographs: bool = False
 
 
 def _plain(read: Callable[[Path], Table]) -> Reader:
@@ -61,28 +59,24 @@ FORMS: dict[str, Form] = {
         "noisy labels to train on; the clean validation images are the clean set",
         clothing1m.WANTED,
         clothing1m.is_here,
-        are_photographs=True,
     ),
     "food101n": Form(
         _plain(food101n.read),
         "tested on Food-101's own test set; what verified_val calls right is the clean set",
         food101n.WANTED,
         food101n.is_here,
-        are_photographs=True,
     ),
     "webvision": Form(
         _plain(webvision.read),
         "the Google and the Flickr part, 1,000 classes",
         f"DIR with {webvision.GOOGLE}",
         webvision.is_here,
-        are_photographs=True,
     ),
     "webvision_mini": Form(
         _plain(webvision.read_mini),
         "the Google part only, classes 0 to 49",
         f"DIR with {webvision.GOOGLE}",
         webvision.is_mini_here,
-        are_photographs=True,
     ),
     "animal10n": Form(_plain(animal10n.read), "all images", animal10n.WANTED, animal10n.is_here),
     "cnwl_red": _cnwl("red"),
@@ -92,7 +86,6 @@ FORMS: dict[str, Form] = {
         "without its images to validate",
         imagenet_lt.WANTED,
         imagenet_lt.is_here,
-        are_photographs=True,
     ),
     "hf": Form(hugging_face.read, "Parquet", hugging_face.WANTED, hugging_face.is_here),
     "shards": Form(_plain(shards.read), "WebDataset", shards.WANTED, shards.is_here),

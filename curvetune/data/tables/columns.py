@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -63,6 +64,24 @@ def column_names(path: Path) -> list[str]:
             return list(_object(first))
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
+
+
+def plain_columns(path: Path) -> list[str]:
+    """Return the names of the columns that hold texts or numbers, and no images.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    names = column_names(path)
+    if path.suffix.lower() not in PARQUET:
+        return names
+    schema = pq.read_schema(path)
+    return [name for name in names if _is_plain(schema.field(schema.get_field_index(name)).type)]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return not (pa.types.is_nested(kind) or is_bytes)
 
 
 def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
@@ -118,13 +137,14 @@ def _read_json(path: Path, there: list[str]) -> pa.Table:
 def _texts(column: pa.ChunkedArray) -> list[str]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
+    if not _is_plain(column.type):
         raise ValueError(
             f"a column is of type {column.type}, and allowed are texts and numbers: a table of "
             f"images is read as data.name=hf"
         )
-    texts: list[str] = column.cast(pa.string()).fill_null("").to_pylist()
-    return [text.strip() for text in texts]
+    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null(""))
+    texts: list[str] = trimmed.to_pylist()
+    return texts
 
 
 def _object(line: str) -> dict[str, Any]:

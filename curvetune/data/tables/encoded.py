@@ -4,10 +4,11 @@ All of them pickle to little more than the names that they hold, and open nothin
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ from curvetune.data.pixels import Encoded, Positions
 from curvetune.data.tables.texts import Texts
 from curvetune.data.walk import suffix_of
 from curvetune.errors import DataError, printable
+
+
+class InFiles(Encoded, Protocol):
+    """Encoded images that know in which files they are."""
+
+    def files(self) -> Iterator[Path]:
+        """Yield every file that is read for them."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +44,10 @@ class Files:
     def suffix(self, position: int) -> str:
         """Return the extension of the file, in lower case."""
         return suffix_of(self.names[position])
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files."""
+        yield from (self.folder / self.names[k] for k in range(len(self)))
 
     def read(self, positions: Positions) -> Sequence[bytes]:
         """Return what is in some files.
@@ -79,6 +92,10 @@ class Members:
         """Return the extension of the member's name, in lower case."""
         return suffix_of(self.names[position])
 
+    def files(self) -> Iterator[Path]:
+        """Yield the tars."""
+        yield from (self.folder / tar for tar in self.tars)
+
     def read(self, positions: Positions) -> Sequence[bytes]:
         """Return the bytes of some members.
 
@@ -108,7 +125,7 @@ class Members:
 class Chain:
     """Rows of several kinds, one kind after the other."""
 
-    def __init__(self, parts: Sequence[Encoded]) -> None:
+    def __init__(self, parts: Sequence[InFiles]) -> None:
         self.parts = tuple(parts)
         self._ends = np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
 
@@ -125,6 +142,10 @@ class Chain:
         part, inner = self._place(position)
         return part.suffix(inner)
 
+    def files(self) -> Iterator[Path]:
+        """Yield the files of all parts."""
+        yield from (path for part in self.parts for path in part.files())
+
     def read(self, positions: Positions) -> Sequence[bytes]:
         """Return the bytes of some rows, asking each part for as many at a time as come together.
 
@@ -138,7 +159,7 @@ class Chain:
             found += self.parts[k].read(positions[run] - self._ends[k])
         return found
 
-    def _place(self, position: int) -> tuple[Encoded, int]:
+    def _place(self, position: int) -> tuple[InFiles, int]:
         k = int(np.searchsorted(self._ends, position, side="right")) - 1
         return self.parts[k], position - int(self._ends[k])
 

@@ -94,7 +94,9 @@ def inside(path: Path, line: int, file: str) -> str:
 
 def is_outside(file: str) -> bool:
     """Say whether a path, relative to a folder, may lead out of it."""
-    return file.startswith("/") or ".." in file.split("/") or "\0" in file
+    if file.startswith("/") or "\0" in file:
+        return True
+    return ".." in file and ".." in file.split("/")  # the first is told in a tenth of the time
 
 
 def wrong(path: Path, line: int | str, what: str, allowed: str) -> DataError:

@@ -13,10 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curvetune.data.labels import Classes, named_by, unfit
 from curvetune.data.labels_csv import SPLITS
-from curvetune.data.tables.columns import SUFFIXES, Columns, column_names, read_columns
+from curvetune.data.tables.columns import (
+    SUFFIXES,
+    Columns,
+    column_names,
+    plain_columns,
+    read_columns,
+)
 from curvetune.data.tables.encoded import Files
 from curvetune.data.tables.lines import is_outside, wrong
 from curvetune.data.tables.rows import known
@@ -27,6 +34,7 @@ from curvetune.errors import DataError, printable
 PATHS, LABEL = ("path", "file", "file_name", "image"), "label"
 SPLIT, TRUE, VERIFIED, CLEAN = "split", "true_label", "verified", "clean"
 VAL = ("val", "valid", "validation")
+SUSPICIOUS = ("\n\n", "\n/", "\n\\", "..", "\0")  # of paths between line ends
 FLAGS = {"1": 1, "true": 1, "1.0": 1, "0": 0, "false": 0, "0.0": 0, "": UNKNOWN}
 WANTED = (
     "a list (.csv, .tsv, .jsonl or .parquet) with the columns path and label, and split (train or "
@@ -95,13 +103,14 @@ def _table(columns: Columns, path_column: str) -> Table:
     clean = _flags(columns, CLEAN, of_train)
     right = {k for flags in (verified, clean) for k, flag in flags.items() if flag == 1}
     wrong_ones = {k for k, flag in verified.items() if flag == 0}
-    y_true = {**dict.fromkeys(wrong_ones, ANOTHER), **{k: int(y[k]) for k in right}}
+    y_true = {**{k: int(y[k]) for k in right}, **dict.fromkeys(wrong_ones, ANOTHER)}
     if TRUE in columns.of:
         told = [row for row in train if columns.of[TRUE][row]]
         y_true |= {
             of_train[row]: int(label)
             for row, label in zip(told, _classes(columns, TRUE, told, classes), strict=True)
         }
+    _check_clean(columns, train, y, y_true, {k for k, flag in clean.items() if flag == 1})
     members = np.array([k for k, flag in clean.items() if flag == 1], np.int64)
     return Table(
         encoded=Files(columns.path.parent, Texts(files[k] for k in order)),
@@ -114,17 +123,35 @@ def _table(columns: Columns, path_column: str) -> Table:
     )
 
 
+def _check_clean(
+    columns: Columns,
+    train: Sequence[int],
+    y: NDArray[np.int64],
+    y_true: dict[int, int],
+    clean: set[int],
+) -> None:
+    """Refuse an image of the clean set whose label is said to be wrong in another column."""
+    for k in sorted(clean):
+        if y_true[k] != y[k]:
+            where = columns.where(train[k])
+            what = f"{CLEAN} is 1, and {TRUE} or {VERIFIED} says that the label is wrong"
+            raise wrong(columns.path, where, what, "a clean set of right labels")
+
+
 def _is_list(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
         return False
     try:
-        names = column_names(path)
+        names = plain_columns(path)
     except DataError:  # what is no list need not be read
         return False
     return LABEL in names and any(name in names for name in PATHS)
 
 
 def _check_files(columns: Columns, files: Sequence[str]) -> None:
+    whole = "\n".join(["", *files, ""])  # a look at all of them at once takes a tenth of the time
+    if len(set(files)) == len(files) and not any(mark in whole for mark in SUSPICIOUS):
+        return
     first: dict[str, int] = {}
     for row, file in enumerate(files):
         if not file or is_outside(file) or file.startswith("\\"):
@@ -140,9 +167,9 @@ def _splits(columns: Columns, files: Sequence[str]) -> tuple[list[int], list[int
     """Return the rows to train on, and to test on."""
     given = columns.of.get(SPLIT) or [""] * len(files)
     rows: dict[str, list[int]] = {name: [] for name in (*SPLITS, "val")}
-    for row, (split, file) in enumerate(zip(given, files, strict=True)):
-        name = (split or _first_folder(file)).lower()
-        name = "val" if name in VAL else name
+    meaning = {split: _split_called(split) for split in set(given)}
+    for row, split in enumerate(given):
+        name = meaning[split] if split else _split_called(_first_folder(files[row]))
         if name not in rows:
             allowed = f"{', '.join(SPLITS)} and val"
             raise wrong(columns.path, columns.where(row), f"split {printable(split)!r}", allowed)
@@ -157,6 +184,10 @@ def _splits(columns: Columns, files: Sequence[str]) -> tuple[list[int], list[int
     return train, test
 
 
+def _split_called(name: str) -> str:
+    return "val" if name.lower() in VAL else name.lower()
+
+
 def _first_folder(file: str) -> str:
     first = file.partition("/")[0]
     return first if first in (*SPLITS, *VAL) else "train"
@@ -164,7 +195,7 @@ def _first_folder(file: str) -> str:
 
 def _classes(
     columns: Columns, column: str, rows: Sequence[int], classes: Classes
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+) -> NDArray[np.int64]:
     labels = columns.of[column]
     meaning = {label: classes.find(label) for label in {labels[row] for row in rows}}
     unknown = {label for label, k in meaning.items() if k is None}

@@ -4,9 +4,9 @@ A row group may be a whole file of a gigabyte. So rows are read in small batches
 where the last call ended goes on in the same pass. What lies before is read from its row group on.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from curvetune.data.pixels import Positions
 from curvetune.data.tables.encoded import runs
 from curvetune.errors import DataError, printable
 
-BATCH = 64  # rows that are in memory at once
+BATCH = 64  # rows of a pass that are in memory at once
+IDLE = 8  # passes that are kept: as many threads read at once
 
 
 class ParquetRows:
@@ -34,10 +35,13 @@ class ParquetRows:
     ) -> None:
         self._folder, self._files, self._column = folder, tuple(files), column
         self._ends = np.cumsum([0, *sizes], dtype=np.int64)
-        self._passes: deque[_Pass] = deque()
+        self._passes = _Passes()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_passes": deque()}
+        return self.__dict__ | {"_passes": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _passes=_Passes())
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -50,6 +54,10 @@ class ParquetRows:
     def suffix(self, position: int) -> str:
         """Return nothing: a row has no name of its own that could be wrong."""
         return ""
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files."""
+        yield from (self._folder / file for file in self._files)
 
     def read(self, positions: Positions) -> Sequence[bytes]:
         """Return the bytes of some rows.
@@ -84,20 +92,39 @@ class ParquetRows:
         return [by_row[row] for row in rows]
 
     def _at(self, k: int, row: int) -> bytes | None:
-        """Return one row, on from the last pass if that is still before it."""
-        try:
-            going = self._passes.pop()  # of one thread at a time
-        except IndexError:
-            going = None
-        if going is None or not going.reaches(k, row):
+        """Return one row, on from an earlier pass that is still before it."""
+        going = self._passes.taken(k, row)
+        if going is None:
             going = _Pass(self._folder / self._files[k], k, row, self._column)
         content = going.at(row)
-        self._passes.clear()
-        self._passes.append(going)
+        self._passes.keep(going)
         return content
 
     def _file_of(self, position: int) -> int:
         return int(np.searchsorted(self._ends, position, side="right")) - 1
+
+
+class _Passes:
+    """The passes that nobody is reading on just now: one for each of several threads."""
+
+    def __init__(self) -> None:
+        self._idle: list[_Pass] = []
+        self._lock = Lock()
+
+    def taken(self, file: int, row: int) -> "_Pass | None":
+        """Return the pass that is nearest before a row, for the caller alone; None without one."""
+        with self._lock:
+            near = [one for one in self._idle if one.reaches(file, row)]
+            if not near:
+                return None
+            best = max(near, key=lambda one: one.start)
+            self._idle.remove(best)
+            return best
+
+    def keep(self, one: "_Pass") -> None:
+        """Take a pass back, and let the oldest go."""
+        with self._lock:
+            self._idle = [*self._idle, one][-IDLE:]
 
 
 class _Pass:
@@ -111,7 +138,7 @@ class _Pass:
         ]
         self._groups = np.cumsum([0, *sizes])
         first = int(np.searchsorted(self._groups, row, side="right")) - 1
-        self._start = self._end = int(self._groups[first])
+        self.start = self._end = int(self._groups[first])
         self._batch: pa.Array | None = None
         self._batches: Iterator[pa.RecordBatch] = self._opened.iter_batches(
             BATCH, row_groups=range(first, len(sizes)), columns=[column]
@@ -119,7 +146,7 @@ class _Pass:
 
     def reaches(self, file: int, row: int) -> bool:
         """Say whether a row is to come, and not in a later row group, which could be skipped to."""
-        if file != self.file or row < self._start:
+        if file != self.file or row < self.start:
             return False
         later = np.searchsorted(self._groups, [max(self._end - 1, 0), row], side="right")
         return bool(row < self._end or later[1] - later[0] <= 1)
@@ -129,7 +156,7 @@ class _Pass:
         while row >= self._end:
             column = next(self._batches).column(0)
             self._batch = column.field("bytes") if pa.types.is_struct(column.type) else column
-            self._start, self._end = self._end, self._end + len(column)
+            self.start, self._end = self._end, self._end + len(column)
         assert self._batch is not None
-        content: bytes | None = self._batch[row - self._start].as_py()
+        content: bytes | None = self._batch[row - self.start].as_py()
         return content

@@ -47,7 +47,6 @@ class TableSource:
         """
         found = self._found(data_dir)
         table, x, n = found.table, found.pixels, found.table.train
-        crop = self.image_size * 7 // 8 if FORMS[self.name].are_photographs else None  # 224 of 256
         return Dataset(
             name=self.name,
             train=Images(x.part(np.arange(n)), table.y[:n]),
@@ -60,7 +59,6 @@ class TableSource:
             y_true=table.y_true,
             verified=table.verified,
             clean=table.clean,
-            crop=crop,
         )
 
     def train_labels(self, data_dir: Path | None) -> NDArray[np.int64]:

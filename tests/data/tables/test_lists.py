@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from public_sets import image_bytes, put, write
+from public_sets import hub_table, image_bytes, put, write, write_hub
 
 from curvetune.data.tables import read_table
 from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
@@ -92,6 +92,14 @@ def test_what_else_is_known_comes_with_the_rows_to_train_on(tmp_path: Path) -> N
     assert table.clean.tolist() == [3]
 
 
+@pytest.mark.parametrize("more", ["cat,,1", ",0,1"])
+def test_a_clean_image_whose_label_is_called_wrong_is_told(more: str, tmp_path: Path) -> None:
+    lines = ["path,label,true_label,verified,clean", "a/0.png,cat,cat,1,1", f"a/1.png,dog,{more}"]
+    csv_of(tmp_path, *lines, "test/3.png,dog,,,", "test/4.png,cat,,,")
+    with pytest.raises(DataError, match=r"line 3: clean is 1, and true_label or verified says"):
+        read_table("list", tmp_path)
+
+
 def test_numbers_are_names_and_written_in_any_way_are_one_class(tmp_path: Path) -> None:
     lines = ["path,label", "a/0.png,007", "a/1.png,12", '"b, c/2.png",7', "test/3.png,7.0"]
     table = read_table("list", csv_of(tmp_path, *lines, "test/4.png,12"))
@@ -170,6 +178,14 @@ def test_several_lists_are_told_and_one_of_them_can_be_chosen(tmp_path: Path) ->
     with pytest.raises(DataError, match=r"2 lists of images \(one.csv, two.csv\)"):
         read_table("list", tmp_path)
     assert read_table("list", tmp_path / "two.csv").train == 3
+
+
+def test_a_table_of_images_is_no_list_and_is_told_how_it_is_read(tmp_path: Path) -> None:
+    write_hub(tmp_path / "train.parquet", hub_table(0, [0, 1], ("a", "b")))
+    with pytest.raises(DataError, match=r"no list there"):
+        read_table("list", tmp_path)
+    with pytest.raises(DataError, match=r"a table of images is read as data.name=hf"):
+        read_table("list", tmp_path / "train.parquet")
 
 
 def test_files_that_are_no_list_are_told(tmp_path: Path) -> None:

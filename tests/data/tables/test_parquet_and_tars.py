@@ -14,6 +14,7 @@ from public_sets import hub_table, image_bytes, write, write_hub, write_tar
 
 from curvetune.data.tables import read_table
 from curvetune.data.tables.encoded import Chain, Chosen
+from curvetune.data.tables.parquet_rows import ParquetRows
 from curvetune.errors import DataError
 
 NAMES = ("cat", "dog")
@@ -47,6 +48,9 @@ def test_a_big_row_group_is_read_in_small_parts_and_on_from_where_it_was(tmp_pat
     encoded = read_table("hf", tmp_path).encoded
     found = [encoded.read(np.arange(k, k + 50)) for k in range(0, 300, 50)]
     assert [content for part in found for content in part] == [image_bytes(k) for k in range(300)]
+    assert isinstance(encoded, ParquetRows)
+    (going,) = encoded._passes._idle  # all of it was one pass
+    assert going.start == 256
 
 
 def test_rows_are_the_same_in_another_process_and_in_several_threads(tmp_path: Path) -> None:
@@ -278,6 +282,9 @@ def test_rows_of_several_kinds_and_a_choice_of_them_keep_their_order(tmp_path: P
         ".png",
         "",
     )
+    files = {str(path.relative_to(tmp_path)) for path in chain.files()}
+    assert len(files) == 6
+    assert "tars/train-000000.tar" in files
     chosen = Chosen(chain, np.array([3, 11, 8]))
     assert len(chosen) == 3
     assert list(chosen.read(np.array([2, 0]))) == [expected[8], expected[3]]
