@@ -81,11 +81,15 @@ def make_split(
     bias: BiasConfig,
     seed: int,
     num_classes: int,
+    given: Indices | None = None,
 ) -> Split:
     """Return the split of a data set with these true labels; `train_y` and `test_y` stay as is.
 
     Every stage draws from a stream of its own, so one seed has the same meta set under every
     bias, the same kept images under every noise, and a sharper imbalance keeps a subset.
+
+    Args:
+        given: labels that people gave, (N,); then no others are drawn.
 
     Raises:
         DataError: the data has too few images, or classes, for what the config asks.
@@ -100,6 +104,8 @@ def make_split(
     matrix = noise_matrix(kind, bias.noise_rate, num_classes, counts)
     exactly = round(bias.noise_rate * len(train)) if kind == "exact_prop" else None
     y = corrupt(y_true, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
+    if given is not None:
+        y = given[train]
 
     chosen = _limited(len(train), data.train_limit, seed)
     return Split(

@@ -7,10 +7,14 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from curvetune.config import CellConfig
+from curvetune.data.people.labels import labels_digest
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
-from curvetune.errors import CorruptError
+from curvetune.errors import CorruptError, DataError
 from curvetune.store.relabels import read_relabel
 from curvetune.store.splits import read_split, split_file, write_split
 
@@ -40,13 +44,39 @@ def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
 def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
     """Return the split of a cell, made of the data and the storage's corrected labels."""
     split = make_split(
-        dataset.train.y, dataset.test.y, cell.data, cell.bias, cell.seed, dataset.num_classes
+        dataset.train.y,
+        dataset.test.y,
+        cell.data,
+        cell.bias,
+        cell.seed,
+        dataset.num_classes,
+        _of_people(cell, dataset),
     )
     if cell.data.relabel is None:
         return split
     labels = read_relabel(storage, cell.data.relabel, digest)
     _check(labels, cell.data.relabel, dataset)
     return split.relabelled(labels, truth_is_added=cell.bias.adds_noise)
+
+
+def _of_people(cell: CellConfig, dataset: Dataset) -> NDArray[np.int64] | None:
+    """Return the labels that people gave, (N,); None if the cell is about others.
+
+    Raises:
+        DataError: they are not here, or not those that the cell is about.
+    """
+    if not cell.bias.is_human:
+        return None
+    kind, wanted = cell.bias.noise, cell.bias.labels_digest
+    labels = dataset.human.get(kind)
+    found = "none" if labels is None else labels_digest(labels)
+    if labels is None or found != wanted:
+        raise DataError(
+            f"bias.noise={kind}: the cell is about people's labels with the digest {wanted}, and "
+            f"those beside the images have {found}; put the file that it was planned with there "
+            f"again, or plan the grid anew"
+        )
+    return labels
 
 
 def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from curvetune.analysis.aggregate import scores
 from curvetune.analysis.statistics import Mean, mean_accuracy
+from curvetune.config import HUMAN
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import Setting
 from curvetune.report.published.numbers import Column, Library, Published, PublishedRow
@@ -55,7 +56,7 @@ def places(grid: Grid, table: Published, column: Column) -> list[Place]:
         and setting.model == table.model
         and setting.imbalance in column.imbalance
         and setting.noise_rate in column.noise_rate
-        and (setting.noise is None or setting.noise in kinds)
+        and (setting.noise in kinds or (setting.noise is None and not HUMAN & {*kinds}))
     ]
     if not found:
         return []
