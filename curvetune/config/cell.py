@@ -126,8 +126,8 @@ class CellConfig(Section):
             of = {kind: name for name, kinds in HUMAN_KINDS.items() for kind in kinds}
             raise ValueError(
                 f"bias.noise={self.bias.noise} is of data.name={of[self.bias.noise]}, got "
-                f"data.name={self.data.name}; people's labels of that are "
-                f"{', '.join(allowed) or 'not known'}"
+                f"data.name={self.data.name}; allowed of people's labels there: "
+                f"{', '.join(allowed) or 'none'}"
             )
         return self
 

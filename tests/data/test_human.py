@@ -13,9 +13,11 @@ import torch
 from human_files import KEYS, columns10, noisy, write_ordered, write_pt
 
 from curvetune.config import HUMAN_KINDS
+from curvetune.data import train_labels
 from curvetune.data.people.labels import human_labels, labels_digest, labels_or_none
 from curvetune.errors import DataError
 
+REAL = Path(os.environ.get("CURVETUNE_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 Y = np.arange(60, dtype=np.int64) * 7 % 10
 ORDER = np.random.default_rng(3).permutation(60)
 
@@ -177,3 +179,17 @@ def test_labels_of_fewer_images_are_refused(tmp_path: Path) -> None:
     write_pt(tmp_path, columns10(Y[:50]))
     with pytest.raises(DataError, match="is of 50 images, and the data has 60 to train on"):
         human_labels("cifar10", tmp_path, Y)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no {REAL}: set CURVETUNE_TEST_DATA to a folder")
+def test_the_real_cifar_takes_a_file_in_the_order_of_the_archive(tmp_path: Path) -> None:
+    y = train_labels("cifar10", REAL)
+    assert y is not None
+    columns = columns10(y)
+    write_pt(tmp_path / "cifar-10-100n" / "data", columns)
+    found = human_labels("cifar10", tmp_path, y)
+    assert np.array_equal(found["human-worse"], columns["worse_label"])
+    assert round(float((found["human-worse"] != y).mean()), 2) == 0.40
+    write_pt(tmp_path / "cifar-10-100n" / "data", columns10(y[::-1]))
+    with pytest.raises(DataError, match="likely in another order of rows"):
+        human_labels("cifar10", tmp_path, y)
