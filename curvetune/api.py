@@ -82,9 +82,7 @@ class GridPlan:
         rows: dict[tuple[str, str], list[bool]] = {}
         for cell in self.plan.cells:
             bias = cell.config.bias
-            noise = f"{bias.noise} {bias.noise_rate:g}" if bias.noise_rate else "none"
-            noise = noise if bias.truth_is_known else "unknown"
-            rows.setdefault((f"{bias.imbalance:g}", noise), []).append(cell.done)
+            rows.setdefault((f"{bias.imbalance:g}", bias.named()), []).append(cell.done)
         sheet = Sheet(
             repr(self),
             tuple((name,) for name in ("imbalance", "noise", "cells done", "to run")),
@@ -243,6 +241,7 @@ def train(
     import torch
 
     from curvetune.cell import run_cell
+    from curvetune.data.people.cells import with_labels
     from curvetune.planning.space import cell_of
 
     config = cell_of(
@@ -259,6 +258,7 @@ def train(
 
     folder = open_storage(places.storage)
     digest, dataset = source.digest(places.data_dir), source.load(places.data_dir)
+    (config,) = with_labels([config], source, places.data_dir)
     done = run_cell(config, digest, dataset, folder, device=on)
     return TrainedCell(config.cell_id(digest), float(done["accuracy"]), done, folder)
 

@@ -259,6 +259,8 @@ class _Run:
             "allocate": sum(row["seconds"] for row in rows),
         }
         rounded = {"rounded_curves": manifest["rounded"]} if "rounded" in manifest else {}
+        share = float(self.split.wrong.mean())
+        known = {"wrong_share": share} if self.cell.bias.is_human else {}
         return {
             "probe_id": self.cell.probe_id(self.digest),
             **three_accuracies([row["accuracy"] for row in rows]),
@@ -268,6 +270,7 @@ class _Run:
             "num_samples": len(self.train),
             "seconds": seconds,
             "finished": rows[-1]["time"],
+            **known,
             **rounded,
             **provenance(self.device),
         }
@@ -311,7 +314,8 @@ class _Run:
             assert curves is not None
             return estimate_noise_rate(curves, self.split.y)
         if method.noise_rate_estimate == "given":
-            return self.cell.bias.noise_rate
+            bias = self.cell.bias
+            return float(self.split.wrong.mean()) if bias.is_human else bias.noise_rate
         return method.noise_rate_estimate
 
     def _verified(self) -> Tensor | None:

@@ -64,6 +64,7 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
         ConfigError: the selection, its space or its data are not right.
     """
     from curvetune.data import OWN
+    from curvetune.data.people.cells import with_labels
     from curvetune.planning.plan import build_plan
     from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
@@ -72,6 +73,7 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     space = selected_space(selection)
     images = places.source(space.cells[0].data)
     digest = images.digest(places.data_dir)
+    space = replace(space, cells=with_labels(space.cells, images, places.data_dir))
     made: list[Code] = []
     plan = build_plan(
         space,

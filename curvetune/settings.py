@@ -10,9 +10,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Read with `Settings()`: CURVETUNE_STORAGE, CURVETUNE_DATA_DIR."""
+    """Read with `Settings()`: CURVETUNE_STORAGE, CURVETUNE_DATA_DIR, CURVETUNE_HUMAN_LABELS."""
 
     model_config = SettingsConfigDict(env_prefix="CURVETUNE_", frozen=True)
 
     storage: Path = Path("curvetune-results")
     data_dir: Path | None = None
+    human_labels: Path | None = None  # the folder with the label files of CIFAR-10N and CIFAR-100N

@@ -11,6 +11,9 @@ exact_prop changes as many labels as p says, all others about as many:
     flip2         two other classes, p / 2 each, the same in every run (MW-Net)
     real          none: the data's own labels are taken to be noisy, at a rate that nobody knows
 
+human-aggre, -worse, -random1 to -random3 and -fine are no draws: they are labels that people gave
+(data/people/labels.py), beside which the data has the true ones.
+
 With imbalance these are different benchmarks: docs/reproduction.md.
 """
 

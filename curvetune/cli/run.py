@@ -110,6 +110,6 @@ def _failure(cell: "PlannedCell", store: "CellStore") -> str:
     failure = store.failure(cell.cell_id) or {"error": "it left neither a result nor an error"}
     return (
         f"  {cell.cell_id} {cell.config.method.name}, imbalance {bias.imbalance:g}, "
-        f"{bias.noise} {bias.noise_rate:g}, seed {cell.config.seed}: {failure['error']}\n"
+        f"{bias.named()}, seed {cell.config.seed}: {failure['error']}\n"
         f"    log: {store.failure_file(cell.cell_id)}"
     )

@@ -8,7 +8,7 @@ Defaults are the release profile: the details of the paper's released code (docs
 """
 
 from curvetune.config.base import Section
-from curvetune.config.bias import BiasConfig, NoiseKind
+from curvetune.config.bias import HUMAN, HUMAN_KINDS, BiasConfig, NoiseKind
 from curvetune.config.cell import (
     CELL_VERSION,
     METHOD_SECTIONS,
@@ -72,6 +72,8 @@ from curvetune.config.training import (
 __all__ = [
     "CELL_VERSION",
     "DATA_NAMES",
+    "HUMAN",
+    "HUMAN_KINDS",
     "META_PER_CLASS",
     "METHOD_SECTIONS",
     "PROBE_VERSION",

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import Field, model_validator
 
 from curvetune.config.base import Section
-from curvetune.config.bias import BiasConfig
+from curvetune.config.bias import HUMAN_KINDS, BiasConfig
 from curvetune.config.data import DataConfig
 from curvetune.config.fingerprint import fingerprint
 from curvetune.config.method import MetaSetConfig, MethodConfig, NoiseRateConfig
@@ -117,6 +117,18 @@ class CellConfig(Section):
     @model_validator(mode="after")
     def _the_curve_is_not_empty(self) -> Self:
         self.method.check_probe(self.probe)
+        return self
+
+    @model_validator(mode="after")
+    def _people_labelled_these_images(self) -> Self:
+        allowed = HUMAN_KINDS.get(self.data.name, ())
+        if self.bias.is_human and self.bias.noise not in allowed:
+            of = {kind: name for name, kinds in HUMAN_KINDS.items() for kind in kinds}
+            raise ValueError(
+                f"bias.noise={self.bias.noise} is of data.name={of[self.bias.noise]}, got "
+                f"data.name={self.data.name}; allowed of people's labels there: "
+                f"{', '.join(allowed) or 'none'}"
+            )
         return self
 
     @model_validator(mode="after")

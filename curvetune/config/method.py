@@ -165,8 +165,8 @@ class NoiseRateConfig(MethodConfig):
     noise_rate_estimate: Annotated[
         Literal["given", "auto"] | Annotated[float, Field(ge=0, lt=1)],
         Field(
-            description="given: bias.noise_rate; auto: estimated from a probe's loss curves; or "
-            "the rate itself."
+            description="given: bias.noise_rate, or the true share of people's labels; auto: "
+            "estimated from a probe's loss curves; or the rate itself."
         ),
     ] = "given"
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data import cache, parquet
+from curvetune.data.people.labels import labels_or_none
 from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.errors import DataError
 
@@ -76,7 +77,8 @@ class Cifar:
                 _read_batches(found, files, self.archive.labels)
                 for files in (self.archive.train, self.archive.test)
             )
-        return Dataset(self.name, train, test, names, MEAN, STD, pad=4, flip=True)
+        human = labels_or_none(self.name, data_dir, train.y)
+        return Dataset(self.name, train, test, names, MEAN, STD, pad=4, flip=True, human=human)
 
     def train_labels(self, data_dir: Path | None) -> NDArray[np.int64] | None:
         """Return the labels of the training images, (N,), or None before the download.

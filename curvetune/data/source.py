@@ -1,6 +1,7 @@
 """What a data source gives: images as raw uint8, and the facts that training needs about them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -37,6 +38,8 @@ class Dataset:
     y_true: NDArray[np.int64] | None = None
     verified: NDArray[np.int8] | None = None
     clean: NDArray[np.int64] | None = None
+    # Labels that people gave to the images to train on, (N,) of each kind of noise (human.py)
+    human: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     # Size of a random resized crop, which then takes the place of pad; images are larger than it
     crop: int | None = None
 

@@ -97,6 +97,7 @@ def make_split(
     *,
     clean: Indices | None = None,
     known: Indices | None = None,
+    people: Indices | None = None,
 ) -> Split:
     """Return the split of a data set with these true labels; `train_y` and `test_y` stay as is.
 
@@ -108,6 +109,7 @@ def make_split(
             rest of it is not used.
         known: true labels, (N,), UNKNOWN or ANOTHER where the data does not know them; if not
             given, those of the data are the truth.
+        people: labels that people gave, (N,); then no others are drawn.
 
     Raises:
         DataError: the data has too few images, or classes, for what the config asks.
@@ -123,6 +125,8 @@ def make_split(
     matrix = noise_matrix(kind, bias.noise_rate, num_classes, counts)
     exactly = round(bias.noise_rate * len(train)) if kind == "exact_prop" else None
     y = corrupt(given, matrix, numpy_stream(seed, "split.noise"), exactly=exactly)
+    if people is not None:
+        y = people[train]
     y_true = given if known is None else _still_known(known[train], given, y)
 
     chosen = _limited(len(train), data.train_limit, seed)

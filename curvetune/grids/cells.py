@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from curvetune.errors import CorruptError, printable
-from curvetune.grids.labels import Config, Setting, method_labels, setting_of
+from curvetune.grids.labels import GIVEN, Config, Setting, method_labels, setting_of
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
@@ -81,6 +81,14 @@ class Cell:
     def accuracy(self, select: Select = "last") -> float | None:
         """Return the accuracy in percent, or None if the cell is not done."""
         value = (self.result or {}).get(ACCURACY[select])
+        return None if value is None else float(value)
+
+    @property
+    def noise_rate(self) -> float | None:
+        """The rate of the noise; of people's labels the share that is wrong, None if not known."""
+        if self.setting.noise not in GIVEN:
+            return self.setting.noise_rate
+        value = (self.result or {}).get("wrong_share")
         return None if value is None else float(value)
 
     @property

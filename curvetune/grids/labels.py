@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curvetune.config import HUMAN
 from curvetune.errors import printable
 
 Config = Mapping[str, Any]  # a cell's config as grids/<name>.json has it
@@ -26,9 +27,16 @@ OF_THE_SETTING = frozenset(
         "bias.noise_rate",
     }
 )
-REAL = "real"  # the kind of noise that is not added
+REAL = "real"  # the kind of noise that is not added, and that nobody knows
+GIVEN = HUMAN | {REAL}  # the kinds that have no rate, since the labels come with the data
 # what decides no number, or goes without saying; weights have a digest beside their place
-NO_OPTION = OF_THE_SETTING | {"seed", "method.name", "model.weights", "data.residence"}
+NO_OPTION = OF_THE_SETTING | {
+    "seed",
+    "method.name",
+    "model.weights",
+    "data.residence",
+    "bias.labels_digest",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Setting:
     model: str
     imbalance: float
     noise: str | None  # None without noise, whose kind then decides nothing
-    noise_rate: float  # 0 of real noise, whose rate nobody knows
+    noise_rate: float  # 0 of labels that come with the data
 
 
 def setting_of(config: Config) -> Setting:
@@ -54,14 +62,14 @@ def setting_of(config: Config) -> Setting:
         data=printable(" ".join([data["name"], *limits])),
         model=printable(config["model"]["name"]),
         imbalance=float(bias["imbalance"]),
-        noise=printable(bias["noise"]) if bias["noise_rate"] > 0 or is_real(bias) else None,
+        noise=printable(bias["noise"]) if bias["noise_rate"] > 0 or is_given(bias) else None,
         noise_rate=float(bias["noise_rate"]),
     )
 
 
-def is_real(bias: Config) -> bool:
-    """Say of a config's bias whether its noise is the data's own: nobody knows which labels."""
-    return bool(bias["noise"] == REAL)
+def is_given(bias: Config) -> bool:
+    """Say of a config's bias whether its wrong labels come with the data."""
+    return bool(bias["noise"] in GIVEN)
 
 
 def setting_words(setting: Setting, among: Sequence[Setting]) -> dict[str, str]:
@@ -70,6 +78,8 @@ def setting_words(setting: Setting, among: Sequence[Setting]) -> dict[str, str]:
     kinds = {other.noise for other in among if other.noise is not None}
     if setting.noise == REAL:
         words["noise"] = "unknown"
+    elif setting.noise in GIVEN:
+        words["noise"] = str(setting.noise)
     elif setting.noise is not None and len(kinds) > 1:
         words["noise"] += f" {setting.noise}"
     for key in ("model", "data"):

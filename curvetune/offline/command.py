@@ -74,11 +74,11 @@ def _run(chosen: argparse.Namespace) -> int:
         from curvetune.system.source_code import COMMIT
 
         os.environ[COMMIT] = chosen.commit  # worker processes inherit it
-    images = find_images(selection)
+    images, space = find_images(selection, chosen.data_dir)
     storage = open_storage(chosen.storage)
     if chosen.unpack is not None:
         _go_on_from(chosen.unpack, storage)
-    plan = make_plan(selection, images.digest(chosen.data_dir), storage, chosen.typed)
+    plan = make_plan(space, images.digest(chosen.data_dir), storage, chosen.typed)
     options = RunOptions(
         device=device,
         workers=chosen.workers,

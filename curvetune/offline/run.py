@@ -1,11 +1,13 @@
 """Runs the cells of a plan until a time, and makes lines of results of them."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curvetune.data import Dataset, Source
+from curvetune.data.people.cells import with_digests, with_labels
 from curvetune.errors import ConfigError
 from curvetune.grids.labels import method_labels
 from curvetune.offline.lines import FILE, add_lines, import_lines, read_lines, result_line
@@ -14,6 +16,7 @@ from curvetune.offline.workers import Slice
 from curvetune.places import Places
 from curvetune.planning.plan import Plan, PlannedCell, build_plan, cell_json
 from curvetune.planning.selection import Selection, selected_space
+from curvetune.planning.space import Space
 from curvetune.store import CellStore, CurveStore
 
 RESERVE_S = 20.0  # of a limited time is for what comes after the cells, and for a late epoch
@@ -34,25 +37,28 @@ class RunOptions:
     lines: Path | None = None
 
 
-def find_images(selection: Selection) -> Source:
-    """Return where the images of the selected cells come from, as large as the cells have them.
+def find_images(selection: Selection, data_dir: Path | None) -> tuple[Source, Space]:
+    """Return where the images of the selected cells come from, and these cells.
 
     Raises:
         ConfigError: the selection is not right.
+        DataError: the cells are about labels of people that are not there.
     """
-    cells = selected_space(selection).cells
-    return Places(data_dir=None, storage=Path()).source(cells[0].data)
+    space = selected_space(selection)
+    images = Places(data_dir=None, storage=Path()).source(space.cells[0].data)
+    return images, replace(space, cells=with_labels(space.cells, images, data_dir))
 
 
-def make_plan(selection: Selection, digest: str, storage: Path, command: str) -> Plan:
+def make_plan(space: Space, digest: str, storage: Path, command: str) -> Plan:
     """Return what is to be run, and record it as a grid of the storage.
 
     Args:
+        space: whose cells have the digests of people's labels, where they are about such.
         command: what runs, as it can be typed again; kept with the grid.
     """
     cells, curves = CellStore(storage), CurveStore(storage)
     plan = build_plan(
-        selected_space(selection),
+        space,
         digest,
         is_done=lambda cell_id: cells.result(cell_id) is not None,
         has_probe=curves.has,
@@ -81,12 +87,20 @@ def read_in(selection: Selection, file: Path, storage: Path, command: str) -> st
             f"allowed is one: put those of each into a file and a storage of its own"
         )
     new = import_lines(CellStore(storage), lines)
-    plan = make_plan(selection, digests[0], storage, command)
+    space = selected_space(selection)
+    space = replace(space, cells=with_digests(space.cells, _people(lines)))
+    plan = make_plan(space, digests[0], storage, command)
     counts = plan.counts()
     return (
         f"{new} of {len(lines)} results are new; {plan.name}: {counts['cells_done']} of "
         f"{counts['cells_total']} cells are done: curvetune report {plan.name} --storage {storage}"
     )
+
+
+def _people(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return which labels of people the lines are about: of each kind, their digest."""
+    biases = [line["config"]["bias"] for line in lines]
+    return {b["noise"]: b["labels_digest"] for b in biases if b.get("labels_digest")}
 
 
 def run(
@@ -134,7 +148,4 @@ def run(
 
 def _setting(cell: PlannedCell) -> str:
     bias = cell.config.bias
-    return (
-        f"imbalance {bias.imbalance:g}, {bias.noise} {bias.noise_rate:g}, "
-        f"seed {cell.config.seed} ({cell.cell_id})"
-    )
+    return f"imbalance {bias.imbalance:g}, {bias.named()}, seed {cell.config.seed} ({cell.cell_id})"

@@ -39,10 +39,7 @@ def print_shared(shared: Mapping[str, int], console: Console) -> None:
 
 def _setting(cell: PlannedCell) -> tuple[str, str]:
     bias = cell.config.bias
-    noise = f"{bias.noise} {bias.noise_rate:g}" if bias.noise_rate else "none"
-    if not bias.truth_is_known:
-        noise = "unknown"
-    return f"{bias.imbalance:g}", noise
+    return f"{bias.imbalance:g}", bias.named()
 
 
 def _counts(plan: Plan, cells: Sequence[PlannedCell]) -> list[str]:

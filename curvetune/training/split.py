@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.config import CellConfig
+from curvetune.data.people.labels import labels_digest
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.data.tables.table import UNKNOWN
-from curvetune.errors import CorruptError
+from curvetune.errors import CorruptError, DataError
 from curvetune.store.relabels import read_relabel
 from curvetune.store.splits import read_split, split_file, write_split
 
@@ -52,6 +53,7 @@ def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
         dataset.num_classes,
         clean=dataset.clean,
         known=dataset.y_true,
+        people=_of_people(cell, dataset),
     )
     if cell.data.relabel is None:
         return split
@@ -75,6 +77,26 @@ def verified_flags(split: Split, dataset: Dataset) -> NDArray[np.int8] | None:
     same = split.y == dataset.train.y[split.train]
     flags = np.where(same, dataset.verified[split.train], UNKNOWN).astype(np.int8)
     return None if (flags == UNKNOWN).all() else flags
+
+
+def _of_people(cell: CellConfig, dataset: Dataset) -> NDArray[np.int64] | None:
+    """Return the labels that people gave, (N,); None if the cell is about others.
+
+    Raises:
+        DataError: they are not here, or not those that the cell is about.
+    """
+    if not cell.bias.is_human:
+        return None
+    kind, wanted = cell.bias.noise, cell.bias.labels_digest
+    labels = dataset.human.get(kind)
+    found = "none" if labels is None else labels_digest(labels)
+    if labels is None or found != wanted:
+        raise DataError(
+            f"bias.noise={kind}: the cell is about people's labels with the digest {wanted}, and "
+            f"those beside the images have {found}; put the file that it was planned with there "
+            f"again, or plan the grid anew"
+        )
+    return labels
 
 
 def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from curvetune.analysis.aggregate import scores
 from curvetune.analysis.statistics import Mean, mean_accuracy
+from curvetune.config import HUMAN
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import Setting
 from curvetune.report.published.numbers import Column, Library, Published, PublishedRow
@@ -48,15 +49,7 @@ class Match:
 def places(grid: Grid, table: Published, column: Column) -> list[Place]:
     """Return where a column is in `grid`, once per kind of noise that could be meant."""
     kinds = table.noise_of(column)
-    found = [
-        setting
-        for setting in grid.settings
-        if setting.data == table.data_of(column)
-        and setting.model == table.model
-        and setting.imbalance in column.imbalance
-        and setting.noise_rate in column.noise_rate
-        and (setting.noise is None or setting.noise in kinds)
-    ]
+    found = [one for one in _on_data(grid, table, column) if one.model == table.model]
     if not found:
         return []
     there = {setting.noise for setting in found}
@@ -65,6 +58,31 @@ def places(grid: Grid, table: Published, column: Column) -> list[Place]:
     return [
         Place(kind, tuple(s for s in found if s.noise in (kind, None)), needed)
         for kind in shown or [None]
+    ]
+
+
+def elsewhere(grid: Grid, found: Library) -> Iterator[tuple[Published, int]]:
+    """Yield each column on people's labels that `grid` has, but of a classifier not known here.
+
+    A column is told by its table and its number there.
+    """
+    for table in found.tables:
+        for k, column in enumerate(table.columns):
+            is_human = bool(HUMAN & {*table.noise_of(column)})
+            if is_human and table.model is None and _on_data(grid, table, column):
+                yield table, k
+
+
+def _on_data(grid: Grid, table: Published, column: Column) -> list[Setting]:
+    """Return the settings that a column is of, whatever their classifier."""
+    kinds = table.noise_of(column)
+    return [
+        setting
+        for setting in grid.settings
+        if setting.data == table.data_of(column)
+        and setting.imbalance in column.imbalance
+        and setting.noise_rate in column.noise_rate
+        and (setting.noise in kinds or (setting.noise is None and not HUMAN & {*kinds}))
     ]
 
 

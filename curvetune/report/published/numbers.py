@@ -52,6 +52,7 @@ class PublishedRow(Section):
     method: str
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
     values: tuple[float | None, ...]
+    std: tuple[float | None, ...] = ()  # of the values, over runs; empty where none is printed
 
     @model_validator(mode="after")
     def _method_is_known(self) -> Self:
@@ -97,6 +98,8 @@ class Published(Section):
                     f"{self.table}, row {row.name}: {len(row.values)} values for "
                     f"{len(self.columns)} columns"
                 )
+            if row.std and len(row.std) != len(row.values):
+                raise ValueError(f"{self.table}, row {row.name}: {len(row.std)} std for its values")
         for column in self.columns:
             if (column.data or self.data) is None:
                 raise ValueError(f"{self.table}, column {column.name}: of which data?")

@@ -8,8 +8,8 @@ from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import flatten
 from curvetune.report.document import Document
 from curvetune.report.numbers import NOTHING, of, percent, signed, spread
-from curvetune.report.published.matching import Match, matches, places
-from curvetune.report.published.numbers import PAPER, Library, Published, library
+from curvetune.report.published.matching import Match, elsewhere, matches, places
+from curvetune.report.published.numbers import PAPER, Library, Published, PublishedRow, library
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import by_ma, footnotes
 
@@ -37,7 +37,11 @@ def published_document(grid: Grid, select: Select) -> Document:
         header=tuple((text,) for text in header),
         rows=tuple(_row(match) for match in found),
     )
-    notes = (*rule_notes(grid, [m.table for m in found], select), *_missing(grid, library()))
+    notes = (
+        *rule_notes(grid, [m.table for m in found], select),
+        *_missing(grid, library()),
+        *_elsewhere(grid, library()),
+    )
     records = tuple(record(match) for match in found)
     return Document("published", grid.name, (sheet,), records, notes)
 
@@ -141,7 +145,12 @@ def _nothing(grid: Grid, select: Select) -> Document:
     records = tuple(
         {"method": r.label, "ours": r.ma.mean, "published": None, "difference": None} for r in rows
     )
-    notes = (*why_nothing(grid, library()), *_missing(grid, library()), *footnotes(grid, select))
+    notes = (
+        *why_nothing(grid, library()),
+        *_missing(grid, library()),
+        *_elsewhere(grid, library()),
+        *footnotes(grid, select),
+    )
     return Document("published", grid.name, (sheet,), records, notes)
 
 
@@ -179,6 +188,23 @@ def _missing(grid: Grid, found: Library) -> list[str]:
             if not place.is_whole
         )
     )
+
+
+def _elsewhere(grid: Grid, found: Library) -> list[str]:
+    """Return numbers on labels that the grid has too, of a classifier that is not known here."""
+    return [
+        f"{found.sources[table.source].short}{KNOWN[table.known]}, {table.columns[k].name}, with "
+        f"another classifier and so not compared: "
+        f"{', '.join(_printed(row, k) for row in table.rows)}"
+        + (f"; {table.note}" if table.note else "")
+        for table, k in elsewhere(grid, found)
+    ]
+
+
+def _printed(row: PublishedRow, k: int) -> str:
+    """Return a published number as it stands there."""
+    std = row.std[k] if row.std else None
+    return f"{row.name} {percent(row.values[k])}" + ("" if std is None else f" ± {std:.2f}")
 
 
 def _epochs(cell: Cell) -> int | None:

@@ -11,7 +11,7 @@ from curvetune.analysis.significance import Paired, against, all_pairs
 from curvetune.analysis.weight_auroc import SampleFacts, notes_of, read_samples
 from curvetune.errors import ConfigError, nearest, printable
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select
-from curvetune.grids.labels import REAL, Setting, setting_parts
+from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.sheet import Sheet
@@ -261,7 +261,7 @@ def _seed_record(
         "model": setting.model,
         "imbalance": setting.imbalance,
         "noise": setting.noise,
-        "noise_rate": None if setting.noise == REAL else setting.noise_rate,
+        "noise_rate": None if setting.noise in GIVEN else setting.noise_rate,
         **{f"seed_{seed}": value for seed, value in by_seed.items()},
         "mean": column.accuracy.mean,
         "std": column.accuracy.std,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curvetune.analysis.aggregate import MethodRow, grid_json, method_rows
+from curvetune.config import HUMAN
 from curvetune.errors import StorageError, printable
 from curvetune.grids.cells import Grid, Select, read_grid
 from curvetune.grids.labels import in_common, setting_parts
@@ -70,8 +71,27 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
             f"only where every setting has a seed done; (n/N) is the number of seeds"
         )
         notes.append(f"`curvetune status {grid.name}` shows each cell and why it failed")
+    notes += _shares(grid)
     made = [code_of(cell.result) for cell in grid.cells if cell.result is not None]
     return [*notes, *mixture(made)]
+
+
+def _shares(grid: Grid) -> list[str]:
+    """Return what share of people's labels is wrong in the training sets of the finished cells."""
+    shares: dict[tuple[str, float], set[float]] = {}
+    for cell in grid.cells:
+        if cell.setting.noise in HUMAN and cell.noise_rate is not None:
+            where = (cell.setting.noise, cell.setting.imbalance)
+            shares.setdefault(where, set()).add(cell.noise_rate)
+    return [
+        f"{kind}, imbalance {imbalance:g}: {_span(found)} % of people's labels are wrong"
+        for (kind, imbalance), found in shares.items()
+    ]
+
+
+def _span(shares: set[float]) -> str:
+    low, high = f"{100 * min(shares):.1f}", f"{100 * max(shares):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def report_document(storage: Path | str, grid: Grid, select: Select = "last") -> Document:

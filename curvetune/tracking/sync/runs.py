@@ -105,12 +105,14 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
         return None
     bias, setting = config.bias, cell.setting
     noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
-    if not bias.truth_is_known:
+    if bias.is_human:
+        noise = f"{bias.noise} labels"
+    elif not bias.truth_is_known:
         noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
-        "noise_rate": bias.noise_rate if bias.truth_is_known else None,
+        "noise_rate": cell.noise_rate,
         "seed": config.seed,
         "content_sha256": grid.digest,
     }
