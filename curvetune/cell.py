@@ -22,10 +22,10 @@ from curvetune.config import (
     WeightNetConfig,
 )
 from curvetune.config.plugins import PLUGINS, Transform, check_loaded
-from curvetune.data.augment.recipe import fed
-from curvetune.data.resident import ResidentSet
+from curvetune.data.recipe import fed
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.residence import image_set, is_streamed
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts

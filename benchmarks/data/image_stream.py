@@ -39,7 +39,7 @@ from curvetune.data import cifar
 from curvetune.data.augment import draw, mirror, normalise, random_crop, reflect_pad
 from curvetune.data.folder import MEAN, STD
 from curvetune.data.pixels import Pixels, Positions
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.data.stream import index
 from curvetune.data.tables.table import Table

@@ -39,7 +39,7 @@ DIGITS = """
 import json, time
 import torch
 from curvetune.data import digits
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 start = time.perf_counter()
 data = digits.load(None)
 whole = ResidentSet(data.train.x, data.train.y, data, torch.device("cpu"))

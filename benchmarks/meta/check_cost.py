@@ -17,7 +17,7 @@ from benchmarks.timing import append, quartiles, ratios
 from curvetune import models
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, CurveNetConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.meta import check_forward_mode
 from curvetune.methods import Parts, curvenet

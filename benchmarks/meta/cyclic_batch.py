@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.timing import append
 from curvetune import data, models
 from curvetune.config import CellConfig, CurveNetConfig, ProbeConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.methods.curvenet import kept

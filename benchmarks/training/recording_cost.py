@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.timing import append, quartiles, seconds
 from benchmarks.training.store_cost import CASES, Case, random_set
 from curvetune import models
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod
 from curvetune.probe.recording import Recording

@@ -28,7 +28,7 @@ from benchmarks.timing import append, quartiles, seconds
 from curvetune import models
 from curvetune.batch import Batch
 from curvetune.config import ProbeConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod

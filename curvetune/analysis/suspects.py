@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from curvetune.analysis import scores
 from curvetune.analysis.predictions import images_of, predicted
 from curvetune.config import CellConfig, MethodConfig
-from curvetune.data.augment.recipe import fed
 from curvetune.data.duplicates import in_conflict
+from curvetune.data.recipe import fed
 from curvetune.data.sets.reading import Chosen, as_pixels
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split

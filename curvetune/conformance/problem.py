@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from curvetune import methods, models
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, HalfConfig, MethodConfig, ProbeConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.methods import Method, Parts
 

@@ -1,6 +1,6 @@
 """Images, by name: the sources, and the split of a biased training set.
 
-Nothing here imports PyTorch, so that planning can ask for digests and labels; `resident` does.
+Nothing here imports PyTorch, so that planning can ask for digests and labels; `sets` does.
 """
 
 from pathlib import Path

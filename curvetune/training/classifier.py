@@ -9,7 +9,7 @@ from torch import nn
 from curvetune import models
 from curvetune.config import CellConfig, ModelConfig
 from curvetune.config.networks import MODEL_NAMES
-from curvetune.data.augment.recipe import cropped
+from curvetune.data.recipe import cropped
 from curvetune.data.source import Dataset
 from curvetune.errors import ConfigError, CurvetuneError
 from curvetune.plugins.blame import said

@@ -17,8 +17,8 @@ import torch
 from curvetune import methods
 from curvetune.batch import Batch
 from curvetune.config import CellConfig, WeightNetConfig
-from curvetune.data.augment.recipe import cropped
-from curvetune.data.resident import ResidentSet
+from curvetune.data.recipe import cropped
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.methods import Method, Parts
 from curvetune.seeding import torch_stream

@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.config.profiles import SMOKE_EPOCHS, apply_profile
-from curvetune.data.augment.recipe import cropped
+from curvetune.data.recipe import cropped
 from curvetune.data.source import Dataset
 from curvetune.planning.gpu_share import (
     CellMeasured,

@@ -15,7 +15,7 @@ from tiny_cifar import encoded, images, write_cifar, write_parquet
 
 import curvetune.data
 from curvetune.data import cache
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from curvetune.cell import run_cell
 from curvetune.config import CellConfig, DataConfig
 from curvetune.config.load import validate
 from curvetune.data import find_source
-from curvetune.data.augment.recipe import cropped, fed, statistics_of
+from curvetune.data.recipe import cropped, fed, statistics_of
 from curvetune.data.source import Dataset
 from curvetune.errors import ConfigError, StoppedError
 from curvetune.grids.identity import deciding_keys, differing_keys

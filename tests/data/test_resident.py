@@ -7,7 +7,7 @@ from torchvision.transforms import functional as reference
 
 from curvetune.batch import Batch
 from curvetune.data.augment import draw, mirror, random_crop, reflect_pad
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.seeding import torch_stream
 

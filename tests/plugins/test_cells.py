@@ -21,7 +21,7 @@ from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.config.plugins import PluginRef, Transform
 from curvetune.data import find_source
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images, Source
 from curvetune.errors import ConfigError
 from curvetune.models import build, bytes_of

@@ -15,7 +15,7 @@ from toy import (
 )
 
 from curvetune import methods
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 
 WRONG = torch.tensor([4, 9, 14, 25, 36, 47])  # samples whose given label is made wrong

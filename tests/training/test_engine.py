@@ -8,8 +8,8 @@ import pytest
 import torch
 from toy import CASES, Case, tensors, toy, toy_batch
 
-from curvetune.data.resident import ResidentSet
 from curvetune.data.sets.reading import ArrayPixels
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
 from curvetune.methods import Method

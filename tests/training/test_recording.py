@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from curvetune.config import HalfConfig, ProbeConfig
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.errors import StoppedError
 from curvetune.methods.shared.objective import Subset

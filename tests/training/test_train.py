@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, ProbeConfig
 from curvetune.data import Dataset, Images
-from curvetune.data.resident import ResidentSet
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.errors import CorruptError, DivergedError, StoppedError
 from curvetune.store.history import read_rows
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from curvetune.config.data import Residence
 from curvetune.config.plugins import Transform
-from curvetune.data.resident import ResidentSet
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.reading import Chosen, as_pixels
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
 from curvetune.system.memory import free_memory

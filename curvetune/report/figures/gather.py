@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from curvetune.analysis.predictions import confusion_matrix, images_of
 from curvetune.config import CellConfig, read_config
-from curvetune.data.augment.recipe import fed
+from curvetune.data.recipe import fed
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, DataError, printable

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from curvetune.batch import Batch
 from curvetune.config.plugins import PluginRef, Transform
 from curvetune.data.pixels import Positions
-from curvetune.data.resident import ResidentSet
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.reading import ArrayPixels, Chosen, reading
+from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
 from curvetune.seeding import torch_stream
