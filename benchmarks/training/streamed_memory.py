@@ -5,8 +5,8 @@
 Each measurement is a process of its own. `driver` makes and writes the split; `trial` reads it,
 makes the sets, and runs the real loop for one epoch of a probe, with evaluation. Images of 64×64
 pixels are made as they are read. The network of that epoch is one layer on pooled pixels, so that
-nearly all memory is that of the process and of the rows. `network` is the same process after two
-more steps, of a ResNet-32 on 128 such images, with all that the loop held still held. Of the curves
+nearly all memory is that of the process and of the rows. `network` is the same process after a
+step of a ResNet-32 on 128 such images, with all that the loop held still held. Of the curves
 there is one epoch: each more takes 6 bytes a row. `anonymous_mb` is the most that was not mapped
 from a file, looked at every 20 ms; `resident_mb` is the kernel's peak of all.
 """
@@ -21,7 +21,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from benchmarks.timing import append
 from curvetune import models
 from curvetune.config import AllocateConfig, CellConfig, DataConfig
 from curvetune.data.pixels import Positions
+from curvetune.data.sets.reading import reading
 from curvetune.data.sets.residence import image_set
 from curvetune.data.source import Dataset, Images
 from curvetune.methods.cross_entropy import cross_entropy
@@ -90,7 +90,7 @@ def driver(rows: int, storage: Path) -> Iterator[str]:
 
 
 def trial(rows: int, storage: Path) -> Iterator[str]:
-    """Train for an epoch on the split that the driver made; then take steps of a real network."""
+    """Train for an epoch on the split that the driver made; then take a step of a real network."""
     prepare(device := torch.device("cpu"))
     facts = dataset(rows)
     split = load_split(CELL, DIGEST, facts, storage)
@@ -115,8 +115,8 @@ def trial(rows: int, storage: Path) -> Iterator[str]:
     generator = torch.Generator().manual_seed(0)
     network = models.build("resnet32", CLASSES, 1, generator=generator)
     real = LossMethod(network, recipe, cross_entropy)
-    for batch in islice(train.batches(128, generator), 2):
-        real.step(batch, None)
+    with reading(train.batches(128, generator)) as batches:
+        real.step(next(batches), None)
     assert len(made.samples["loss"]) == len(split.train), "all of it is still held"
     yield "network"
 
