@@ -26,6 +26,7 @@ from curvetune.store import CurveStore
 from curvetune.store.lease import Lease
 from curvetune.store.names import CHECKPOINT, HISTORY, MODEL
 from curvetune.training.checkpoint import Checkpoint, save_state
+from curvetune.training.columns import Columns
 from curvetune.training.engine import engine_for
 from curvetune.training.fit import Loop, Row, fit, never, nothing
 
@@ -74,6 +75,7 @@ def run_probe(
         guard=nothing if lease is None else lease.check,
         record=Recording(train.y, config.records_exact_loss),
         condense=condensed if train.reads else None,
+        columns=Columns(folder) if train.reads else None,
         engine=engine_for(train, next(model.parameters()).device),
         layers_seed=stream.initial_seed(),
     )
@@ -86,4 +88,5 @@ def run_probe(
     info = info | {"seconds": seconds, "finished": time.time()}
     store.write(probe_id, recorded["loss"], info, lease, margins=recorded.get("margin"))
     loop.checkpoint.remove()
-    return recorded["loss"]
+    Columns(folder).remove()  # of this run, or of one that began where memory was short
+    return recorded["loss"] if loop.columns is None else store.read(probe_id)

@@ -13,7 +13,7 @@ A probe exists when its manifest does and every file has the checksum that it li
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from curvetune.store.names import CURVES, HISTORY, MANIFEST, MARGINS, MODEL, PRO
 from curvetune.store.plain import load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
+BYTES_AT_ONCE = 16_000_000  # of a matrix that is written
 
 
 class CurveStore:
@@ -135,8 +136,12 @@ class CurveStore:
         return load_matrix(self.folder(probe_id) / MARGINS, np.float16)
 
 
-def _npy(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> bytes:
-    """Return a matrix as the bytes of a .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(matrix, dtype=dtype), allow_pickle=False)
-    return buffer.getvalue()
+def _npy(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> Iterator[bytes]:
+    """Yield a matrix, which need not be in memory, as the parts of a .npy file."""
+    header = io.BytesIO()
+    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": matrix.shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    yield header.getvalue()
+    rows = max(1, BYTES_AT_ONCE // (matrix.shape[1] * np.dtype(dtype).itemsize))
+    for start in range(0, len(matrix), rows):
+        yield np.ascontiguousarray(matrix[start : start + rows], dtype=dtype).tobytes()

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,13 @@ def folder_of(root: Path, kind: str, name: str) -> Path:
     return root / kind / name
 
 
-def write_atomic(path: Path, content: bytes, *, durable: bool = True, once: bool = False) -> None:
+def write_atomic(
+    path: Path, content: bytes | Iterable[bytes], *, durable: bool = True, once: bool = False
+) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, nothing else.
 
     Args:
+        content: all of it, or its parts in order.
         durable: wait until the disk has the content; False is for progress that a power cut may
             lose. A reader sees old or new content in both cases.
         once: refuse to replace a file.
@@ -77,12 +80,15 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True, once: bool
         LostLeaseError: `once`, and the file is there.
         StorageError: it cannot be written.
     """
+    size = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = new_file(path.parent, f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                for part in [content] if isinstance(content, bytes) else content:
+                    size += len(part)
+                    file.write(part)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
@@ -96,7 +102,7 @@ def write_atomic(path: Path, content: bytes, *, durable: bool = True, once: bool
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise cannot_write(path, error, len(content)) from error
+        raise cannot_write(path, error, size) from error
 
 
 def cannot_write(path: Path, error: OSError, size: int) -> StorageError:

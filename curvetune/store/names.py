@@ -15,6 +15,7 @@ DONE = "DONE.json"
 CURVES = "curves.npy"
 MARGINS = "margins.npy"
 ROUNDED = "rounded.json"
+COLUMNS = ".columns"  # after the name of what is recorded, until the probe ends
 MANIFEST = "manifest.json"
 
 CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"

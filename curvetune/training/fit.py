@@ -4,6 +4,7 @@ It owns the order of the data, evaluation, checkpoints and history. All that it 
 one checkpoint: the method's state, the random streams and the values per sample.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.reading import reading
-from curvetune.errors import DivergedError, StoppedError
+from curvetune.errors import CorruptError, DivergedError, StoppedError
 from curvetune.methods.base import Method, Recipe
 from curvetune.store.history import History
 from curvetune.training.checkpoint import Checkpoint
+from curvetune.training.columns import Columns
 from curvetune.training.engine import Eager, Engine
 
 Row = dict[str, Any]
@@ -29,6 +31,8 @@ Samples = dict[str, Tensor]
 
 # What is recorded: its key in a checkpoint, and its type, since a pack may have rounded losses.
 KEYS = {"loss": ("curves", torch.float32), "margin": ("margins", torch.float16)}
+
+logger = logging.getLogger(__name__)
 
 
 def _nothing(_: Any) -> dict[str, float]:
@@ -72,6 +76,7 @@ class Loop:
     condense: Callable[[Samples, Tensor], Samples] | None = None
     # Makes of the values per sample what is kept of each epoch: `loss`, or also `margin`, (N,)
     record: Callable[[Samples], Samples] | None = None
+    columns: Columns | None = None  # where what is recorded goes, if not to memory
 
 
 @dataclass
@@ -205,14 +210,29 @@ def _record(loop: Loop, made: Trained, epoch: int, order: Tensor | None) -> None
         return
     for name, values in loop.record(made.samples).items():
         if epoch == 0:
-            made.recorded[name] = _unvisited(loop, values)
+            made.recorded[name] = _matrix(loop, name, values)
         if name in made.recorded:
-            visited = slice(None) if order is None else order
-            made.recorded[name][visited, epoch] = values[visited]
+            column = values
+            if order is not None:
+                column = torch.full_like(values, torch.nan)
+                column[order] = values[order]
+            _fill(loop, made, name, epoch, column)
 
 
-def _unvisited(loop: Loop, like: Tensor) -> Tensor:
-    return like.new_full((len(loop.train), loop.recipe.epochs), torch.nan)
+def _matrix(loop: Loop, name: str, like: Tensor) -> Tensor:
+    """Return a new matrix, (N, T), for what is recorded."""
+    shape = len(loop.train), loop.recipe.epochs
+    if loop.columns is not None:
+        return loop.columns.begin(name, *shape, like.dtype)
+    return like.new_full(shape, torch.nan)
+
+
+def _fill(loop: Loop, made: Trained, name: str, epoch: int, values: Tensor) -> None:
+    """Write a column, (N,), of what is recorded."""
+    column = made.recorded[name][:, epoch]
+    column.copy_(values)
+    if loop.columns is not None:
+        loop.columns.filled(name, column)
 
 
 def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
@@ -223,8 +243,14 @@ def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
         "samples": {name: v for name, v in made.samples.items() if v.dim() == 1},
-        **{KEYS[name][0]: values[:, :done] for name, values in made.recorded.items()},
+        **_recorded_state(loop, made, done),
     }
+
+
+def _recorded_state(loop: Loop, made: Trained, done: int) -> dict[str, Any]:
+    if loop.columns is not None:
+        return {"columns": loop.columns.sums}
+    return {KEYS[name][0]: values[:, :done] for name, values in made.recorded.items()}
 
 
 def _resume(method: Method, loop: Loop, made: Trained) -> int:
@@ -232,19 +258,42 @@ def _resume(method: Method, loop: Loop, made: Trained) -> int:
     state = loop.checkpoint.load()
     if state is None or "rows" not in state:  # none, or of a version that kept the rows elsewhere
         return 0
+    try:
+        _resume_recorded(method, loop, made, state)
+    except CorruptError as error:
+        logger.warning("%s; the run starts over", error)
+        made.recorded.clear()
+        return 0
     done: int = state["epoch"]
     method.state.load_state_dict(state["method"])
     for name, stream in loop.streams.items():
         stream.set_state(state["streams"][name])
     for name, values in state["samples"].items():
         _latest(made, name, values.to(_device(method)), len(loop.train))[:] = values
-    for name, (key, dtype) in KEYS.items():
-        if loop.record is not None and state.get(key) is not None:
-            begun = state[key].to(_device(method), dtype)
-            made.recorded[name] = _unvisited(loop, begun)
-            made.recorded[name][:, :done] = begun
     made.rows[:] = state["rows"]
     return done
+
+
+def _resume_recorded(method: Method, loop: Loop, made: Trained, state: dict[str, Any]) -> None:
+    """Bring back what was recorded, in memory or in files, from wherever it was.
+
+    Raises:
+        CorruptError: the files of it are not as they were.
+    """
+    if loop.record is None:
+        return
+    shape = len(loop.train), loop.recipe.epochs
+    for name, (key, dtype) in KEYS.items():
+        if name in (sums := state.get("columns", {})):
+            files = loop.columns or Columns(loop.history.parent)
+            made.recorded[name] = files.resume(name, *shape, dtype, sums[name])
+            if loop.columns is None:  # it fits into memory here
+                made.recorded[name] = made.recorded[name].to(_device(method), copy=True)
+        elif state.get(key) is not None:
+            begun = state[key].to(_device(method), dtype)
+            made.recorded[name] = _matrix(loop, name, begun)
+            for epoch, column in enumerate(begun.unbind(1)):
+                _fill(loop, made, name, epoch, column)
 
 
 def _device(method: Method) -> torch.device:
