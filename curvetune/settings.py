@@ -10,10 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Read with `Settings()`: CURVETUNE_STORAGE, CURVETUNE_DATA_DIR, CURVETUNE_HUMAN_LABELS."""
+    """Read with `Settings()`: CURVETUNE_STORAGE, CURVETUNE_DATA_DIR."""
 
     model_config = SettingsConfigDict(env_prefix="CURVETUNE_", frozen=True)
 
     storage: Path = Path("curvetune-results")
     data_dir: Path | None = None
-    human_labels: Path | None = None  # the folder with the label files of CIFAR-10N and CIFAR-100N

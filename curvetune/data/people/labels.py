@@ -14,6 +14,7 @@ UCSC-REAL/cifar-10-100n).
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from curvetune.config import HUMAN_KINDS
 from curvetune.data import cache
 from curvetune.data.people.plain_pickle import integers, read_npy, read_zip
 from curvetune.errors import DataError, printable
-from curvetune.settings import Settings
 
 Labels = NDArray[np.int64]
 FOLDERS = ("", "cifar-10-100n/data", "cifar-10-100n", "data")
@@ -131,8 +131,8 @@ def _places(files: Files, name: str, data_dir: Path | None) -> list[Path]:
 
 
 def _folders(name: str, data_dir: Path | None) -> Iterator[Path]:
-    if (chosen := Settings().human_labels) is not None:
-        yield from (chosen / folder for folder in FOLDERS)
+    if chosen := os.environ.get("CURVETUNE_HUMAN_LABELS"):
+        yield from (Path(chosen).expanduser() / folder for folder in FOLDERS)
         return
     root = cache.folder() if data_dir is None else data_dir
     for folder in FOLDERS:
