@@ -23,16 +23,17 @@ import logging
 import sys
 import time
 
+import numpy as np
 import ray
 import ray.data
 from ray.data import DataContext, ExecutionResources
 
-LIMIT_S, PAUSE_S, ROWS = 15, 40, 400
+LIMIT_S, PAUSE_S, ROWS, WAITING = 15, 45, 200, 20_000_000
 
 
 def slowly(row):
-    time.sleep(0.12)
-    return {"x": row["id"]}
+    time.sleep(0.2)
+    return {"x": row["id"], "image": np.zeros(1_000_000, np.uint8)}
 
 
 pauses = sys.argv[1] == "pauses"
@@ -42,14 +43,14 @@ context = DataContext.get_current()
 context.enable_progress_bars = False
 context.execution_no_progress_timeout_s = LIMIT_S
 context.execution_options.resource_limits = ExecutionResources.for_limits(
-    cpu=2, object_store_memory=20_000
+    cpu=2, object_store_memory=WAITING
 )
 taken, ended, start = 0, "took all rows", time.monotonic()
 try:
-    table = ray.data.range(ROWS, override_num_blocks=100).map(slowly)
+    table = ray.data.range(ROWS, override_num_blocks=200).map(slowly)
     for batch in table.iter_batches(batch_size=4, prefetch_batches=1):
         taken += len(batch["x"])
-        if pauses and taken == 40:
+        if pauses and taken == 20:
             time.sleep(PAUSE_S)
 except Exception as error:
     ended = type(error).__name__
