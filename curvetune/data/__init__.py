@@ -77,7 +77,7 @@ def digest(name: str, data_dir: Path | None = None) -> str:
 
 def copies_in(dataset: Dataset) -> list[str]:
     """Return what images there are more than once, in words."""
-    train, test = ((np.asarray(part.x), part.y) for part in (dataset.train, dataset.test))
+    train, test = ((part.x, part.y) for part in (dataset.train, dataset.test))
     samples = duplicates.samples_of(train, test, dataset.class_names)
     return duplicates.words(duplicates.copies_of(list(samples)))
 
