@@ -23,7 +23,7 @@ from curvetune.errors import ConfigError, CorruptError, CurvetuneError, StoppedE
 from curvetune.offline import command, pack, slices, unpack, workers
 from curvetune.offline.run import make_plan
 from curvetune.planning.plan import Plan
-from curvetune.planning.selection import Selection
+from curvetune.planning.selection import Selection, selected_space
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.cells import RESULT_FILES
@@ -52,7 +52,7 @@ def space(tmp_path: Path) -> Path:
 
 def plan_in(storage: Path, space: Path, *methods: str, **fixed: str) -> Plan:
     selection = Selection(str(space), methods, (), "release", fixed)
-    return make_plan(selection, DIGEST, storage, "")
+    return make_plan(selected_space(selection), DIGEST, storage, "")
 
 
 def load() -> data.Dataset:
@@ -342,9 +342,10 @@ from pathlib import Path
 from curvetune import data
 from curvetune.offline import command, workers
 from curvetune.offline.run import make_plan
-from curvetune.planning.selection import Selection
+from curvetune.planning.selection import Selection, selected_space
 storage = Path({str(tmp_path / "s")!r})
-plan = make_plan(Selection({str(space)!r}, (), (), "release", {{}}), {DIGEST!r}, storage, "")
+space = selected_space(Selection({str(space)!r}, (), (), "release", {{}}))
+plan = make_plan(space, {DIGEST!r}, storage, "")
 class Pipe:
     told = []
     given = [data.load("digits"), plan.cells[0].config, None]
