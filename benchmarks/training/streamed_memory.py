@@ -3,15 +3,16 @@
     python -m benchmarks.training.streamed_memory --repeats 3 --threads 1
 
 Each measurement is a process of its own. `driver` makes and writes the split; `trial` reads it,
-makes the sets, and runs the real loop for one epoch of a probe, with evaluation. Images of 64×64
-pixels are made as they are read. The network of that epoch is one layer on pooled pixels, so that
-nearly all memory is that of the process and of the rows. `network` is the same process after a
-step of a ResNet-32 on 128 such images, with all that the loop held still held. Of the curves
-there is one epoch: each more takes 6 bytes a row. `anonymous_mb` is the most that was not mapped
-from a file, looked at every 20 ms; `resident_mb` is the kernel's peak of all.
+makes the sets, runs the real loop for two epochs of a probe, with evaluation, and publishes the
+curves. Images are JPEGs of 64×64 pixels, which are decoded as they are read. The network of these
+epochs is one layer on pooled pixels, so that nearly all memory is that of the process and of the
+rows. `network` is the same process after a step of a ResNet-32 on 128 such images, with all that
+the loop held still held. Curves are in files by column. `anonymous_mb` is the most that was not
+mapped from a file, looked at every 20 ms; `resident_mb` is the kernel's peak of all.
 """
 
 import argparse
+import io
 import json
 import resource
 import statistics
@@ -26,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from benchmarks.timing import append
@@ -38,7 +40,9 @@ from curvetune.data.source import Dataset, Images
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.objective import LossMethod
 from curvetune.probe.recording import Recording, condensed
+from curvetune.store import CurveStore
 from curvetune.training.checkpoint import Checkpoint
+from curvetune.training.columns import Columns
 from curvetune.training.engine import prepare
 from curvetune.training.fit import Loop, fit
 from curvetune.training.metrics import evaluate
@@ -47,26 +51,40 @@ from curvetune.training.split import load_split
 SIZES = (10_000, 1_000_000)
 CLASSES = 10
 TEST = 1000
+JPEGS = 256
 DIGEST = "0" * 64
 CELL = CellConfig(data=DataConfig(name="digits", meta_per_class=10))
 MIB = 1 << 20
 
 
+def encoded(image: NDArray[np.uint8]) -> bytes:
+    """Return an image, (H, W), as the bytes of a JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG")
+    return file.getvalue()
+
+
+def decoded(content: bytes) -> NDArray[np.uint8]:
+    """Return the pixels of a JPEG, (H, W)."""
+    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        return np.asarray(image)
+
+
 class Made:
-    """Pixels that are made as they are read, of a table of some thousand values."""
+    """Pixels that are decoded as they are read, from one of some JPEGs."""
 
     def __init__(self, count: int) -> None:
         self.shape = (count, 1, 64, 64)
-        self._values = np.random.default_rng(0).integers(256, size=1 << 16, dtype=np.uint8)
+        values = np.random.default_rng(0).integers(256, size=(JPEGS, 8, 8), dtype=np.uint8)
+        self._contents = [encoded(image.repeat(8, 0).repeat(8, 1)) for image in values]
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, positions: Positions) -> NDArray[np.uint8]:
         """Return some images."""
-        starts = (positions * 97) % (len(self._values) - 64 * 64)
-        windows = np.lib.stride_tricks.sliding_window_view(self._values, 64 * 64)
-        return windows[starts].reshape(-1, 1, 64, 64)
+        which = (positions * 97) % JPEGS
+        return np.stack([decoded(self._contents[k]) for k in which.tolist()])[:, None]
 
     def read(self, positions: Positions, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield images in order."""
@@ -90,14 +108,14 @@ def driver(rows: int, storage: Path) -> Iterator[str]:
 
 
 def trial(rows: int, storage: Path) -> Iterator[str]:
-    """Train for an epoch on the split that the driver made; then take a step of a real network."""
+    """Train for two epochs on the driver's split; then take a step of a real network."""
     prepare(device := torch.device("cpu"))
     facts = dataset(rows)
     split = load_split(CELL, DIGEST, facts, storage)
     train = image_set(facts.train, split.train, split.y, facts, device, streamed=True)
     y = facts.test.y[split.test]
     test = image_set(facts.test, split.test, y, facts, device, streamed=True)
-    recipe = AllocateConfig(epochs=1, milestones=(), warmup=0, batch_size=128)
+    recipe = AllocateConfig(epochs=2, milestones=(), warmup=0, batch_size=128)
     model = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(16, CLASSES))
     method = LossMethod(model, recipe, cross_entropy, with_logits=True)
     loop = Loop(
@@ -109,8 +127,11 @@ def trial(rows: int, storage: Path) -> Iterator[str]:
         evaluate=lambda network: {"accuracy": evaluate(network, test, CLASSES).accuracy},
         record=Recording(train.y, True),
         condense=condensed,
+        columns=Columns(storage),
     )
     made = fit(method, loop)
+    recorded = {name: values.numpy() for name, values in made.recorded.items()}
+    CurveStore(storage).write(DIGEST[:16], recorded["loss"], {}, margins=recorded["margin"])
     yield "trial"
     generator = torch.Generator().manual_seed(0)
     network = models.build("resnet32", CLASSES, 1, generator=generator)

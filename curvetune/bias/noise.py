@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Counts = Sequence[int] | NDArray[np.integer[Any]]
 
+AT_ONCE = 65_536  # labels
+
 
 def noise_matrix(kind: str, rate: float, num_classes: int, counts: Counts | None = None) -> Matrix:
     """Return the noise matrix, (K, K); row i is the distribution of the given label of class i.
@@ -74,7 +76,10 @@ def corrupt(
     cumulative = matrix.cumsum(axis=1)
     cumulative /= cumulative[:, -1:]  # ends at exactly 1, so that no draw can pass the last class
     draws = generator.random(len(labels))
-    drawn: NDArray[np.int64] = (draws[:, None] >= cumulative[labels]).sum(axis=1, dtype=np.int64)
+    drawn = np.empty(len(labels), np.int64)
+    for start in range(0, len(labels), AT_ONCE):  # K numbers for each label
+        part = slice(start, start + AT_ONCE)
+        drawn[part] = (draws[part, None] >= cumulative[labels[part]]).sum(axis=1)
     return drawn
 
 
