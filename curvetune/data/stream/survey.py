@@ -127,7 +127,8 @@ class _Looking:
 
         def hashed(row: int, content: bytes | DataError) -> bytes:
             if isinstance(content, DataError):
-                self._bad[row] = printable(content)
+                name = f"{printable(self._encoded.name(row))}: "  # whoever reads it has the name
+                self._bad[row] = printable(content).removeprefix(name)
                 return MISSING
             held.hold(row, content)
             return hashlib.sha256(content).digest()

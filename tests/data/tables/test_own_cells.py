@@ -120,3 +120,13 @@ def test_bad_images_are_named_or_left_out_with_all_that_is_known_of_them(tmp_pat
     assert [kept[k] for k in left.clean] == [k for k in range(1, N) if k % 5 == 0]
     flagged = [k for k in range(N) if k % 3 == 0 and k % 5]
     assert [kept[k] for k in np.flatnonzero(left.verified >= 0)] == flagged
+
+
+def test_an_image_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    rows = [f"{k}.png,c{k % 2},{'train' if k < 4 else 'test'}" for k in range(8)]
+    write(tmp_path / "list.csv", "path,label,split", *rows, "gone.png,c0,train")
+    for k in range(8):
+        (tmp_path / f"{k}.png").write_bytes(encoded(picture(k, 8, 8)))
+    ((name, reason),) = TableSource("list", 8, "skip").report(tmp_path).bad
+    assert name == "gone.png"
+    assert reason.startswith("cannot be read")
