@@ -128,7 +128,7 @@ class _Looking:
         def hashed(row: int, content: bytes | DataError) -> bytes:
             if isinstance(content, DataError):
                 name = f"{printable(self._encoded.name(row))}: "  # whoever reads it has the name
-                self._bad[row] = printable(content).removeprefix(name)
+                self._bad[row] = printable(content).split(name, 1)[-1]
                 return MISSING
             held.hold(row, content)
             return hashlib.sha256(content).digest()
