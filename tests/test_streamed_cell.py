@@ -225,6 +225,8 @@ def test_a_streamed_cell_killed_at_random_batches_ends_the_same(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_streamed_grid_equals_the_resident_one(tmp_path: Path) -> None:
     ends = []
     for name, words in (("resident", []), ("streamed", ["--set", "data.residence=streamed"])):

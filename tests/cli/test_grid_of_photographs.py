@@ -74,6 +74,7 @@ def images_in(page: Path) -> list[Image.Image]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.faults
 def test_a_grid_of_photographs_with_a_resnet18_ends_with_a_table(root: Path) -> None:
     report = json.loads(command(root, "report", "folder", "--json"))
     done = {row["method"]: row["cells_done"] for row in report["methods"]}
@@ -83,6 +84,7 @@ def test_a_grid_of_photographs_with_a_resnet18_ends_with_a_table(root: Path) -> 
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.faults
 def test_its_suspects_are_shown_upright_and_small(page: Path, root: Path) -> None:
     shown = images_in(page)
     assert len(shown) == 20
@@ -101,6 +103,7 @@ def test_its_suspects_are_shown_upright_and_small(page: Path, root: Path) -> Non
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.browser
 def test_a_browser_shows_every_picture_of_the_page(page: Path, tmp_path: Path) -> None:
     with chromium(tmp_path / "profile") as browser:
