@@ -107,6 +107,8 @@ def test_the_command_has_the_same_options_as_the_module(
             assert "usage: curvetune offline" in shown
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("through", ["curvetune", "curvetune.offline"])
 @pytest.mark.parametrize("arguments", [["run", "SPACE"], ["import", "LINES", "SPACE"]])
 def test_a_grid_keeps_a_command_that_can_be_typed_again(

@@ -263,6 +263,8 @@ def test_batches_have_every_value_once_in_order(size: int) -> None:
     assert list(limits.batches({})) == []
 
 
+@pytest.mark.slow
+@pytest.mark.faults
 def test_a_note_that_is_too_long_ends_with_where_the_whole_of_it_is(tmp_path: Path) -> None:
     methods = [{"name": "curvenet", "embedding_dim": k} for k in range(1, 300)]
     cells = make_cells(methods, imbalances=(1,), noise_rates=(0.4,), seeds=(0,))
