@@ -4,7 +4,7 @@ A trial of Ray Tune and a benchmark on a machine with nothing but PyTorch call t
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +117,6 @@ def run_cell(
         save_arrays(folder / SAMPLES, samples)
         result = run.result(made, final, manifest) | dict(info or {})
         return store.publish(cell_id, result, lease=lease)
-
-
-def prepare_splits(
-    cells: Iterable[CellConfig], digest: str, dataset: Dataset, storage: Path
-) -> None:
-    """Write the split of every cell, so that all machines train on the same labels.
-
-    Raises:
-        DataError: the data cannot give one of them.
-        StorageError: the storage cannot be written.
-    """
-    for cell in {cell.split_id(digest): cell for cell in cells}.values():
-        load_split(cell, digest, dataset, storage)
 
 
 class _Run:

@@ -257,8 +257,8 @@ class _Running:
 
     def _prepared(self) -> Any:
         """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
-        from curvetune.cell import prepare_splits
         from curvetune.training.classifier import check_classifiers
+        from curvetune.training.split import prepare_splits
 
         plan, places = self.plan, self.places
         cells = [cell.config for cell in plan.left]

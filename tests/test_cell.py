@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from curvetune import data
-from curvetune.cell import prepare_splits, run_cell
+from curvetune.cell import run_cell
 from curvetune.config import (
     AllocateConfig,
     BiasConfig,
@@ -28,7 +28,7 @@ from curvetune.config import (
 from curvetune.errors import DataError, DivergedError, StoppedError
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
-from curvetune.training.split import load_split
+from curvetune.training.split import load_split, prepare_splits
 
 DIGEST = data.digest("digits")
 CPU = torch.device("cpu")

@@ -15,7 +15,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from curvetune.cell import prepare_splits
 from curvetune.data import Dataset
 from curvetune.errors import CurvetuneError
 from curvetune.offline.workers import SIGNALS, Message, Slice, Worker
@@ -24,6 +23,7 @@ from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.names import CHECKPOINT
 from curvetune.training.failures import LOST
+from curvetune.training.split import prepare_splits
 
 
 @dataclass

@@ -4,7 +4,7 @@ Nothing here imports PyTorch.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,19 @@ def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
         identity = cell.split_identity(digest)
         write_split(storage, cell.split_id(digest), split.arrays(), identity)
     return split
+
+
+def prepare_splits(
+    cells: Iterable[CellConfig], digest: str, dataset: Dataset, storage: Path
+) -> None:
+    """Write the split of every cell, so that all machines train on the same labels.
+
+    Raises:
+        DataError: the data cannot give one of them.
+        StorageError: the storage cannot be written.
+    """
+    for cell in {cell.split_id(digest): cell for cell in cells}.values():
+        load_split(cell, digest, dataset, storage)
 
 
 def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:

@@ -11,12 +11,12 @@ import pytest
 from image_folder import CLASSES, TEST, TRAIN, encoded, picture, pixels, write_images
 from PIL import Image
 
-from curvetune.cell import prepare_splits
 from curvetune.config import BiasConfig, CellConfig, DataConfig
 from curvetune.config.load import validate
 from curvetune.data import Folder, find_source
 from curvetune.data.splits import make_split
 from curvetune.errors import ConfigError, DataError
+from curvetune.training.split import prepare_splits
 
 # Addresses for a digest of 64 times "d", made by the commit before folders (b576f6b).
 BEFORE_CELL, BEFORE_PROBE = "d8ff515c85713359", "0dab47ab90b43bfc"

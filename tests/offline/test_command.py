@@ -15,12 +15,13 @@ import torch
 from image_folder import CLASSES, TEST, TRAIN, encoded, picture
 from typer.testing import CliRunner
 
-from curvetune.cell import prepare_splits, run_cell
+from curvetune.cell import run_cell
 from curvetune.cli import app
 from curvetune.offline import command
 from curvetune.places import Places
 from curvetune.planning.selection import Selection, selected_space
 from curvetune.store import CellStore
+from curvetune.training.split import prepare_splits
 
 SPACE = """
 base:

@@ -178,13 +178,17 @@ def test_who_leaves_an_epoch_early_leaves_no_thread_of_ours(
 ) -> None:
     monkeypatch.setenv("CURVETUNE_CACHE_GB", "0")
     pixels = ray_pixels(write(tmp_path / "images"))
+
+    def ours() -> list[str]:
+        return [one.name for one in threading.enumerate() if one.name.startswith("curvetune")]
+
     for _ in pixels.read(np.arange(40), 4):
+        assert ours()
         break
-    for _ in range(100):
-        if not [one for one in threading.enumerate() if one.name.startswith("curvetune")]:
-            return
+    deadline = time.monotonic() + 10
+    while ours() and time.monotonic() < deadline:
         time.sleep(0.1)
-    pytest.fail("a thread is left")
+    assert not ours()
 
 
 def test_a_trial_of_tune_gets_its_images_from_the_cpus_that_are_kept_free(
