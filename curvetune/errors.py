@@ -7,6 +7,7 @@
     │   ├── CorruptError      5   a stored file is not what its checksum says
     │   └── StorageFullError  5   there is no space left
     ├── BackendError          5   Ray or MLflow cannot be reached
+    │   └── NodeError         5   a node of a cluster cannot run trials
     ├── DerivativeError       2   a network hides an operation from the meta gradient
     ├── DivergedError         3   a loss is no longer a finite number
     ├── HangError             3   a cell made no progress, and its process was ended
@@ -67,6 +68,10 @@ class BackendError(CurvetuneError):
     """Ray or MLflow cannot be reached."""
 
     exit_code = 5
+
+
+class NodeError(BackendError):
+    """A node of a cluster cannot run trials."""
 
 
 class DerivativeError(CurvetuneError):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curvetune.status.notify import GridEnd
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import Code
+    from curvetune.tune.room import Notice
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
@@ -239,21 +240,27 @@ class _Running:
             return True
         with tracker:
             from curvetune.tune.launch import launch
+            from curvetune.tune.room import Notice
 
+            notice = Notice()
             try:
-                with self._progress():
-                    return launch(plan, dataset, storage, self.options, stopping=stopping)
+                with self._progress(notice):
+                    return launch(
+                        plan, dataset, storage, self.options, stopping=stopping, notice=notice
+                    )
             finally:
                 if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                     tracker.end_s = PREEMPTED_END_S
 
-    def _progress(self) -> contextlib.AbstractContextManager[Any]:
+    def _progress(self, notice: "Notice") -> contextlib.AbstractContextManager[Any]:
         if self.console is None:
             return contextlib.nullcontext()
         from curvetune.status.live import LiveProgress
 
         only = {cell.cell_id for cell in self.plan.cells}
-        return LiveProgress(self.places.storage, self.plan.name, self.console, only=only)
+        return LiveProgress(
+            self.places.storage, self.plan.name, self.console, only=only, note=lambda: notice.text
+        )
 
     def _prepared(self) -> Any:
         """Load the data and make every split, so that a bias it cannot bear is found before Ray."""

@@ -34,6 +34,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def fake_gpus() -> Iterator[None]:
+    """Let GPUs be numbers that only Ray knows, so that trials on them train on the CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CURVETUNE_FAKE_GPUS", "1")
+        yield
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the fault suite measured; here, since xdist's own process reads no other one."""
     passed = terminalreporter.stats.get("passed", [])

@@ -79,10 +79,11 @@ def room(
     cpus_per_trial: o.CpusPerTrial = None,
     max_concurrent: o.MaxConcurrent = None,
     data_cpus: o.DataCpus = None,
+    accelerator: o.Accelerator = None,
 ) -> LaunchOptions:
     """What a trial asks for."""
     asked = gpus_per_trial, cpus_per_trial, max_concurrent
-    return parse_launch(None, *asked, CHECKPOINT_EVERY, HANG_AFTER_S, data_cpus)
+    return parse_launch(None, *asked, CHECKPOINT_EVERY, HANG_AFTER_S, data_cpus, accelerator)
 
 
 def launch(
@@ -93,10 +94,13 @@ def launch(
     checkpoint_every: o.CheckpointEvery = CHECKPOINT_EVERY,
     hang_after: o.HangAfter = HANG_AFTER_S,
     data_cpus: o.DataCpus = None,
+    accelerator: o.Accelerator = None,
+    wait: o.Wait = None,
 ) -> LaunchOptions:
     """Where and with what trials run."""
     asked = gpus_per_trial, cpus_per_trial, max_concurrent
-    return parse_launch(address, *asked, checkpoint_every, hang_after, data_cpus)
+    where = data_cpus, accelerator, wait
+    return parse_launch(address, *asked, checkpoint_every, hang_after, *where)
 
 
 def with_groups(**groups: Callable[..., Any]) -> Callable[[Command], Callable[..., None]]:

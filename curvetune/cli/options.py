@@ -159,6 +159,24 @@ DataCpus = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator",
+        metavar="KIND",
+        help="Run cells on this kind of GPU alone, as Ray names it: H100, A100, L4, T4 …",
+        rich_help_panel=HOW,
+    ),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="TIME",
+        help="How long a cluster may have no room for a cell: 30m unless given, 0 for not at all.",
+        rich_help_panel=HOW,
+    ),
+]
 CheckpointEvery = Annotated[
     int,
     typer.Option(

@@ -1,10 +1,13 @@
 """How trials run, from the texts and numbers of options: what Ray cannot do is refused at once."""
 
 import math
+import re
 from typing import Literal
 
-from curvetune.errors import ConfigError
+from curvetune.errors import ConfigError, printable
 from curvetune.planning.resources import LaunchOptions
+
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_launch(
@@ -15,6 +18,8 @@ def parse_launch(
     checkpoint_every: int,
     hang_after: float,
     data_cpus: int | None = None,
+    accelerator: str | None = None,
+    wait: str | None = None,
 ) -> LaunchOptions:
     """Return how trials run, refusing before Ray starts what Ray would refuse much later.
 
@@ -24,9 +29,37 @@ def parse_launch(
     gpus = parse_gpus(gpus_per_trial)
     check_share("--cpus-per-trial", cpus_per_trial, least=0.01)
     check_address(address)
+    if accelerator is not None and gpus == 0:
+        raise ConfigError(
+            f"--accelerator {accelerator} with --gpus-per-trial 0: a cell without a GPU runs on no "
+            f"kind of GPU; leave one of the two out"
+        )
     return LaunchOptions(
-        address, gpus, cpus_per_trial, max_concurrent, checkpoint_every, hang_after, data_cpus
+        address,
+        gpus,
+        cpus_per_trial,
+        max_concurrent,
+        checkpoint_every,
+        hang_after,
+        data_cpus,
+        accelerator,
+        None if wait is None else parse_time("--wait", wait),
     )
+
+
+def parse_time(option: str, text: str) -> float:
+    """Return the seconds that "30m", "90s", "2h" or "45" (seconds) stand for.
+
+    Raises:
+        ConfigError: it stands for no time.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if match is None:
+        raise ConfigError(
+            f"{option} {printable(text)!r}: allowed are a number and a unit, such as 90s, 30m, 2h "
+            f"or 1d; 0 waits for nothing"
+        )
+    return float(match[1]) * SECONDS[match[2]]
 
 
 def check_address(address: str | None) -> None:

@@ -120,6 +120,22 @@ class Order:
         making = [*self._leaders, *self._led_elsewhere]
         return [probe for probe in making if probe in self._groups]
 
+    def returned(self, cell: str) -> None:
+        """Take note that a running cell gave up through no fault of its own: it may start again."""
+        self.busy(cell, with_probe=False)
+        self.free_again(cell=cell)
+
+    def demand(self) -> int:
+        """Return how many cells run or could start now."""
+        if self.stopped:
+            return len(self._running)
+        made = {*self._leaders, *self._led_elsewhere}
+        startable = sum(
+            len(group) if probe in self._ready else probe not in made
+            for probe, group in self._groups.items()
+        )
+        return len(self._running) + len(self._free) + startable
+
     def finished(self) -> bool:
         """Say whether `next` will never again return a cell."""
         return self.stopped or not (self._groups or self._free or self._elsewhere)

@@ -6,7 +6,7 @@ All of it is read from the storage, so `curvetune status` shows the same from an
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -52,10 +52,16 @@ class LiveProgress:
         console: Console | None = None,
         *,
         only: Collection[str] | None = None,
+        note: Callable[[], str] = str,
     ) -> None:
-        """Show `grid` of `storage`, or only some of its cells."""
+        """Show `grid` of `storage`, or only some of its cells.
+
+        Args:
+            note: returns what else there is to say now; an empty text if nothing.
+        """
         self._console = console or plain_console(stderr=True)
         self._reader = GridReader(storage, grid, since=time.time(), only=only)
+        self._note = note
         self._told: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -89,7 +95,7 @@ class LiveProgress:
     def _look(self, view: View) -> None:
         """Read and show; what cannot be read now may be there next time, and is told once."""
         try:
-            view.show(grid_progress(self._reader.read()))
+            view.show(grid_progress(self._reader.read()), self._note())
         except (CurvetuneError, OSError, ValueError, KeyError) as error:
             if repr(error) not in self._told:
                 self._told.add(repr(error))

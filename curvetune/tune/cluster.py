@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
-from ray.job_config import JobConfig
 
 from curvetune.errors import BackendError
+from curvetune.tune.job import UV_RUN, how_to_connect
 from curvetune.tune.ray_folder import (
     RayFolder,
     choose_folder,
@@ -30,9 +29,6 @@ QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # a research tool does not phone home unasked
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # pick_device does not need it; else Ray warns
 }
-UV_RUN = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
-# With these, Ray gives the workers an environment of its own, and must upload that.
-OWN_ENVIRONMENT = (UV_RUN, "RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder
 
 
@@ -79,24 +75,9 @@ def _init(address: str | None, folder: Path | None) -> None:
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
-            job_config=_job_config(),
+            **how_to_connect(address),
             _temp_dir=None if folder is None else str(folder),
         )
-
-
-def _job_config() -> JobConfig:
-    """Return a job whose workers look for modules where the driver does.
-
-    Ray puts the working directory before all else on the path of its workers, where the driver of
-    a console script does not have it: a `profile.py` there would take the place of Python's own.
-    `_client_job` is the one way to leave it out (ray/_private/worker.py, `connect`), and has no
-    other effect without a runtime environment. The folder of a script is still handed on.
-    """
-    if any(os.environ.get(name, "0") != "0" for name in OWN_ENVIRONMENT):
-        return JobConfig()
-    here = os.path.realpath(os.curdir)
-    is_seen = here in {os.path.realpath(entry or os.curdir) for entry in sys.path}
-    return JobConfig(_client_job=True, _py_driver_sys_path=[here] if is_seen else [])
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
 from curvetune.errors import CorruptError
 from curvetune.store import CurveStore
@@ -65,9 +66,13 @@ class CurveCache:
 
 
 def start_cache(storage: Path, capacity_bytes: int = CACHE_BYTES) -> Any:
-    """Start the cache as an actor that takes no CPU from the trials, and return its handle."""
-    actor = ray.remote(num_cpus=0, max_restarts=-1)(CurveCache)
-    return actor.remote(storage, capacity_bytes)
+    """Start the cache as an actor that takes no CPU from the trials, and return its handle.
+
+    It lives on the driver's node: others need not reach the storage if they run no trials.
+    """
+    here = On(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0, max_restarts=-1)(CurveCache)
+    return actor.options(scheduling_strategy=here).remote(storage, capacity_bytes)
 
 
 @dataclass(frozen=True)

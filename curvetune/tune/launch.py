@@ -12,30 +12,33 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import cloudpickle, tune
 
-from curvetune.errors import BackendError, CurvetuneError, FailureKind, StorageFullError
+from curvetune.errors import BackendError, StorageFullError
 from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
-from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, fit_slots
+from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, has_room
 from curvetune.store import CellStore
 from curvetune.store.names import TUNE
-from curvetune.system.redact import redact
-from curvetune.training.failures import LOST, OOM
-from curvetune.training.import_errors import IMPORT, words_in_log
-from curvetune.tune.cluster import connected, nodes, without_keys
+from curvetune.training.failures import OOM
+from curvetune.tune.callbacks import FollowNodes, LostTrials
+from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
+from curvetune.tune.nodes import Question, asking, check_here, check_nodes, first_files
+from curvetune.tune.room import Notice, Room
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work
 from curvetune.tune.worker import run_trial, sent
 
 MAX_FAILURES = 3  # how often a trial is tried again whose process died
+MOST_TRIALS = 1000  # at once; the room of the cluster is the searcher's business
 
 QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 silences only the old output
@@ -58,6 +61,7 @@ def launch(
     stopping: Stopping | None = None,
     run_cell: RunCell | None = None,
     measure: Measure | None = None,
+    notice: Notice | None = None,
 ) -> bool:
     """Run every cell that `plan` has left; what came of each is in the storage.
 
@@ -69,50 +73,69 @@ def launch(
         stopping: hears the signals; without one, they do what they always do.
         run_cell: a stand-in for `curvetune.cell.run_cell`.
         measure: a stand-in for what `--gpus-per-trial auto` measures.
+        notice: receives what there is to say while the cluster has no room.
 
     Returns:
         Whether every cell was run to its end, good or bad; False if a signal stopped it.
 
     Raises:
         KeyboardInterrupt: a second signal, or the end of a SIGTERM's grace, stopped it at once.
-        BackendError: Ray cannot be reached or started, or stopped working.
-        ConfigError: no node of the cluster has room for one trial.
+        BackendError: Ray cannot be reached or started, stopped working, or had no room for too
+            long.
+        ConfigError: no node of the cluster will have room for one trial, or one cannot run any.
         StorageFullError: there is no space left; what is done is kept.
     """
     options = options or LaunchOptions()
     stopping = stopping or Stopping()
+    launch_id = f"{plan.name}-{uuid.uuid4().hex[:8]}"
     with connected(options.address):
-        options = measured_options(options, plan, dataset, nodes(), measure)
-        slots = fit_slots(nodes(), options)
-        work = Work(
-            plan.digest,
-            storage,
-            options.checkpoint_every,
-            slots.cpus,
-            launch_id=f"{plan.name}-{uuid.uuid4().hex[:8]}",
-            hang_after_s=options.hang_after_s,
-            run_cell=run_cell,
-            data_cpus=cpus_for_data(nodes(), options, slots),
-        )
-        cache = start_cache(storage)
-        parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}
-        trainable = tune.with_parameters(
-            run_trial,
-            parts={name: ray.put(part) for name, part in parts.items()},
-            cells={cell.cell_id: _pickled(cell) for cell in plan.left},
-        )
-        launched = _Launched(trainable, plan, work, stopping)
-        try:
-            complete, cells = launched.run(plan.left, slots), list(plan.left)
-            while complete and 0 < slots.gpus < 1 and (cells := _out_of_memory(cells, storage)):
-                share = min(1.0, 2 * slots.gpus)
-                more = replace(options, gpus_per_trial=share, cpus_per_trial=slots.cpus)
-                slots = fit_slots(nodes(), more)
-                complete = launched.run(cells, slots)
-        finally:
-            work.stop_file.unlink(missing_ok=True)
-            ray.kill(cache)
-        return complete
+        cluster = Room(options, notice)
+        with cluster.kept(), _fit_nodes(cluster, plan, dataset, storage, launch_id) as question:
+            there = [node.resources for node in cluster.nodes()]
+            slots = cluster.take(measured_options(options, plan, dataset, there, measure))
+            work = Work(
+                plan.digest,
+                storage,
+                options.checkpoint_every,
+                slots.cpus,
+                launch_id=launch_id,
+                hang_after_s=options.hang_after_s,
+                run_cell=run_cell,
+                data_cpus=cpus_for_data(there, cluster.options, slots),
+                question=question,
+            )
+            cache = start_cache(storage)
+            parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}
+            trainable = tune.with_parameters(
+                run_trial,
+                parts={name: ray.put(part) for name, part in parts.items()},
+                cells={cell.cell_id: _pickled(cell) for cell in plan.left},
+            )
+            launched = _Launched(trainable, plan, work, stopping, cluster)
+            try:
+                return launched.run_all(slots)
+            finally:
+                work.forget_signals()
+                ray.kill(cache)
+
+
+@contextlib.contextmanager
+def _fit_nodes(
+    cluster: Room, plan: Plan, dataset: Any, storage: Path, launch_id: str
+) -> Iterator[Question | None]:
+    """Wait for nodes with room, and ask them; yield what nodes that come later are asked.
+
+    A Ray of our own is on this machine, which has the driver's code and storage.
+    """
+    slots = cluster.wait(len(plan.left))
+    if cluster.options.address is None:
+        check_here(gpus=slots.gpus > 0)
+        yield None
+        return
+    files = first_files(dataset)
+    with asking(storage, launch_id, gpus=slots.gpus > 0, files=files) as question:
+        check_nodes([n for n in cluster.nodes() if has_room(n.resources, slots)], question)
+        yield question
 
 
 def _pickled(cell: PlannedCell) -> bytes:
@@ -129,12 +152,24 @@ class _Launched:
     plan: Plan
     work: Work
     stopping: Stopping
+    cluster: Room
+
+    def run_all(self, slots: Slots) -> bool:
+        """Run every cell, and those once more that ran out of memory on a GPU that they shared."""
+        storage, cells = self.work.storage, list(self.plan.left)
+        complete = self.run(cells, slots)
+        while complete and 0 < slots.gpus < 1 and (cells := _out_of_memory(cells, storage)):
+            share = min(1.0, 2 * slots.gpus)
+            more = replace(self.cluster.options, gpus_per_trial=share, cpus_per_trial=slots.cpus)
+            slots = self.cluster.take(more)
+            complete = self.run(cells, slots)
+        return complete
 
     def run(self, cells: Sequence[PlannedCell], slots: Slots) -> bool:
         """Run some cells of the plan; return whether each was run to its end, good or bad."""
         storage = self.work.storage
         order = Order({cell.cell_id: cell.probe_id for cell in cells}, self.plan.stored)
-        searcher = OrderSearcher(order, InStorage(storage))
+        searcher = OrderSearcher(order, InStorage(storage), room=self.cluster)
 
         def tell() -> None:
             order.stop()
@@ -142,7 +177,7 @@ class _Launched:
             self.work.stop_file.touch()
 
         with self.stopping.telling(tell):
-            _fit(self.trainable, searcher, slots, storage, self.work.launch_id)
+            _fit(self.trainable, searcher, slots, self.work, self.cluster)
         if searcher.storage_full is not None:
             raise StorageFullError(searcher.storage_full)
         return order.complete()
@@ -162,15 +197,16 @@ def _out_of_memory(cells: Sequence[PlannedCell], storage: Path) -> list[PlannedC
     return short
 
 
-def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, name: str) -> None:
+def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, work: Work, cluster: Room) -> None:
     """Let Ray Tune run until the searcher is finished or a signal stops it."""
-    state = storage / TUNE / f"{name}-{uuid.uuid4().hex[:4]}"
+    storage = work.storage
+    state = storage / TUNE / f"{work.launch_id}-{uuid.uuid4().hex[:4]}"
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {"cpu": slots.cpus, "gpu": slots.gpus}),
+        tune.with_resources(trainable, partial(resources_of, slots.bundle)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=slots.count,
+            max_concurrent_trials=MOST_TRIALS,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -178,7 +214,10 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, n
             name=state.name,
             storage_path=str(state.parent),
             failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            callbacks=[LostTrials(searcher, CellStore(storage))],
+            callbacks=[
+                LostTrials(searcher, CellStore(storage)),
+                FollowNodes(cluster, searcher.order, work),
+            ],
             verbose=0,
         ),
     )
@@ -200,74 +239,12 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, storage: Path, n
             state.parent.rmdir()
 
 
-class LostTrials(tune.Callback):
-    """Settles the cell of a trial that Tune gave up, or that could not import what it needs.
-
-    A worker that cannot import tells so (worker.py), unless it is Ray that fails there: then it is
-    in Tune's log, and the trial is tried once more, since it may be one node's fault. Either way
-    people are told once.
-
-    Tune has ways to give up a trial in which it tells neither searcher nor callback (a worker that
-    could not be reset), and a cell that is never settled would be waited for without end. So this
-    looks at the trials themselves, at every step.
-    """
-
-    def __init__(self, searcher: OrderSearcher, store: CellStore) -> None:
-        self._searcher = searcher
-        self._store = store
-        self._seen: set[str] = set()
-        self._told: set[str] = set()
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """Record a failed import that the worker told of: the storage may be out of its reach."""
-        if result.get("kind") == IMPORT and "log" in result:
-            self._fail(result["cell_id"], str(result["failed"]), str(result["log"]), IMPORT)
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Give a trial only one more chance where Ray could not import what it runs."""
-        if words_in_log(_error_text(trial)) is not None:
-            trial.max_failures = 1
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        for trial in trials:
-            if trial.status == "ERROR" and trial.trial_id not in self._seen:
-                self._seen.add(trial.trial_id)
-                self._record(trial)
-                self._searcher.on_trial_complete(trial.trial_id, error=True)
-
-    def _record(self, trial: Any) -> None:
-        """Write FAILED.json; an exception here would end the whole run."""
-        log = redact(_error_text(trial))
-        kind: FailureKind = LOST
-        if (words := words_in_log(log)) is not None:
-            reason, kind = words, IMPORT
-        elif "actor died" in log:
-            reason = (
-                f"its worker process died {trial.num_failures} times (killed, out of memory, or "
-                f"its node was lost)"
-            )
-        else:
-            reason = f"given up after {trial.num_failures} tries: {log.strip().splitlines()[-1]}"
-        self._fail(trial.config["cell_id"], reason, log, kind)
-
-    def _fail(self, cell_id: str, reason: str, log: str, kind: FailureKind) -> None:
-        if kind == IMPORT and reason not in self._told:
-            self._told.add(reason)
-            logger.warning("a worker of Ray %s; only cells that need it fail", reason)
-        try:
-            self._store.fail(cell_id, reason, log, kind=kind)
-        except CurvetuneError as error:
-            logger.warning("a failure could not be recorded: %s", error)
-
-
-def _error_text(trial: Any) -> str:
-    """Return what Tune wrote about each failure of a trial."""
-    try:
-        return Path(trial.error_file).read_text(encoding="utf-8", errors="replace")
-    except (OSError, TypeError):
-        return "Tune kept no log of it"
+def resources_of(bundle: Mapping[str, float], config: Mapping[str, Any]) -> Any:
+    """Return what a trial asks of Ray; not on the nodes that its config names."""
+    if not (closed := config.get("not_on")):
+        return tune.PlacementGroupFactory([dict(bundle)])
+    where: Any = [{"ray.io/node-id": f"!in({','.join(closed)})"}]
+    return tune.PlacementGroupFactory([dict(bundle)], bundle_label_selector=where)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Facts about Ray Tune 2.60 that this file relies on (docs/architecture.md): while
 asked again about ten times a second; while none runs it blocks, so None must not be answered then.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,27 +15,33 @@ from curvetune.planning.order import Order
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import read_holder
 from curvetune.training.failures import FULL
+from curvetune.tune.room import Room
 
 WAIT_S = 0.2
 
 
 class OrderSearcher(Searcher):
-    """Gives Ray Tune the cells of an `Order`, at most `slots` at a time."""
+    """Gives Ray Tune the cells of an `Order`, as many at a time as the cluster has room for."""
 
-    def __init__(self, order: Order, others: "Others", *, poll_s: float = 5.0) -> None:
+    def __init__(
+        self, order: Order, others: "Others", *, room: Room | None = None, poll_s: float = 5.0
+    ) -> None:
         """Take the order, and how to ask the storage what other commands do.
 
         Args:
+            room: of the cluster, which may change; without it, what Tune says once is the limit.
             poll_s: least time between two looks at the storage.
         """
         super().__init__(metric=None, mode=None)
         self.order = order
         self._others = others
+        self._room = room
         self._poll_s = poll_s
         self._asked = time.monotonic()
         self._slots: int | None = None
         self._cells: dict[str, str] = {}  # trial -> the cell that it runs
         self._failed: set[str] = set()
+        self._returned: set[str] = set()  # trials that gave their cell back
         self.storage_full: str | None = None  # what to say of it, if it is
         self._busy: dict[str, bool] = {}  # trial that gave up -> whether over the probe
 
@@ -47,14 +54,18 @@ class OrderSearcher(Searcher):
         """Return the config of the next cell, None to be asked again, or FINISHED."""
         # A cell that runs may come back, if another command has it; Tune never asks after FINISHED.
         while not self.order.finished() or (self._cells and not self.order.stopped):
-            if self._slots is not None and len(self._cells) >= self._slots:
-                return None
+            if len(self._cells) >= self._limit():
+                if self._cells:
+                    return None
+                self._follow()  # nothing runs, so no step of Tune's does it
+                time.sleep(WAIT_S)
+                continue
             cell = self.order.next()
             if cell is None and self._looked():
                 cell = self.order.next()
             if cell is not None:
                 self._cells[trial_id] = cell
-                return {"cell_id": cell}
+                return self._config(cell)
             if self._cells:
                 return None
             time.sleep(WAIT_S)  # nothing runs here, so Tune must not be told to ask again
@@ -66,6 +77,10 @@ class OrderSearcher(Searcher):
             self.order.probe_ready(result["probe_id"])
         if result.get("stage") == "busy":
             self._busy[trial_id] = bool(result["with_probe"])
+        if result.get("stage") in ("moved", "unfit"):
+            self._returned.add(trial_id)
+        if result.get("stage") == "unfit" and self._room is not None:
+            self._room.close(result["node"], str(result["why"]))
         if "failed" in result:
             self._failed.add(trial_id)
         if result.get("kind") == FULL:  # every other cell would fail as well
@@ -79,6 +94,9 @@ class OrderSearcher(Searcher):
         cell = self._cells.pop(trial_id, None)
         if cell is None:
             return
+        if trial_id in self._returned:
+            self.order.returned(cell)
+            return
         with_probe = self._busy.pop(trial_id, None)
         if with_probe is not None:
             self.order.busy(cell, with_probe=with_probe)
@@ -87,6 +105,20 @@ class OrderSearcher(Searcher):
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the storage is the truth, and no run is ever restored by Ray."""
+
+    def _limit(self) -> float:
+        """Return how many trials may run at once now."""
+        told = math.inf if self._slots is None else self._slots
+        return told if self._room is None else min(told, self._room.count())
+
+    def _follow(self) -> None:
+        if self._room is not None:
+            self._room.look(self.order.demand())
+
+    def _config(self, cell: str) -> dict[str, Any]:
+        """Return the config of a trial; it says where it must not run."""
+        closed = [] if self._room is None else sorted(self._room.closed)
+        return {"cell_id": cell, **({"not_on": closed} if closed else {})}
 
     def _looked(self) -> bool:
         """Look at the storage, at most every `poll_s`; say whether that was done."""

@@ -22,13 +22,21 @@ from ray.exceptions import RayError
 
 from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
-from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
+from curvetune.errors import (
+    BusyError,
+    HangError,
+    LostLeaseError,
+    NodeError,
+    StoppedError,
+    StorageError,
+)
 from curvetune.store import CellStore
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.training.import_errors import IMPORT, import_words, words_in_log
 from curvetune.tune.curves import CurveReader
+from curvetune.tune.nodes import Question, fake_gpus
 
 # How long Ray waits for the thread of the last trial before it gives a worker the next one. With
 # its own 2 s, a slow machine makes it abort the next trial without telling the searcher.
@@ -47,6 +55,7 @@ class Work:
         launch_id: tells a launch from all others.
         hang_after_s: how long a cell may go without the end of an epoch.
         data_cpus: of the cluster, which decode the streamed images of each trial; 0: its own do.
+        question: what a node must answer before it runs trials; None asks nothing.
     """
 
     digest: str
@@ -57,11 +66,23 @@ class Work:
     hang_after_s: float
     run_cell: RunCell | None = None
     data_cpus: float = 0.0
+    question: Question | None = None
 
     @property
     def stop_file(self) -> Path:
         """What is there once the trials are to stop."""
         return self.storage / TUNE / f"{self.launch_id}.stop"
+
+    def leave_file(self, node: str) -> Path:
+        """What is there once the trials of a node are to leave it."""
+        return self.storage / TUNE / f"{self.launch_id}.leave-{node}"
+
+    def forget_signals(self) -> None:
+        """Remove what trials look for."""
+        with contextlib.suppress(OSError):
+            for file in (self.storage / TUNE).glob(f"{self.launch_id}.*"):
+                if file.is_file():
+                    file.unlink()
 
     def hang_log(self, cell_id: str) -> Path:
         """Where the last words of a cell go that hung in this launch."""
@@ -93,12 +114,14 @@ def train_cell(
         with watched(work.hang_log(cell_id), work.hang_after_s) as alive:
             _run(cell, cell_id, work, dataset, curves, alive)
     except StoppedError:
-        ending = {"stage": "stopped"}
+        ending = {"stage": "stopped" if work.stop_file.exists() else "moved"}
     except BusyError as error:
         ending = {"stage": "busy", "with_probe": "probes" in Path(error.folder).parts[-2:]}
     except LostLeaseError as error:
         logger.warning("%s", error)
         ending = {"stage": "busy", "with_probe": False}
+    except NodeError as error:
+        ending = {"stage": "unfit", "node": this_node(), "why": str(error)}
     except Exception as error:
         if _process_is_lost(error):
             raise
@@ -137,9 +160,21 @@ def _run(
         checkpoint_every=work.checkpoint_every,
         on_event=on_event,
         read_curves=curves,
-        stop=work.stop_file.exists,
+        stop=_told_to_stop(work),
         **_sharing(),
     )
+
+
+def _told_to_stop(work: Work) -> Callable[[], bool]:
+    """Return what says whether this trial is to end: all are, or those of its node."""
+    files = work.stop_file, work.leave_file(this_node())
+    return lambda: any(file.exists() for file in files)
+
+
+def this_node() -> str:
+    """Return Ray's id of the node that this process is on."""
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
 
 
 def decoded_for(dataset: Any, cpus: float) -> Any:
@@ -190,9 +225,18 @@ def pick_device() -> torch.device:
     """Return the GPU that Ray gave this trial, or the CPU.
 
     A trial without a GPU still sees all of them, so what PyTorch finds is no answer.
+
+    Raises:
+        NodeError: Ray gave it one, and PyTorch cannot use it.
     """
-    given = bool(ray.get_gpu_ids()) and torch.cuda.is_available()
-    return torch.device("cuda" if given else "cpu")
+    if not ray.get_gpu_ids() or fake_gpus():
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise NodeError(
+            f"Ray gave a trial a GPU there, but PyTorch {torch.__version__} finds none; install "
+            f"PyTorch for CUDA and the driver there, or train on CPUs with --gpus-per-trial 0"
+        )
+    return torch.device("cuda")
 
 
 def _sharing() -> dict[str, Any]:

@@ -19,6 +19,9 @@ from curvetune.training.import_errors import IMPORT, import_words, is_import_err
 if TYPE_CHECKING:
     from curvetune.config import CellConfig
     from curvetune.plugins.code import Plugin
+    from curvetune.tune.nodes import Question
+
+_asked: set[str] = set()  # the launches for which this process found its node fit
 
 
 @dataclass(frozen=True)
@@ -88,9 +91,13 @@ def run_trial(
     try:
         from curvetune.tune.trainable import runner, train_cell
 
+        work = _fetched(parts["work"])
+        if (unfit := unfit_here(work.question)) is not None:
+            ray.tune.report({"stage": "unfit", **unfit, "cell_id": cell_id})
+            return
         cell = opened(pickle.loads(cells[cell_id]))
         given = {name: _fetched(ref) for name, ref in parts.items()}
-        runner(given["work"])
+        runner(work)
     except (Exception, SystemExit) as error:
         if not isinstance(error, ConfigError) and not is_import_error(error):
             raise
@@ -101,6 +108,27 @@ def run_trial(
         ray.tune.report({**told, "cell_id": cell_id})
         return
     train_cell(config, cell=cell, **given)
+
+
+def unfit_here(question: "Question | None") -> dict[str, str] | None:
+    """Return which node this is and why it cannot run trials; None if it can.
+
+    A process asks itself once for a launch: the nodes that were there at its start were asked by
+    the driver, but others come later.
+    """
+    if question is None or question.nonce in _asked:
+        return None
+    import ray
+
+    from curvetune.tune.look import look
+    from curvetune.tune.nodes import faults
+
+    node: str = ray.get_runtime_context().get_node_id()
+    found = faults(look(question.to(node)), question)
+    if found:
+        return {"node": node, "why": "; ".join(found)}
+    _asked.add(question.nonce)
+    return None
 
 
 def _fetched(ref: Any) -> Any:

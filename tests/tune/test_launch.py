@@ -42,7 +42,7 @@ DATASET = np.ones((100, 100))
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
+def cluster(fake_gpus: None) -> Iterator[None]:
     """Four GPUs that do not exist, on two cores."""
     ray.init(
         address="local",

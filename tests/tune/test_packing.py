@@ -214,7 +214,7 @@ def test_a_failure_has_a_kind(error: Exception, kind: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
+def cluster(fake_gpus: None) -> Iterator[None]:
     ray.init(
         address="local",
         num_cpus=2,

@@ -191,6 +191,14 @@ class Chosen:
         return self.of.read(self.positions[positions])
 
 
+def first_file(encoded: Encoded) -> Path | None:
+    """Return a file that is read for some images; None if they are in none."""
+    while isinstance(encoded, Chosen):
+        encoded = encoded.of
+    files = getattr(encoded, "files", None)
+    return None if files is None else next(files(), None)
+
+
 def runs(values: NDArray[np.integer]) -> list[slice]:
     """Return the slices of equal neighbours in `values`, (n,)."""
     changes = np.flatnonzero(np.diff(values)) + 1
