@@ -38,7 +38,6 @@ from curvetune.tune.trainable import RunCell, Work
 from curvetune.tune.worker import run_trial, sent
 
 MAX_FAILURES = 3  # how often a trial is tried again whose process died
-MOST_TRIALS = 1000  # at once; the room of the cluster is the searcher's business
 
 QUIET_TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # verbose=0 silences only the old output
@@ -90,7 +89,7 @@ def launch(
     launch_id = f"{plan.name}-{uuid.uuid4().hex[:8]}"
     with connected(options.address):
         cluster = Room(options, notice)
-        with cluster.kept(), _fit_nodes(cluster, plan, dataset, storage, launch_id) as question:
+        with _fit_nodes(cluster, plan, dataset, storage, launch_id) as question:
             there = [node.resources for node in cluster.nodes()]
             slots = cluster.take(measured_options(options, plan, dataset, there, measure))
             work = Work(
@@ -206,7 +205,7 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, work: Work, clus
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=MOST_TRIALS,
+            max_concurrent_trials=MOST_TRIALS,  # the searcher follows the cluster's room
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -126,13 +126,13 @@ def check_nodes(nodes: Sequence[Node], question: Question) -> None:
         ConfigError: one of them cannot run trials.
     """
     answers = _answers(nodes, question)
-    bad = {}
+    bad: list[tuple[Node, list[str]]] = []
     for node in nodes:
         answer = answers[node.id]
         if isinstance(answer, str):
-            bad[node] = [answer]
+            bad.append((node, [answer]))
         elif found := [*faults(answer, question), *_unseen(answer, node, question)]:
-            bad[node] = found
+            bad.append((node, found))
     if bad:
         raise ConfigError(_refusal(bad, len(nodes)))
     if (said := _other_versions(nodes, answers)) is not None:
@@ -238,8 +238,8 @@ def _unseen(answer: Mapping[str, Any], node: Node, question: Question) -> list[s
     return []
 
 
-def _refusal(bad: Mapping[Node, Sequence[str]], num_nodes: int) -> str:
-    lines = [f"  {node.host} {fault}" for node, found in bad.items() for fault in found]
+def _refusal(bad: Sequence[tuple[Node, Sequence[str]]], num_nodes: int) -> str:
+    lines = [f"  {node.host} {fault}" for node, found in bad for fault in found]
     nodes = f"{len(bad)} of {num_nodes} nodes" if num_nodes > 1 else "the only node"
     return "\n".join([f"{nodes} cannot run trials, so nothing was started:", *lines])
 

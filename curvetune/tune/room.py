@@ -5,10 +5,9 @@ waits and says for what. Later the number of trials at once follows the nodes. N
 drained, or that turned out unfit, get no more trials.
 """
 
-import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import ray
@@ -24,10 +23,11 @@ from curvetune.planning.resources import (
     room,
 )
 from curvetune.system.units import duration
+from curvetune.tune.autoscaler import ask_for, may_bring, said
 from curvetune.tune.nodes import Node, living
 
 LOOK_S = 1.0  # between two looks at the nodes
-MOST_NODES = 1000  # of a kind that the autoscaler may bring without a limit
+MOST_TRIALS = 1000  # at once
 
 Resources = Mapping[str, float]
 
@@ -53,7 +53,7 @@ class Room:
         self._nodes: list[Node] = []
         self._looked = 0.0
         self._empty_since: float | None = None
-        self._asked_for = 0
+        self._scales = False  # whether an autoscaler follows what trials wait for
 
     def wait(self, num_cells: int) -> Slots:
         """Return what each trial asks for, once there is room for one.
@@ -63,22 +63,36 @@ class Room:
             BackendError: there was none for as long as the options say.
         """
         began = time.monotonic()
-        while True:
-            nodes, may_come = self.nodes(fresh=True), nodes_that_may_come()
-            slots = ask([*_resources(nodes), *may_come], self.options)
-            count = room(_resources(nodes), self.options, slots)
-            if count:
-                self.notice.text = ""
-                self._slots = replace(slots, count=count)
-                self._say_idle(nodes, slots)
-                return self._slots
-            self._refuse_or_wait(nodes, may_come, slots, time.monotonic() - began)
-            self.want(num_cells, slots)
-            self.notice.text = _waiting(slots, num_cells, nodes, self.options)
+        self._scales = not self._is_own and said().is_there
+        if self._gpus_may_come():
+            self.options = replace(self.options, gpus_per_trial=1.0)
+        asked = False
+        while not (slots := ask(_resources(self.nodes(fresh=True)), self.options)).count:
+            if self._scales and not asked:
+                asked = True
+                may_bring(slots)  # one node; once trials wait for more, it sees that itself
+            self._refuse_or_wait(self.nodes(), slots, time.monotonic() - began)
+            self.notice.text = _waiting(slots, num_cells, self.nodes(), self.options)
             time.sleep(LOOK_S)
+        if self._scales:
+            ask_for(slots, 0)
+        self.notice.text = ""
+        self._slots = slots
+        self._say_idle(self.nodes(), slots)
+        return slots
 
     def count(self) -> int:
-        """Return how many trials fit now."""
+        """Return how many trials may be started now.
+
+        An autoscaler brings nodes for trials that wait, so all may be.
+        """
+        assert self._slots is not None
+        if self._scales:
+            return self.options.max_concurrent or MOST_TRIALS
+        return self._fitting()
+
+    def _fitting(self) -> int:
+        """Return how many trials fit on the nodes that are there."""
         assert self._slots is not None
         return room(_resources(self.nodes()), self.options, self._slots)
 
@@ -115,15 +129,13 @@ class Room:
             self._nodes = [n for n in self._nodes if n.id != node]
 
     def look(self, wanted: int) -> None:
-        """Follow the nodes: ask the autoscaler for `wanted` trials' room, and notice its lack.
+        """Follow the nodes, and notice if there is no room for any of `wanted` trials.
 
         Raises:
             BackendError: there was room for no trial for too long.
         """
         assert self._slots is not None
-        count = self.count()
-        self.want(wanted, self._slots)
-        if count or not wanted:
+        if self._fitting() or not wanted:
             self._empty_since, self.notice.text = None, ""
             return
         now = time.monotonic()
@@ -133,46 +145,41 @@ class Room:
         if now - self._empty_since > self._wait_s:
             raise BackendError(self._nothing_came(self._slots, now - self._empty_since))
 
-    def want(self, num_trials: int, slots: Slots) -> None:
-        """Tell an autoscaler how many trials could run at once; without one it changes nothing."""
-        num_trials = min(num_trials, self.options.max_concurrent or num_trials, MOST_NODES)
-        if num_trials == self._asked_for or not _autoscales():
-            return
-        from ray.autoscaler.sdk import request_resources
-
-        self._asked_for = num_trials
-        request_resources(bundles=[slots.bundle] * num_trials)
-
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Want nothing more of the autoscaler when the block ends."""
-        try:
-            yield
-        finally:
-            if self._asked_for:
-                with contextlib.suppress(Exception):  # a cluster that is lost brings no nodes
-                    self.want(0, Slots(1, 0, 0))
+    @property
+    def _is_own(self) -> bool:
+        """Whether this Ray is on this machine alone, so that no nodes will come."""
+        return self.options.address is None
 
     @property
     def _wait_s(self) -> float:
         return WAIT_S if self.options.wait_s is None else self.options.wait_s
 
-    def _refuse_or_wait(
-        self, nodes: list[Node], may_come: list[Resources], slots: Slots, waited_s: float
-    ) -> None:
+    def _gpus_may_come(self) -> bool:
+        """Say whether trials are to wait for GPUs that an autoscaler brings, and nobody has yet."""
+        asked, nodes = self.options.gpus_per_trial, _resources(self.nodes(fresh=True))
+        if self._is_own or asked not in (None, "auto") or any(n.get("GPU", 0) for n in nodes):
+            return False
+        return self._scales and may_bring(ask(nodes, replace(self.options, gpus_per_trial=1.0)))
+
+    def _refuse_or_wait(self, nodes: list[Node], slots: Slots, waited_s: float) -> None:
         """Return if it makes sense to wait on."""
         there = _resources(nodes)
-        if self.options.wait_s is None or self.options.address is None:
-            brought = any(has_room(node, slots) for node in may_come)
+        hopeless = self._is_own
+        if not hopeless and self.options.wait_s is None:
             kind = "GPU" if slots.gpus else "CPU"
-            too_small = any(node.get(kind, 0) for node in [*there, *may_come])
-            if self.options.address is None or (too_small and not brought):
-                raise ConfigError(no_room([*there, *may_come], self.options, slots))
+            scaler = said()
+            too_small = any(node.get(kind, 0) for node in there)
+            hopeless = scaler.cannot if scaler.is_there else too_small
+        if hopeless:
+            raise ConfigError(no_room(there, self.options, slots))
         if waited_s >= self._wait_s:
             raise BackendError(self._nothing_came(slots, waited_s))
 
     def _nothing_came(self, slots: Slots, waited_s: float) -> str:
-        unfit = "".join(f"\n  {node[:8]}: {why}" for node, why in self.closed.items())
+        reasons = [*(f"{node[:8]}: {why}" for node, why in self.closed.items())]
+        if not self._is_own:
+            reasons += [f"the autoscaler could not start {why}" for why in said().failed]
+        unfit = "".join(f"\n  {reason}" for reason in reasons)
         return (
             f"the cluster had no room for a cell, which asks for {slots}, for "
             f"{duration(waited_s)}; add such a node, wait longer with --wait, or ask for less. "
@@ -180,7 +187,12 @@ class Room:
         )
 
     def _say_idle(self, nodes: list[Node], slots: Slots) -> None:
-        """Say which nodes get no cells."""
+        """Say which nodes get no cells, and that cells train on CPUs for want of GPUs."""
+        if not slots.gpus and self.options.gpus_per_trial is None and not self._is_own:
+            logger.warning(
+                "no node of the cluster has a GPU: cells train on CPUs; --gpus-per-trial 1 waits "
+                "for GPUs"
+            )
         idle = [node.host for node in nodes if not has_room(node.resources, slots)]
         if idle and self.options.address is not None:
             logger.warning(
@@ -192,25 +204,9 @@ class Room:
             )
 
 
-def nodes_that_may_come() -> list[Resources]:
-    """Return what an autoscaler may bring, one entry for each node; none if there is none."""
-    config = ray._private.state.state.get_cluster_config()
-    if config is None:
-        return []
-    brought: list[Resources] = []
-    for group in config.node_group_configs:
-        count = MOST_NODES if group.max_count < 0 else group.max_count
-        brought += [dict(group.resources)] * min(count, MOST_NODES)
-    return brought
-
-
 def draining() -> list[str]:
     """Return the ids of the nodes that are about to be taken away."""
     return list(ray._private.state.state.get_draining_nodes())
-
-
-def _autoscales() -> bool:
-    return ray._private.state.state.get_cluster_config() is not None
 
 
 def _resources(nodes: list[Node]) -> list[Resources]:
