@@ -107,15 +107,21 @@ def has_room(node: Mapping[str, float], slots: Slots) -> bool:
     return _room(node, slots) > 0
 
 
-def no_room(nodes: Sequence[Mapping[str, float]], options: LaunchOptions, slots: Slots) -> str:
-    """Say that no node has room for one trial, and what the nodes have."""
+def no_room(
+    nodes: Sequence[Mapping[str, float]], options: LaunchOptions, slots: Slots, more: str = ""
+) -> str:
+    """Say that no node has room for one trial, and what the nodes have.
+
+    Args:
+        more: what else there is to say of the nodes.
+    """
     nodes = _without(nodes, options.data_cpus or 0)
     found = "; ".join(_described(node) for node in nodes) or "there are no nodes"
     kind = "" if slots.accelerator is None else f" of the kind {slots.accelerator} (--accelerator)"
     return (
         f"a trial asks for {slots.cpus:g} CPUs (--cpus-per-trial) and {slots.gpus:g} GPUs "
         f"(--gpus-per-trial){kind}; no node has that many: {found}"
-        f"{_kept_free(options)}. Ask for less."
+        f"{_kept_free(options)}{more}. Ask for less."
     )
 
 

@@ -31,7 +31,7 @@ from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.nodes import Question, asking, check_here, check_nodes, first_files
-from curvetune.tune.room import Notice, Room
+from curvetune.tune.room import MOST_TRIALS, Notice, Room
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work

@@ -167,11 +167,11 @@ class Room:
         hopeless = self._is_own
         if not hopeless and self.options.wait_s is None:
             kind = "GPU" if slots.gpus else "CPU"
-            scaler = said()
             too_small = any(node.get(kind, 0) for node in there)
-            hopeless = scaler.cannot if scaler.is_there else too_small
+            hopeless = said().cannot if self._scales else too_small
         if hopeless:
-            raise ConfigError(no_room(there, self.options, slots))
+            scaler = ", nor does the autoscaler bring one that has" if self._scales else ""
+            raise ConfigError(no_room(there, self.options, slots, scaler))
         if waited_s >= self._wait_s:
             raise BackendError(self._nothing_came(slots, waited_s))
 
