@@ -6,21 +6,24 @@
     code, output = bed.run("h3", "curvetune", "doctor", "--address", bed.at("h1"))
 
 What a host writes is seen here in `bed.shared` (/mnt/shared there), `bed.home(host)` and
-`bed.tmp(host)`. Nothing sleeps for a fixed time: `until` waits for a fact, with a limit.
+`bed.tmp(host)`. Nothing sleeps for a fixed time (commands.py).
 """
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO
+
+from commands import Outcome as Outcome
+from commands import Process as Process
+from commands import until as until  # for those who use a bed
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(__file__).parent / "testbed"
@@ -31,16 +34,7 @@ SHARED = "/mnt/shared"  # in every host
 HOME = "/home/ct"
 PORT = 6379
 RAY_IS_UP = "Ray runtime started"  # what `ray start` prints
-UP_S = 60.0
-T = TypeVar("T")
 _numbers = count()  # of logs
-
-
-class Outcome(NamedTuple):
-    """How a command ended, and all that it printed."""
-
-    code: int
-    output: str
 
 
 def why_not() -> str | None:
@@ -58,62 +52,6 @@ def why_not() -> str | None:
         text=True,
     )
     return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else None
-
-
-def until(fact: Callable[[], T | None], limit_s: float, what: str | Callable[[], str]) -> T:
-    """Return what `fact` returns once that is true; fail with `what` was waited for."""
-    deadline = time.monotonic() + limit_s
-    while not (found := fact()):
-        if time.monotonic() > deadline:
-            text = what if isinstance(what, str) else what()
-            raise AssertionError(f"not within {limit_s:g} s: {text}")
-        time.sleep(0.05)
-    return found
-
-
-class Process:
-    """A command that runs in a host."""
-
-    def __init__(self, popen: "subprocess.Popen[bytes]", log: Path, name: str) -> None:
-        self._popen = popen
-        self._log = log
-        self.name = name
-
-    @property
-    def output(self) -> str:
-        """What it printed so far."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    def poll(self) -> int | None:
-        """Return its exit code (minus a signal that ended it), or None while it runs."""
-        return self._popen.poll()
-
-    def wait(self, timeout_s: float = 120.0) -> Outcome:
-        """Wait for its end."""
-        try:
-            code = self._popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            raise AssertionError(
-                f"{self.name} still ran after {timeout_s:g} s:\n{self.output}"
-            ) from None
-        return Outcome(code, self.output)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to the command itself, not to what it started."""
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError, IndexError):
-            task = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
-            os.kill(int(task.read_text().split()[0]), number)  # the only child of nsenter
-
-    def says(self, text: str, limit_s: float = UP_S) -> None:
-        """Wait until it has printed `text`; fail if it ends before."""
-
-        def said() -> bool:
-            ended = self.poll() is not None  # before the look, so that last words are seen
-            assert text in self.output or not ended, f"{self.name} ended:\n{self.output}"
-            return text in self.output
-
-        until(said, limit_s, lambda: f"{self.name} says {text!r}; it said:\n{self.output}")
 
 
 class Bed:
@@ -157,6 +95,10 @@ class Bed:
         """Return the folder that `host` sees as /tmp."""
         return self.folder / "hosts" / host / "tmp"
 
+    def python_path(self, *folders: str) -> str:
+        """Return a PYTHONPATH of `folders` and of the one that the tests were given."""
+        return ":".join(filter(None, [*folders, os.environ.get("PYTHONPATH", "")]))
+
     def start(self, host: str, *command: str, env: Mapping[str, str] | None = None) -> Process:
         """Start a command in a host."""
         name = Path(command[0]).name
@@ -195,6 +137,26 @@ class Bed:
         """Start the head of a Ray cluster, and wait until it is there."""
         shown = f"--include-dashboard={str(dashboard).lower()}"
         return self._ray(host, f"--head --port={PORT} {shown}".split(), options, env)
+
+    def autoscaling_head(self, host: str) -> Process:
+        """Start a head that has no CPUs and no workers, but an autoscaler.
+
+        What it brings are nodes on the same host (testbed/fake_autoscale.json), two at most. It
+        takes one away that was idle for half a minute.
+        """
+        config = TOOLS / "fake_autoscale.json"
+        node = str(json.loads(config.read_text())["provider"]["head_node_id"])
+        copy = self.tools / config.name  # the checkout may be below a host's own /tmp
+        shutil.copy(config, copy)
+        options = ["--num-cpus=0", "--num-gpus=0", f"--autoscaling-config={copy}"]
+        env = {
+            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            "RAY_FAKE_CLUSTER": "1",
+            "RAY_enable_autoscaler_v2": "1",
+            "RAY_CLOUD_INSTANCE_ID": node,
+            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": node,
+        }
+        return self.head(host, *options, env=env)
 
     def worker(
         self, host: str, head: str, *options: str, env: Mapping[str, str] | None = None

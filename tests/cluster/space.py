@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import grids
-from bed import SHARED, Bed, Outcome, Process
+from bed import SHARED, Bed
+from commands import Outcome, Process
 
 # Four cells on two probes; an epoch takes about a tenth of a second.
 SPACE = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import space
-from bed import Bed, until
+from bed import Bed
+from commands import until
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="the shim of clocks needs cc")
 

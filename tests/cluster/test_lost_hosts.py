@@ -6,7 +6,8 @@ from pathlib import Path
 import grids
 import pytest
 import space
-from bed import Bed, until
+from bed import Bed
+from commands import until
 
 pytestmark = pytest.mark.timeout(400)
 LEASE = {"CURVETUNE_LEASE_S": "10"}  # a minute unless given; hosts that die take it with them
