@@ -63,7 +63,7 @@ class Trial:
         self._path = storage / WORK
         self._row: dict[str, Any] = {
             "trial": name,
-            "gpu": ray.get_gpu_ids()[0],
+            "gpu": next(iter(ray.get_gpu_ids()), None),
             "pid": os.getpid(),
             "began": time.time(),
             "work": [],

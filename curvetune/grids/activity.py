@@ -105,10 +105,11 @@ def _seconds_left(cell: Cell, activity: Activity, costs: "_Costs", now: float) -
     epochs = epochs_of(cell, activity.stage) - len(rows)
     if not rows:
         known = costs.of(cell, activity.stage)
-        left = None if known is None else known - (now - activity.began)
+        left = None if known is None else known - max(0.0, now - activity.began)
     else:
         each = _epoch_seconds(rows)
-        left = each * epochs - min(now - float(rows[-1]["time"]), each)
+        # By the storage's clock: that of the host that trains may be wrong, and ours may be.
+        left = each * epochs - min(max(0.0, now - activity.news), each)
     then = costs.of(cell, "allocate") if activity.stage == "probe" else 0.0
     return None if left is None or then is None else max(0.0, left) + then
 

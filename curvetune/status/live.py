@@ -18,6 +18,7 @@ from curvetune.errors import CurvetuneError
 from curvetune.grids.activity import GridProgress, grid_progress
 from curvetune.grids.cells import GridReader
 from curvetune.status.table import counts_line, event_line, live_view, summary_line
+from curvetune.store.lease import storage_time
 from curvetune.system.terminal import plain_console
 
 POLL_S = 1.0  # between two looks at the storage
@@ -60,7 +61,8 @@ class LiveProgress:
             note: returns what else there is to say now; an empty text if nothing.
         """
         self._console = console or plain_console(stderr=True)
-        self._reader = GridReader(storage, grid, since=time.time(), only=only)
+        since = storage_time(Path(storage))  # whose time stamps it is compared with
+        self._reader = GridReader(storage, grid, since=since, only=only)
         self._note = note
         self._told: set[str] = set()
         self._stop = threading.Event()

@@ -150,10 +150,10 @@ def _is_alive(content: dict[str, object], folder: Path, beat: float) -> bool:
     on_this_machine = all(content.get(key) == here[key] for key in ("boot", "space"))
     if on_this_machine and content.get("started") != here["started"] and not _is_hidden(pid):
         return False  # and gone
-    return _now(folder) - beat <= float(str(content.get("lease_s", LEASE_S)))
+    return storage_time(folder) - beat <= float(str(content.get("lease_s", LEASE_S)))
 
 
-def _now(folder: Path) -> float:
+def storage_time(folder: Path) -> float:
     """Return the time by the clock of the file system that `folder` is on."""
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock.") as file:

@@ -126,7 +126,8 @@ def _fit_nodes(
 
     A Ray of our own is on this machine, which has the driver's code and storage.
     """
-    slots = cluster.wait(len(plan.left))
+    at_once = Order({cell.cell_id: cell.probe_id for cell in plan.left}, plan.stored).demand()
+    slots = cluster.wait(at_once)
     if cluster.options.address is None:
         check_here(gpus=slots.gpus > 0)
         yield None

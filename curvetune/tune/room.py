@@ -55,8 +55,11 @@ class Room:
         self._empty_since: float | None = None
         self._scales = False  # whether an autoscaler follows what trials wait for
 
-    def wait(self, num_cells: int) -> Slots:
+    def wait(self, num_trials: int) -> Slots:
         """Return what each trial asks for, once there is room for one.
+
+        Args:
+            num_trials: how many could run at once.
 
         Raises:
             ConfigError: there is none, and none is to be expected.
@@ -72,7 +75,7 @@ class Room:
                 asked = True
                 may_bring(slots)  # one node; once trials wait for more, it sees that itself
             self._refuse_or_wait(self.nodes(), slots, time.monotonic() - began)
-            self.notice.text = _waiting(slots, num_cells, self.nodes(), self.options)
+            self.notice.text = _waiting(slots, num_trials, self.nodes(), self.options)
             time.sleep(LOOK_S)
         if self._scales:
             ask_for(slots, 0)

@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,29 @@ def test_a_cell_in_its_final_training_shows_epoch_accuracy_and_time_left(
     assert (running.words, running.epoch, running.epochs) == (f"allocate 3/{EPOCHS}", 3, EPOCHS)
     assert running.accuracy == 61.5
     assert running.seconds_left == pytest.approx((EPOCHS - 3) * SECONDS)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_the_clock_of_the_host_that_trains_does_not_enter_an_estimate(
+    root: Path, cells: list[CellConfig], ahead_s: float
+) -> None:
+    now = time.time()
+    add_epochs(root, cells[0], 3, start=now - 3 * SECONDS + ahead_s)
+    for name in ("config.json", "history.jsonl"):  # by the storage's clock
+        shift(CellStore(root).folder(cells[0].cell_id(DIGEST)) / name, -SECONDS / 2)
+    left = only(look(root, now), "running").seconds_left
+    assert left == pytest.approx((EPOCHS - 3.5) * SECONDS, abs=SECONDS / 10)
+
+
+def test_the_clock_of_the_host_that_looks_makes_no_cell_longer_than_it_is(
+    root: Path, cells: list[CellConfig]
+) -> None:
+    finish(root, cells[0], 70)
+    begin(root, cells[1])
+    add_probe_epochs(root, cells[1], EPOCHS)
+    store_probe(root, cells[1])
+    an_hour_ago = time.time() - 3600
+    assert only(look(root, an_hour_ago), "running").seconds_left == pytest.approx(EPOCHS * SECONDS)
 
 
 def test_a_finished_cell_is_done(root: Path, cells: list[CellConfig]) -> None:
@@ -265,6 +289,19 @@ def test_progress_is_shown_while_a_block_runs_and_its_end_is_told(
         finish(root, cells[0], 70)
     assert "cross-entropy" in out.getvalue()
     assert ("1 done" if terminal else "done 1/3") in out.getvalue()
+
+
+@pytest.mark.usefixtures("fast_end")
+def test_a_driver_whose_clock_is_an_hour_ahead_tells_of_a_cell_that_fails(
+    root: Path, cells: list[CellConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    out = io.StringIO()
+    with LiveProgress(root, "small", Console(file=out, width=120)):
+        fail(root, cells[0], "ValueError: no luck")
+        os.utime(CellStore(root).folder(cells[0].cell_id(DIGEST)) / "FAILED.json")
+    assert "ValueError: no luck" in out.getvalue()
 
 
 @pytest.mark.usefixtures("fast_end")
