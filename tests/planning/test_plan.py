@@ -4,8 +4,9 @@ import pytest
 
 from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
+from curvetune.planning.options import parse_launch, parse_time
 from curvetune.planning.plan import Plan, build_plan
-from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, fit_slots
+from curvetune.planning.resources import LaunchOptions, Slots, ask, cpus_for_data, fit_slots
 from curvetune.planning.space import Space
 
 DIGEST = "d" * 64
@@ -151,3 +152,32 @@ def test_cpus_for_images_that_leave_none_for_a_trial_are_refused() -> None:
 def test_a_trial_that_fits_nowhere_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"2 GPUs.*no node has that many: 8 CPUs, 1 GPUs"):
         fit_slots([{"CPU": 8.0, "GPU": 1.0}], LaunchOptions(gpus_per_trial=2))
+
+
+def test_cells_run_on_the_kind_of_gpu_that_is_asked_for_alone() -> None:
+    nodes = [{**BOX, "accelerator_type:H100": 1.0}, {**BOX, "accelerator_type:A100": 1.0}]
+    assert fit_slots(nodes, LaunchOptions(accelerator="H100")) == Slots(1, 1, 8, "H100")
+    with pytest.raises(ConfigError, match=r"of the kind L4 .*8 CPUs, 8 GPUs \(H100\); 8 CPUs"):
+        fit_slots(nodes, LaunchOptions(accelerator="L4"))
+
+
+def test_a_kind_of_gpu_asks_for_a_gpu_even_where_none_is_yet() -> None:
+    assert ask([{"CPU": 8.0}], LaunchOptions(accelerator="H100")) == Slots(1, 1, 0, "H100")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("90s", 90), ("45", 45), ("30m", 1800), ("1.5h", 5400)]
+)
+def test_a_time_has_a_unit(text: str, seconds: float) -> None:
+    assert parse_time("--wait", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1m", "5 weeks", "", "nan"])
+def test_a_time_that_is_none_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--wait .*allowed are a number and a unit.*30m"):
+        parse_time("--wait", text)
+
+
+def test_a_kind_of_gpu_for_cells_without_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--accelerator H100 with --gpus-per-trial 0"):
+        parse_launch(None, "0", None, None, 5, 60.0, accelerator="H100")

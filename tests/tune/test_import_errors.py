@@ -17,7 +17,7 @@ from curvetune.planning.order import Order
 from curvetune.store import CellStore
 from curvetune.training.failures import failure_kind
 from curvetune.training.import_errors import import_words, is_import_error, words_in_log
-from curvetune.tune.launch import LostTrials
+from curvetune.tune.callbacks import LostTrials
 from curvetune.tune.searcher import InStorage, OrderSearcher
 
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,9 @@ from curvetune.planning.space import Space
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
 from curvetune.store.lease import leased
+from curvetune.tune.callbacks import LostTrials
 from curvetune.tune.curves import CurveCache, CurveReader, start_cache
-from curvetune.tune.launch import LostTrials, launch
+from curvetune.tune.launch import launch
 from curvetune.tune.searcher import OrderSearcher
 from curvetune.tune.stopping import GRACE_S, Stopping
 

@@ -33,7 +33,7 @@ mkdir -p "$BED"/{log,run,hosts} "$SHARED"
 
 init_pid() { cat "$BED/run/$1.init"; }
 number() { echo "${1#h}"; }
-in_mounts() { local h=$1; shift; nsenter -t "$(init_pid "$h")" -m -- "$@"; }
+in_mounts() { local h=$1; shift; nsenter -t "$(init_pid "$h")" -m -p -- "$@"; }
 
 # The first process of a host: makes its mounts, then reaps what is orphaned.
 _init() {
