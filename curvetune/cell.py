@@ -43,7 +43,7 @@ from curvetune.training.classifier import check_classifiers, first_classifier, r
 from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
-from curvetune.training.provenance import provenance
+from curvetune.training.provenance import moved, provenance
 from curvetune.training.split import load_split, verified_flags
 
 Event = dict[str, Any]
@@ -260,6 +260,8 @@ class _Run:
             **known,
             **rounded,
             **provenance(self.device),
+            **moved(made.devices),
+            **({"probe_devices": manifest["devices"]} if "devices" in manifest else {}),
         }
 
     def _stored(self, probe_id: str, read: Callable[[str], Curves]) -> Curves | None:

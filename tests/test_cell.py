@@ -28,6 +28,7 @@ from curvetune.config import (
 from curvetune.errors import DataError, DivergedError, StoppedError
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import load_arrays
+from curvetune.training.checkpoint import load_state, save_state
 from curvetune.training.split import load_split, prepare_splits
 
 DIGEST = data.digest("digits")
@@ -160,6 +161,29 @@ def test_a_cell_that_is_asked_to_stop_leaves_a_checkpoint_and_ends_bit_for_bit_t
     assert seen == [(stage, epoch) for stage in ("probe", "allocate") for epoch in range(4)]
     assert files_of(tmp_path / "straight", cell) == files_of(tmp_path / "stopped", cell)
     assert done["seconds"]["probe"] > 0  # its own, though an earlier try has run it
+
+
+@pytest.mark.parametrize(("stage", "said"), [("probe", "probe_devices"), ("allocate", "devices")])
+def test_a_cell_that_goes_on_on_another_kind_of_device_says_so(
+    tmp_path: Path, digits: data.Dataset, stage: str, said: str
+) -> None:
+    cell = small_cell(CurveNetConfig(removed_losses=0, meta_batch_size=20))
+    seen: list[str] = []
+
+    def stop_in(event: dict[str, Any]) -> None:
+        seen.append(event["stage"])
+
+    with pytest.raises(StoppedError):
+        run(cell, digits, tmp_path, on_event=stop_in, stop=lambda: seen.count(stage) == 2)
+    (path,) = tmp_path.glob("*/*/checkpoint.safetensors")
+    state = load_state(path)
+    here = state["devices"][0]
+    save_state(path, {**state, "devices": ["NVIDIA A100"]})  # as if it had begun there
+    result = run(cell, digits, tmp_path)
+    assert {key: result[key] for key in result if key.endswith("devices")} == {
+        said: ["NVIDIA A100", here]
+    }
+    assert result["device"] == here
 
 
 def test_a_killed_process_goes_on_from_its_checkpoint(tmp_path: Path, digits: data.Dataset) -> None:

@@ -29,6 +29,7 @@ from curvetune.training.checkpoint import Checkpoint, save_state
 from curvetune.training.columns import Columns
 from curvetune.training.engine import engine_for
 from curvetune.training.fit import Loop, Row, fit, never, nothing
+from curvetune.training.provenance import moved
 
 
 def run_probe(
@@ -85,7 +86,7 @@ def run_probe(
     loop.guard()
     save_state(folder / MODEL, {"model": model.state_dict()})
     seconds = sum(row["seconds"] for row in made.rows)
-    info = info | {"seconds": seconds, "finished": time.time()}
+    info = info | {"seconds": seconds, "finished": time.time(), **moved(made.devices)}
     store.write(probe_id, recorded["loss"], info, lease, margins=recorded.get("margin"))
     loop.checkpoint.remove()
     Columns(folder).remove()  # of this run, or of one that began where memory was short

@@ -25,6 +25,7 @@ from curvetune.store.history import History
 from curvetune.training.checkpoint import Checkpoint
 from curvetune.training.columns import Columns
 from curvetune.training.engine import Eager, Engine
+from curvetune.training.provenance import after, device_name
 
 Row = dict[str, Any]
 Samples = dict[str, Tensor]
@@ -87,6 +88,7 @@ class Trained:
     samples: Samples = field(default_factory=dict)  # latest value of each metric, (N,) or (N, K)
     # (N, T) of what is recorded, NaN where a sample was not visited
     recorded: Samples = field(default_factory=dict)
+    devices: list[str] = field(default_factory=list)  # kinds that it ran on, one after another
 
 
 def fit(method: Method, loop: Loop) -> Trained:
@@ -99,6 +101,7 @@ def fit(method: Method, loop: Loop) -> Trained:
     """
     made = Trained()
     first = _resume(method, loop, made)
+    made.devices = after(made.devices, device_name(_device(method)))
     with History(loop.history, made.rows) as history:
         _train(method, loop, made, first, history)
     return made
@@ -240,6 +243,7 @@ def _state(method: Method, loop: Loop, made: Trained) -> dict[str, Any]:
     return {
         "epoch": done,
         "rows": made.rows,
+        "devices": made.devices,
         "method": method.state.state_dict(),
         "streams": {name: stream.get_state() for name, stream in loop.streams.items()},
         "samples": {name: v for name, v in made.samples.items() if v.dim() == 1},
@@ -271,6 +275,7 @@ def _resume(method: Method, loop: Loop, made: Trained) -> int:
     for name, values in state["samples"].items():
         _latest(made, name, values.to(_device(method)), len(loop.train))[:] = values
     made.rows[:] = state["rows"]
+    made.devices = list(state.get("devices", []))  # a checkpoint of before has none
     return done
 
 

@@ -1,6 +1,7 @@
 """What a result was made with: versions, device and commit. Recorded, never hashed."""
 
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,19 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "commit": code.commit,
         "source": code.source,
     }
+
+
+def after(devices: Sequence[str], device: str) -> list[str]:
+    """Return the kinds of device of a run that goes on, now on `device`."""
+    return [*devices] if [*devices[-1:]] == [device] else [*devices, device]
+
+
+def moved(devices: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a result says of a run that went on on another kind of device; else nothing.
+
+    Such a run is as good as any, but not bit for bit what one kind of device makes.
+    """
+    return {"devices": [*devices]} if len(devices) > 1 else {}
 
 
 def device_name(device: torch.device) -> str:

@@ -15,6 +15,7 @@ from curvetune.grids.labels import in_common, setting_parts
 from curvetune.report.document import FORMS, Document, check_form, print_document
 from curvetune.report.numbers import spread
 from curvetune.report.sheet import Sheet
+from curvetune.report.tables.devices import device_notes
 from curvetune.report.tables.step_times import read_step_times, step_times_sheet
 from curvetune.system.source_code import code_of, mixture
 
@@ -72,8 +73,8 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
         )
         notes.append(f"`curvetune status {grid.name}` shows each cell and why it failed")
     notes += _shares(grid)
-    made = [code_of(cell.result) for cell in grid.cells if cell.result is not None]
-    return [*notes, *mixture(made)]
+    results = [cell.result for cell in grid.cells if cell.result is not None]
+    return [*notes, *mixture(map(code_of, results)), *device_notes(results)]
 
 
 def _shares(grid: Grid) -> list[str]:
