@@ -30,7 +30,14 @@ from curvetune.tune.callbacks import FollowNodes, LostTrials
 from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
-from curvetune.tune.nodes import Question, asking, check_here, check_nodes, first_files
+from curvetune.tune.nodes import (
+    Question,
+    asking,
+    bytes_sent,
+    check_here,
+    check_nodes,
+    first_files,
+)
 from curvetune.tune.room import MOST_TRIALS, Notice, Room
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
@@ -132,8 +139,8 @@ def _fit_nodes(
         check_here(gpus=slots.gpus > 0)
         yield None
         return
-    files = first_files(dataset)
-    with asking(storage, launch_id, gpus=slots.gpus > 0, files=files) as question:
+    data: dict[str, Any] = {"files": first_files(dataset), "data_bytes": bytes_sent(dataset)}
+    with asking(storage, launch_id, gpus=slots.gpus > 0, **data) as question:
         check_nodes([n for n in cluster.nodes() if has_room(n.resources, slots)], question)
         yield question
 

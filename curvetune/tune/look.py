@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import re
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def look(question: dict[str, Any]) -> dict[str, Any]:
         "source": _source(),
         "cuda": _cuda_fault() if question["gpus"] else None,
         "storage": _storage_fault(question["folder"], question["nonce"], question["node"]),
+        "disk": _free_disk(),
         "unseen": [name for name in question["files"] if not os.access(name, os.R_OK)],
     }
 
@@ -83,6 +85,15 @@ def _cuda_fault() -> str | None:
         except OSError:
             return "there is no NVIDIA driver (libcuda.so.1)"
     return None
+
+
+def _free_disk() -> int:
+    """Return the free bytes where Ray keeps what has no room in its shared memory."""
+    import ray
+
+    node = ray._private.worker._global_node
+    folder = "/" if node is None else node.get_session_dir_path()
+    return shutil.disk_usage(folder).free
 
 
 def _source() -> str | None:

@@ -23,6 +23,7 @@ from curvetune.errors import ConfigError, printable
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.system.source_code import this_code
+from curvetune.system.units import size_text
 from curvetune.tune import look
 from curvetune.tune.job import FAKE_GPUS
 
@@ -57,6 +58,7 @@ class Question:
         source: digest of the driver's sources that decide numbers.
         gpus: whether trials use GPUs.
         files: that trials read, such as the first image of a streamed set.
+        data_bytes: of the images that go to every node, in Ray's object store.
         node: who is asked.
     """
 
@@ -66,6 +68,7 @@ class Question:
     source: str | None
     gpus: bool
     files: tuple[str, ...] = ()
+    data_bytes: int = 0
     node: str = field(default="")
 
     def to(self, node: str) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def fake_gpus() -> bool:
 
 @contextlib.contextmanager
 def asking(
-    storage: Path, launch_id: str, *, gpus: bool, files: Sequence[str]
+    storage: Path, launch_id: str, *, gpus: bool, files: Sequence[str], data_bytes: int = 0
 ) -> Iterator[Question]:
     """Write a question to the storage, and remove it with all answers when the block ends.
 
@@ -111,7 +114,9 @@ def asking(
     except OSError as error:
         raise cannot_write(folder, error, len(nonce)) from error
     try:
-        yield Question(str(storage), str(folder), nonce, this_code().source, gpus, tuple(files))
+        yield Question(
+            str(storage), str(folder), nonce, this_code().source, gpus, tuple(files), data_bytes
+        )
     finally:
         with contextlib.suppress(OSError):
             for path in folder.iterdir():
@@ -131,7 +136,11 @@ def check_nodes(nodes: Sequence[Node], question: Question) -> None:
         answer = answers[node.id]
         if isinstance(answer, str):
             bad.append((node, [answer]))
-        elif found := [*faults(answer, question), *_unseen(answer, node, question)]:
+        elif found := [
+            *faults(answer, question),
+            *_unseen(answer, node, question),
+            *too_small(answer, node, question),
+        ]:
             bad.append((node, found))
     if bad:
         raise ConfigError(_refusal(bad, len(nodes)))
@@ -160,6 +169,12 @@ def first_files(dataset: Any) -> list[str]:
     pixels = [images.x for images in sets if images is not None]
     streamed = [x.shards.encoded for x in pixels if isinstance(x, ShardPixels)]
     return [str(file) for encoded in streamed if (file := first_file(encoded)) is not None]
+
+
+def bytes_sent(dataset: Any) -> int:
+    """Return how many bytes of images go to each node; streamed ones do not."""
+    sets = (getattr(dataset, "train", None), getattr(dataset, "test", None))
+    return sum(int(getattr(images.x, "nbytes", 0)) for images in sets if images is not None)
 
 
 def faults(answer: Mapping[str, Any], question: Question) -> list[str]:
@@ -235,6 +250,28 @@ def _unseen(answer: Mapping[str, Any], node: Node, question: Question) -> list[s
                 f"wrote to {path.parent.parent.parent}, but it is not seen here: another folder"
             ]
         time.sleep(0.1)
+    return []
+
+
+def too_small(answer: Mapping[str, Any], node: Node, question: Question) -> list[str]:
+    """Say so if a node has no room for the images; that they go to its disk is only told."""
+    memory = int(node.resources.get("object_store_memory", 0))
+    if question.data_bytes <= memory:
+        return []
+    sizes = f"the images take {size_text(question.data_bytes)}; Ray's object store there has"
+    if question.data_bytes > memory + answer["disk"]:
+        disk = f"{size_text(memory)} and its disk {size_text(answer['disk'])} free"
+        return [
+            f"has no room for the data: {sizes} {disk}. Start Ray there with more "
+            f"(`ray start --object-store-memory`), take fewer images (--set train_limit=…), or "
+            f"stream them from a folder that all nodes see (--set residence=streamed)"
+        ]
+    logger.warning(
+        "%s: %s %s, so they are read from its disk, which is slow",
+        node.host,
+        sizes,
+        size_text(memory),
+    )
     return []
 
 

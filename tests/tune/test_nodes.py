@@ -3,15 +3,18 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import curvetune
+from curvetune import data
 from curvetune.system.source_code import this_code
 from curvetune.tune import look
-from curvetune.tune.nodes import Question, asking, faults
+from curvetune.tune.nodes import Node, Question, asking, bytes_sent, faults, too_small
 
 PACKAGE = Path(curvetune.__file__).parent
 
@@ -110,6 +113,37 @@ def test_a_pytorch_without_cuda_is_told_only_where_trials_use_gpus(
     version.write_text("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n")
     assert fault() == "None"
     assert answer(question)["cuda"] is None  # nobody asked for GPUs
+
+
+NODE = Node("a" * 56, "h2 (10.0.0.2)", {"object_store_memory": 1e9})
+
+
+def test_images_that_fit_into_the_object_store_need_no_word(
+    question: Question, caplog: pytest.LogCaptureFixture
+) -> None:
+    fits = replace(question, data_bytes=10**9)
+    assert too_small(answer(question, disk=0), NODE, fits) == []
+    assert not caplog.text
+
+
+def test_images_that_go_to_a_nodes_disk_are_told_and_those_that_do_not_fit_are_refused(
+    question: Question, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = replace(question, data_bytes=3 * 10**9)
+    assert too_small(answer(question, disk=2 * 10**9), NODE, large) == []
+    assert "h2 (10.0.0.2): the images take 3.0 GB" in caplog.text
+    (fault,) = too_small(answer(question, disk=10**9), NODE, large)
+    assert (
+        "the images take 3.0 GB; Ray's object store there has 1.0 GB and its disk 1.0 GB" in fault
+    )
+    assert "--set train_limit" in fault
+    assert "--set residence=streamed" in fault
+
+
+def test_bytes_of_images_in_memory_go_to_every_node() -> None:
+    digits = data.load("digits")
+    assert bytes_sent(digits) == digits.train.x.nbytes + digits.test.x.nbytes
+    assert bytes_sent(np.ones(3)) == 0  # a stand-in
 
 
 def test_the_modules_that_a_node_needs_are_those_that_the_training_core_imports() -> None:
