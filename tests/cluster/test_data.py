@@ -48,6 +48,8 @@ def test_trial_18_data_goes_to_a_host_once_and_not_once_a_trial(bed: Bed) -> Non
     code, output = bed.run("h1", "python", "-c", DRIVER, *words, env={"PYTHONPATH": support})
     assert code == 0, output
     assert output.splitlines()[-1] == "True"
-    assert len(list((bed.shared / "results").glob("cells/*/DONE.json"))) == TRIALS
+    results = bed.shared / "results"
+    assert [path.read_text() for path in results.glob("cells/*/FAILED.json")] == []
+    assert len(list(results.glob("cells/*/DONE.json"))) == TRIALS
     sent = (received(bed, "h2") - before) / (MEGABYTES * 10**6)
     assert 1 <= sent < 1.5, sent
