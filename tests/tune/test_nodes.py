@@ -131,9 +131,9 @@ def test_images_that_go_to_a_nodes_disk_are_told_and_those_that_do_not_fit_are_r
 ) -> None:
     large = replace(question, data_bytes=3 * 10**9)
     assert too_small(answer(question, disk=2 * 10**9), NODE, large) == []
-    assert "h2 (10.0.0.2): the images take 3.0 GB" in caplog.text
+    assert "h2 (10.0.0.2): the images take 3 GB" in caplog.text
     (fault,) = too_small(answer(question, disk=10**9), NODE, large)
-    assert "the images take 3.0 GB; Ray's object store there has 1 GB and its disk 1 GB" in fault
+    assert "the images take 3 GB; Ray's object store there has 1 GB and its disk 1 GB" in fault
     assert "--set train_limit" in fault
     assert "--set residence=streamed" in fault
 
