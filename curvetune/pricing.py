@@ -106,7 +106,9 @@ def keep_estimate(
 
 
 def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
-    """Return what trials get on this machine; of another one only what the options say.
+    """Return what trials get on this machine; of others only what the options say.
+
+    A device that is named, with how many cells run at once, is that of a cluster.
 
     Raises:
         ConfigError: it has no room for a trial.
@@ -116,7 +118,8 @@ def machine_for(options: "LaunchOptions", device: str | None) -> "Machine":
 
     gpus = gpu_names() if options.gpus_per_trial != 0 else []
     here = gpus[0] if gpus else f"cpu ({platform.machine()})"
-    if device is not None and device != here:
+    is_cluster = options.max_concurrent is not None
+    if device is not None and (device != here or is_cluster):
         cpus = options.cpus_per_trial or 1.0
         return Machine(device, options.max_concurrent, cpus, *_sharing(options))
     slots = fit_slots([{"CPU": float(ray_cpus()), "GPU": float(len(gpus))}], options)
