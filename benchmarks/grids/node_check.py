@@ -50,7 +50,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as storage:
             times = [_asked(cluster.address, Path(storage), chosen) for _ in range(chosen.repeats)]
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     low, median, high = quartiles(times)
     print(f"{chosen.nodes} nodes: {median:.2f} s ({low:.2f} to {high:.2f}), n {len(times)}")
     numbers = {"n": len(times), "median_s": median, "q1_s": low, "q3_s": high}
