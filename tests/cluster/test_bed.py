@@ -13,6 +13,8 @@ from bed import SHARED, Bed, a_bed
 from commands import until
 from venvs import with_code, without_curvetune
 
+WHY_NOT = beds.why_not()
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 7000), 2)"
 SERVE = "from http.server import test; test(port=7000, bind='0.0.0.0')"
 
