@@ -9,7 +9,7 @@ each), so what is measured is what curvetune and Ray do, not a real network.
 Each of the two clusters has a head of its own that runs no trial. Both stay up, and take turns. A
 cell waits for a second where it would probe and for half a second where it would train
 (stand_in.py). The clock runs in the driver, from before it reaches the cluster until the last cell
-is done.
+is done. Workers have the usual niceness, not Ray's 15, so that a busy machine disturbs them less.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Hosts:
         bed.up(5)
         for head, workers in (ONE, TWO):
             for host in (head, *workers):
-                bed.env[host] = {"PYTHONPATH": str(ROOT)}
+                bed.env[host] = {"PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"}
             bed.head(head, "--num-cpus=0")
             for host in workers:
                 bed.worker(host, head, f"--num-cpus={SLOTS // len(workers)}")

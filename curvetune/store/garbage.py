@@ -10,7 +10,6 @@ that its token is not the newest. A folder that holds nothing else goes a day la
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from curvetune.errors import BusyError, ConfigError, CorruptError, StorageError
 from curvetune.store.cells import CellStore
 from curvetune.store.files import ID, read_json
 from curvetune.store.lease import NAME as LEASE
-from curvetune.store.lease import leased, read_holder
+from curvetune.store.lease import leased, read_holder, storage_time
 from curvetune.store.names import CHECKPOINT, CONFIG, DONE, MANIFEST, TUNE
 
 KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
@@ -86,7 +85,7 @@ def find_garbage(root: Path, now: float | None = None) -> list[Garbage]:
         CorruptError: the file of a grid is damaged, so that nobody knows what it refers to.
         BusyError: a process that is alive works on something unknown.
     """
-    now = time.time() if now is None else now
+    now = storage_time(root) if now is None else now
     needed = _referred(root)
     _add_cells(root, needed)
     found = [

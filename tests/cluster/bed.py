@@ -31,7 +31,6 @@ BEDS = Path("/var/tmp/curvetune-beds")  # not /tmp or /home, which each host has
 PREFIX = os.environ.get("CURVETUNE_BED", "ctbed")  # of the namespaces
 NETWORK = os.environ.get("CURVETUNE_BED_NETWORK", "10.74")
 SHARED = "/mnt/shared"  # in every host
-HOME = "/home/ct"
 PORT = 6379
 RAY_IS_UP = "Ray runtime started"  # what `ray start` prints
 _numbers = count()  # of logs

@@ -26,10 +26,10 @@ def known():
         return Authorization("basic", {{"username": "team", "password": "{TEAM}"}})
     return authenticate_request_basic_auth()
 """
-CONFIG = f"""
+CONFIG = """
 [mlflow]
 default_permission = READ
-database_uri = postgresql+psycopg2://postgres:{DATABASE}@127.0.0.1/auth
+database_uri = postgresql+psycopg2://postgres@127.0.0.1/auth
 admin_username = admin
 authorization_function = tokens:known
 # Else each request hashes the password anew: a tenth of a second, and 3 s on a busy machine.
@@ -40,8 +40,8 @@ import sys
 from mlflow.server.auth.client import AuthServiceClient
 AuthServiceClient(sys.argv[1]).create_user("team", sys.argv[2])
 """
-# What a person sees who opens the pages: runs; "deep", also points, and the files of the grid, which
-# come through the server. Runs on any host.
+# What a person sees who opens the pages: runs; "deep", also points, and the files of the grid, all
+# through the server. Runs on any host.
 LOOK = """
 import json, sys
 from mlflow import MlflowClient
@@ -109,7 +109,7 @@ def serve(bed: Bed, host: str) -> Server:
         host,
         *("python", "-m", "mlflow", "server", "--app-name", "basic-auth"),
         *("--host", "0.0.0.0", "--port", str(PORT), "--workers", "1"),
-        *("--backend-store-uri", f"postgresql+psycopg2://postgres:{DATABASE}@127.0.0.1/mlflow"),
+        *("--backend-store-uri", "postgresql+psycopg2://postgres@127.0.0.1/mlflow"),
         *("--artifacts-destination", "/home/ct/artifacts"),
         *("--allowed-hosts", f"{host}:{PORT}"),
         env={
@@ -129,21 +129,22 @@ def serve(bed: Bed, host: str) -> Server:
 
 def _start_postgres(bed: Bed, host: str) -> None:
     """Make a cluster of databases and start it; by its own user, since it refuses root."""
-    password = bed.home(host) / "password"
-    password.parent.mkdir(parents=True, exist_ok=True)
+    folder = "/tmp/pg"
+    password = bed.tmp(host) / "password"
     password.write_text(DATABASE)
     password.chmod(0o644)
-    folder = "/tmp/pg"
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
     steps = [
-        ["initdb", "-D", folder, "-A", "scram-sha-256", "--pwfile=/home/ct/password", "--no-sync"],
+        ["initdb", "-D", folder, "-A", "scram-sha-256", "--pwfile=/tmp/password", "--no-sync"],
         ["pg_ctl", "-D", folder, "-w", "-l", f"{folder}/log", "-o", f"-F -k {folder}", "start"],
     ]
     for step in steps:
         code, output = bed.run(host, *as_postgres, *step)
         assert code == 0, output
-    for name in ("mlflow", "auth"):
-        made = ["createdb", "-h", "127.0.0.1", "-U", "postgres", name]
-        code, output = bed.run(host, *made, env={"PGPASSWORD": DATABASE})
-        assert code == 0, output
     password.unlink()
+    known = bed.home(host) / ".pgpass"
+    known.write_text(f"127.0.0.1:*:*:postgres:{DATABASE}\n")
+    known.chmod(0o600)
+    for name in ("mlflow", "auth"):
+        code, output = bed.run(host, "createdb", "-h", "127.0.0.1", "-U", "postgres", name)
+        assert code == 0, output

@@ -1,7 +1,6 @@
 """The grid of the cluster's tests, its command line, and what is said of two storages."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +106,3 @@ def outputs(answer: str) -> dict[str, Any]:
     lines = answer.splitlines()
     starts = [k for k, line in enumerate(lines) if line == "{"]
     return dict(json.loads("\n".join(lines[starts[-1] :])))
-
-
-def disk_reads(storage: Path) -> Iterator[Path]:
-    """Yield the curves that are stored."""
-    yield from storage.glob("probes/*/curves.npy")

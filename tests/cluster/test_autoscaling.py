@@ -24,7 +24,8 @@ def test_trial_14_a_grid_on_no_node_at_all_waits_for_the_autoscaler_and_equals_a
     bed: Bed, laptop: Path
 ) -> None:
     bed.autoscaling_head("h1")
-    code, output = space.run_grid(bed, "h1", "--wait", "2m", head="h1")
+    words = ["--wait", "2m", "--gpus-per-trial", "0"]
+    code, output = space.run_grid(bed, "h1", *words, head="h1", timeout_s=200)
     assert code == 0, output
     assert "waiting for" in output
     space.assert_same(bed.shared / "results", laptop)

@@ -220,6 +220,16 @@ def test_what_killed_processes_left_is_found_an_hour_later(
     assert not any(path.exists() for path in left)
 
 
+def test_a_clock_that_is_two_hours_ahead_makes_nothing_old(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "grids" / ".small.json.x1y2z3").touch()  # being written, by another host
+    (root / ".tune" / "small-1").mkdir(parents=True)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 7200)
+    assert "temporary" not in found(root).values()
+
+
 def test_nothing_outside_the_root_is_touched(tmp_path: Path, cells: list[CellConfig]) -> None:
     root, elsewhere = tmp_path / "storage", tmp_path / "elsewhere"
     write_grid(root, cells[:1])

@@ -139,9 +139,13 @@ share() { # HOST ro|rw|off|on
 
 # Whoever is in one of our networks is a process of ours, also if BED has forgotten it.
 down() {
-  local name
+  local name pids
   for name in $(ip netns list | awk '{print $1}' | grep "^$P-" || true); do
-    ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
+    while pids=$(ip netns pids "$name") && [ -n "$pids" ]; do
+      # shellcheck disable=SC2086
+      kill -9 $pids 2>/dev/null || true
+      sleep 0.02
+    done
     ip netns del "$name"
   done
   rm -f "$BED"/run/*.init
