@@ -70,9 +70,12 @@ def check_driver(address: str, label: str) -> Service:
     head = _head(address, label)
     if trouble := tokens.trouble():
         raise BackendError(f"{label}: {trouble}; {tokens.HOW}")
-    client, alive = _nodes(head)
-    _check_versions(head, client)
-    _check_is_node(head, client, alive)
+    try:
+        client, alive = _nodes(head)
+        _check_versions(head, client)
+        _check_is_node(head, client, alive)
+    except ray.exceptions.RayError as error:  # RpcError: it answers no more
+        raise unreachable(label, f"{type(error).__name__}: {error}") from None
     return head
 
 
@@ -117,8 +120,6 @@ def _nodes(head: Service) -> tuple[Any, list[Any]]:
         raise BackendError(
             f"{head.label}: token refused ({tokens.MODE} is {mode}); {tokens.HOW}"
         ) from None
-    except Exception as error:  # RpcError and others
-        raise unreachable(head.label, f"{type(error).__name__}: {error}") from None
 
 
 def _resolved(head: Service) -> str:

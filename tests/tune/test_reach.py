@@ -144,7 +144,7 @@ def join(address: str, env: dict[str, str]) -> tuple[int, str, float, str]:
         ({tokens.MODE: "token", tokens.TOKEN_PATH: "/not/there"}, "names no file to read"),
     ],
 )
-def test_a_token_that_is_missing_or_wrong_is_one_clear_line_at_once(
+def test_trial_10_a_token_that_is_missing_or_wrong_is_one_clear_line_at_once(
     head: str, tmp_path: Path, given: dict[str, str], said: str
 ) -> None:
     count, error, seconds, stderr = join(head, environment(tmp_path, **given))
@@ -226,7 +226,7 @@ LOOPBACK = ("0100007F:", "0000000000000000FFFF00000100007F:", f"{'0' * 24}010000
 
 @pytest.mark.ray
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_ray_that_is_started_here_listens_on_loopback_alone_and_leaves_no_token(
+def test_trial_11_a_ray_that_is_started_here_listens_on_loopback_and_leaves_no_token(
     tmp_path: Path,
 ) -> None:
     done = subprocess.run(
