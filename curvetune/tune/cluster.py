@@ -20,7 +20,7 @@ from curvetune.tune import tokens
 from curvetune.tune.address import chosen_address
 from curvetune.tune.ray_folder import choose_folder, logs_of_this_process, own_folder
 from curvetune.tune.reach import Service, check_driver, unreachable
-from curvetune.tune.watch import Watch, patient_core, watched
+from curvetune.tune.watch import Watch, limits, patient_core, watched
 
 LEAVE_S = 3.0  # for Ray to leave a cluster that is gone
 
@@ -91,12 +91,13 @@ def _joined(address: str, label: str) -> Iterator[None]:
     """Be a driver of a cluster until it, or the block, ends."""
     head = check_driver(address, label)
     tokens.protect_file()
+    refused_s, silent_s = limits()
     with patient_core():
         try:
             _init(address, None)
         except Exception as error:
             raise unreachable(label, f"{type(error).__name__}: {error}") from error
-        watch = Watch(head, _this_node(label))
+        watch = Watch(head, _this_node(label), refused_s, silent_s)
         try:
             with watched(watch):
                 yield

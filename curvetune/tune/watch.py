@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ray._raylet import Config  # type: ignore[attr-defined]
 
-from curvetune.errors import BackendError
+from curvetune.errors import BackendError, CurvetuneError
 from curvetune.tune.reach import Service
 
 EVERY_S = 1.0
@@ -41,19 +41,20 @@ class Watch:
     node: Service | None
     refused_s: float = REFUSED_S
     silent_s: float = SILENT_S
+    raising_s: float = RAISING_S
     words: str = ""  # why the cluster is lost; empty while it is not
     _ended: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, driver: int) -> None:
         """Look until the end, or until the cluster is lost and its driver has left."""
-        since = {"head": time.time(), "node": time.time()}
+        since = dict.fromkeys(("head", "node"), time.monotonic())
         while not self._ended and not self.words:
             time.sleep(EVERY_S)
             self.words = self._look("head", self.head, since)
             if not self.words and self.node is not None:
                 self.words = self._look("node", self.node, since)
-        deadline = time.monotonic() + RAISING_S
+        deadline = time.monotonic() + self.raising_s
         while not self._ended and time.monotonic() < deadline:
             self._raise_in(driver)
             time.sleep(EVERY_S)
@@ -64,13 +65,13 @@ class Watch:
         """Return why a service is lost; nothing while it answers, or while it may come back."""
         try:
             if service.answers(ANSWER_S):
-                since[what] = time.time()
+                since[what] = time.monotonic()
             limit = self.silent_s
         except ConnectionRefusedError:
             limit = self.refused_s
         except OSError:
             limit = self.silent_s
-        if time.time() - since[what] <= limit:
+        if time.monotonic() - since[what] <= limit:
             return ""
         return lost_words(what, service, since[what])
 
@@ -89,7 +90,7 @@ class Watch:
         """Say whether an error of Ray's is that the cluster is gone."""
         if self.words:
             return True
-        since = time.time()
+        since = time.monotonic()
         for what, service in (("head", self.head), ("node", self.node)):
             if service is None:
                 continue
@@ -104,7 +105,8 @@ class Watch:
 def lost_words(what: str, service: Service, since: float) -> str:
     """Return what people are told of a cluster that is gone."""
     who = "the head of the cluster" if what == "head" else "the Ray node on this host"
-    at = time.strftime("%H:%M:%S", time.localtime(since))
+    ago = time.monotonic() - since
+    at = time.strftime("%H:%M:%S", time.localtime(time.time() - ago))
     return (
         f"{service.label}: {who} at {service.host}:{service.port} does not answer since {at}; "
         f"finished cells are in the storage; run the same command again once the cluster is there"
@@ -127,11 +129,20 @@ def watched(watch: Watch) -> Iterator[None]:
         raise BackendError(watch.words) from None
     except Exception as error:
         watch.end(driver)
-        if watch.explains():
+        is_of_ray = isinstance(error, BackendError) or not isinstance(error, CurvetuneError)
+        if is_of_ray and watch.explains():
             raise BackendError(watch.words) from error
         raise
     finally:
         watch.end(driver)
+
+
+def limits() -> tuple[float, float]:
+    """Return how long a port may be closed, and silent: less than the user's limit for Ray."""
+    with contextlib.suppress(ValueError):
+        most = 0.75 * float(os.environ[TIMEOUT]) if TIMEOUT in os.environ else SILENT_S
+        return min(REFUSED_S, most), min(SILENT_S, most)
+    return REFUSED_S, SILENT_S
 
 
 @contextlib.contextmanager
