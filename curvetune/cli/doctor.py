@@ -26,8 +26,10 @@ def doctor(
     check_address(address)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
     from curvetune.status.doctor import Subject, examine, findings_json, print_findings
+    from curvetune.tune.address import chosen_address
 
-    findings = examine(Subject(folder, images, tracking_uri, address))
+    cluster, _ = chosen_address(address)
+    findings = examine(Subject(folder, images, tracking_uri, cluster))
     if as_json:
         typer.echo(json.dumps(findings_json(findings), indent=1))
     else:

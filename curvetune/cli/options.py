@@ -109,7 +109,8 @@ Address = Annotated[
     typer.Option(
         "--address",
         metavar="HOST:PORT",
-        help="A running Ray cluster (`auto` finds one here); else Ray starts on this machine.",
+        help="A running Ray cluster (`auto` finds one here, `local` starts Ray on this machine); "
+        "else RAY_ADDRESS, else Ray starts on this machine.",
         rich_help_panel=WHERE,
     ),
 ]

@@ -1,12 +1,11 @@
 """The Ray cluster that trials run on: reaching it, and what its nodes have."""
 
+import atexit
 import contextlib
 import gc
 import logging
 import os
-import secrets
-import socket
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,21 @@ import ray
 from ray._private import ray_constants
 
 from curvetune.errors import BackendError
+from curvetune.tune import tokens
+from curvetune.tune.address import chosen_address
 from curvetune.tune.job import UV_RUN, how_to_connect
-from curvetune.tune.ray_folder import (
-    RayFolder,
-    choose_folder,
-    logs_of_this_process,
-    own_folder,
-)
+from curvetune.tune.ray_folder import choose_folder, logs_of_this_process, own_folder
+from curvetune.tune.reach import Service, check_driver, unreachable
+from curvetune.tune.watch import Watch, limits, patient_core, watched
 
-CONNECT_TIMEOUT_S = 5.0
+LEAVE_S = 3.0  # for Ray to leave a cluster that is gone
 
 QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # a research tool does not phone home unasked
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # pick_device does not need it; else Ray warns
 }
-TOKEN_FILE = Path(".ray", "auth_token")  # in the home folder
+
+logger = logging.getLogger(__name__)
 
 
 def nodes() -> list[Mapping[str, float]]:
@@ -40,32 +39,74 @@ def nodes() -> list[Mapping[str, float]]:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Connect to Ray at `address`, or start it here; one that this process has is used and left.
+    """Connect to Ray, or start it here; one that this process has is used and left.
+
+    Args:
+        address: host:port, `auto`, `local` to start Ray here, or None: RAY_ADDRESS, else here.
 
     Raises:
-        BackendError: it cannot be reached or started.
+        BackendError: it cannot be reached or started, or is gone.
+        ConfigError: RAY_ADDRESS is none for a grid.
     """
     if ray.is_initialized():
         yield
         return
-    _check_reachable(address)
+    chosen, label = chosen_address(address)
     for name, value in QUIET_RAY.items():
         os.environ.setdefault(name, value)
-    chosen = choose_folder() if address is None else RayFolder(Path())
-    with own_folder(chosen) as folder:
-        if address is None:
-            give_token()
+    if chosen is None:
+        with _started_here():
+            yield
+        return
+    if address is None:
+        logger.warning("%s: running on that cluster; --address local runs here", label)
+    with _joined(chosen, label):
+        yield
+
+
+@contextlib.contextmanager
+def _started_here() -> Iterator[None]:
+    """Start Ray on this machine, where nobody else reaches it, and end it."""
+    chosen = choose_folder()
+    with own_folder(chosen) as folder, tokens.own_token():
         try:
-            _init(address, folder)
+            with _on_loopback():
+                _init(None, folder)
         except Exception as error:  # ConnectionError, RuntimeError, ValueError and others
             reason = f"{type(error).__name__}: {error}"
-            where = folder or chosen.folder
-            raise BackendError(_unreachable(address, reason, where)) from error
+            raise BackendError(_not_started(reason, folder or chosen.folder)) from error
         try:
-            _protect_token()
             yield
         finally:
             _leave()
+
+
+@contextlib.contextmanager
+def _joined(address: str, label: str) -> Iterator[None]:
+    """Be a driver of a cluster until it, or the block, ends."""
+    head = check_driver(address, label)
+    tokens.protect_file()
+    refused_s, silent_s = limits()
+    with patient_core():
+        try:
+            _init(address, None)
+        except Exception as error:
+            raise unreachable(label, f"{type(error).__name__}: {error}") from error
+        watch = Watch(head, _this_node(label), refused_s, silent_s)
+        try:
+            with watched(watch):
+                yield
+        finally:
+            _abandon() if watch.words else _leave()
+
+
+def _this_node(label: str) -> Service | None:
+    """Return where the node listens that this process is a driver on."""
+    own = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["NodeID"] == own:
+            return Service(node["NodeManagerAddress"], node["NodeManagerPort"], label)
+    return None
 
 
 def _init(address: str | None, folder: Path | None) -> None:
@@ -78,6 +119,22 @@ def _init(address: str | None, folder: Path | None) -> None:
             **how_to_connect(address),
             _temp_dir=None if folder is None else str(folder),
         )
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let all of a Ray that is started now listen on 127.0.0.1 alone.
+
+    It is Ray's own way on macOS and Windows. An address given as `_node_ip_address="127.0.0.1"`
+    would be replaced by one that others reach (2.60: services.resolve_ip_for_localhost), and with
+    any other than 127.0.0.1 GCS, raylet and workers listen on all interfaces.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextlib.contextmanager
@@ -98,25 +155,6 @@ def _workers_as_driver() -> Iterator[None]:
         setattr(ray_constants, UV_RUN, before)
 
 
-def give_token() -> None:
-    """Make a token for the clusters of this process alone, where Ray could not keep one.
-
-    It writes `~/.ray/auth_token`, unless it finds a token, and ends where it cannot.
-    """
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        return
-    try:
-        token = Path.home() / TOKEN_FILE
-        if os.access(token, os.R_OK):
-            return
-        token.parent.mkdir(parents=True, exist_ok=True)  # as Ray would
-        with tempfile.TemporaryFile(dir=token.parent):
-            return
-    except (OSError, RuntimeError):  # cannot be written, or there is no home at all
-        # for the whole process, as Ray reads its token once
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
 def _leave() -> None:
     """Leave Ray, and let no garbage be collected meanwhile.
 
@@ -131,6 +169,15 @@ def _leave() -> None:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _abandon() -> None:
+    """Leave a cluster that is gone: Ray waits for it at the end, and of the process once more."""
+    leaving = threading.Thread(target=_leave, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_S)
+    if leaving.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 @contextlib.contextmanager
@@ -160,31 +207,7 @@ def _copied_names() -> set[str]:
     return names if isinstance(names, set) else set()
 
 
-def _protect_token() -> None:
-    """Let nobody else read the token of this user's clusters: Ray 2.60 makes it world-readable."""
-    with contextlib.suppress(OSError, RuntimeError):
-        token = Path.home() / TOKEN_FILE
-        if token.stat().st_mode & 0o077:
-            token.chmod(0o600)
-
-
-def _check_reachable(address: str | None) -> None:
-    """Refuse a host:port that nobody listens at; Ray itself would try for a long time."""
-    host, _, port = (address or "").rpartition(":")
-    if not host:
-        return
-    try:
-        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        raise BackendError(_unreachable(address, str(error), Path())) from None
-
-
-def _unreachable(address: str | None, reason: str, folder: Path) -> str:
-    if address is None:
-        logs = logs_of_this_process(folder)
-        end = f"its logs: {logs}" if logs else "it left no logs"
-        return f"Ray could not be started here ({reason}); {end}"
-    return (
-        f"--address {address}: no Ray cluster can be reached there ({reason}); give host:port of "
-        f"its head node (`ray start --head` prints it), or leave --address out to run here"
-    )
+def _not_started(reason: str, folder: Path) -> str:
+    logs = logs_of_this_process(folder)
+    end = f"its logs: {logs}" if logs else "it left no logs"
+    return f"Ray could not be started here ({reason}); {end}"

@@ -26,6 +26,7 @@ from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, ha
 from curvetune.store import CellStore
 from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
+from curvetune.tune.address import chosen_address
 from curvetune.tune.callbacks import FollowNodes, LostTrials
 from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
@@ -95,10 +96,11 @@ def launch(
     stopping = stopping or Stopping()
     launch_id = f"{plan.name}-{uuid.uuid4().hex[:8]}"
     with connected(options.address):
-        cluster = Room(options, notice)
+        there, _ = chosen_address(options.address)
+        cluster = Room(replace(options, address=there), notice)
         with _fit_nodes(cluster, plan, dataset, storage, launch_id) as question:
-            there = [node.resources for node in cluster.nodes()]
-            slots = cluster.take(measured_options(options, plan, dataset, there, measure))
+            nodes = [node.resources for node in cluster.nodes()]
+            slots = cluster.take(measured_options(cluster.asked, plan, dataset, nodes, measure))
             work = Work(
                 plan.digest,
                 storage,
@@ -107,7 +109,7 @@ def launch(
                 launch_id=launch_id,
                 hang_after_s=options.hang_after_s,
                 run_cell=run_cell,
-                data_cpus=cpus_for_data(there, cluster.options, slots),
+                data_cpus=cpus_for_data(nodes, cluster.options, slots),
                 question=question,
             )
             cache = start_cache(storage)

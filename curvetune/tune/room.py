@@ -45,7 +45,8 @@ class Room:
     """The room of the cluster that this process is connected to."""
 
     def __init__(self, options: LaunchOptions, notice: Notice | None = None) -> None:
-        self.options = options
+        self.asked = options
+        self.options = options  # with what was found out since
         self.notice = notice or Notice()
         self.closed: dict[str, str] = {}  # nodes that get no more trials, and why
         self.drained: set[str] = set()  # of them, those that are about to be taken away

@@ -19,6 +19,10 @@ AUTHENTICATE = (
     "on every node before `ray start`, and here: export RAY_AUTH_MODE=token, with one token for "
     "all (`ray get-auth-token --generate` writes ~/.ray/auth_token)"
 )
+LEFT = (
+    "keep it for a cluster with that token: its nodes and drivers need the file and "
+    "RAY_AUTH_MODE=token. If it was left by an earlier local grid, remove it"
+)
 ENDS = "whoever reaches its ports can run programs as you"
 
 
@@ -32,7 +36,7 @@ def ray_finding(found: Answer, address: str | None) -> Finding:
     version = version_of("ray") or "of no known version"
     if "error" in found:
         if address is not None:
-            advice = "is it running, is it of the same Ray and Python, and is the address right?"
+            advice = "the error says what is missing; a grid with this address ends with the same"
             return Finding("ray", "fail", f"{version}; {address}: {found['error']}", advice)
         advice = "install it again: pip install -U 'ray[data,tune]'"
         return Finding("ray", "fail", f"{version} cannot be imported: {found['error']}", advice)
@@ -74,14 +78,19 @@ def authentication_finding(
     has_token = bool(environment.get("RAY_AUTH_TOKEN")) or bool(path) or is_there
     if mode == "token" and address is not None and not has_token:
         return Finding(name, "fail", "RAY_AUTH_MODE=token, but there is no token", AUTHENTICATE)
-    if address is not None and mode != "token" and not (not mode and has_token):
-        return Finding(name, "warn", f"off: if the cluster has none, {ENDS}", AUTHENTICATE)
+    # Ray finds out by itself only for `auto`; to an address it sends none without the mode
+    is_sent = mode == "token" or (not mode and has_token and address == "auto")
+    if address is not None and not is_sent:
+        return Finding(name, "warn", f"off: if the cluster asks for no token, {ENDS}", AUTHENTICATE)
     if address is None and (mode == "disabled" or not (mode or has_token or on_by_itself)):
         advice = "export RAY_AUTH_MODE=token"
         return Finding(name, "warn", f"off: while a grid runs, {ENDS}", advice)
     if is_there and token.stat().st_mode & 0o077:
         found = "on, but other users of this machine can read the token"
         return Finding(name, "warn", found, f"chmod 600 ~/{TOKEN_FILE} (a grid does so itself)")
+    if is_there and address is None:
+        found = f"on; ~/{TOKEN_FILE} is there, so the next `ray start --head` asks for it as well"
+        return Finding(name, "note", found, LEFT)
     return Finding(name, "ok", "on: a token is asked for")
 
 
