@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Options of `grid` that mean something else where the grid runs elsewhere.
 OTHERS = ("storage", "data_dir", "address")
+LAST_LINES = 10  # of a log
 
 Dashboard = Annotated[
     str,
@@ -31,14 +32,6 @@ Dashboard = Annotated[
         metavar="URL",
         envvar="RAY_API_SERVER_ADDRESS",
         help="The dashboard of the cluster's head: http://HEAD:8265 or https://HEAD.",
-        rich_help_panel=o.WHERE,
-    ),
-]
-Insecure = Annotated[
-    bool,
-    typer.Option(
-        "--insecure",
-        help="Use a cluster without a token, where whoever reaches it can run programs.",
         rich_help_panel=o.WHERE,
     ),
 ]
@@ -80,7 +73,7 @@ def submit(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return once it is sent.", rich_help_panel=o.HOW)
     ] = False,
-    insecure: Insecure = False,
+    insecure: o.Insecure = False,
 ) -> None:
     """Run `grid SPACE` as a job of a Ray cluster, and follow it to its end.
 
@@ -114,7 +107,7 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until it ends; exit as the grid does.")
     ] = False,
-    insecure: Insecure = False,
+    insecure: o.Insecure = False,
 ) -> None:
     """Show what a job of `submit` has printed."""
     from curvetune.jobs.find import find
@@ -128,7 +121,7 @@ def logs(
         typer.echo(redact(jobs.logs(job.job_id)), nl=False)
 
 
-def stop(which: Which, *, address: Dashboard, insecure: Insecure = False) -> None:
+def stop(which: Which, *, address: Dashboard, insecure: o.Insecure = False) -> None:
     """Stop a job of `submit`: running cells end their epoch and keep a checkpoint.
 
     It returns once the job has ended. The same `submit` again goes on from there.
@@ -150,6 +143,57 @@ def stop(which: Which, *, address: Dashboard, insecure: Insecure = False) -> Non
     with _let_go(job, jobs):
         job = wait_for_end(jobs, job.job_id, STOP_WAIT_S)
     tell(f"{job.job_id}: {job.state}. To go on, run again:\n  {job.command}")
+
+
+def show_jobs(
+    address: str, which: str | None, storage: Path | None, *, insecure: bool, as_json: bool
+) -> None:
+    """Print the jobs of a cluster, or those of a grid with what its storage says.
+
+    Args:
+        storage: where this machine finds the storage; else where the cluster does.
+    """
+    import json
+
+    from curvetune.jobs.find import find
+    from curvetune.jobs.table import jobs_json, jobs_table
+    from curvetune.system.terminal import plain_console
+
+    jobs = _jobs(address, insecure=insecure)
+    found = jobs.all()
+    job = None if which is None else find(found, which)
+    if job is not None:
+        found = [other for other in found if other.grid == job.grid]
+    if as_json:
+        typer.echo(json.dumps(jobs_json(found, jobs.head.address), indent=1))
+        return
+    if not found:
+        tell(f"{jobs.head.address}: no job of `curvetune submit` yet")
+        return
+    plain_console().print(jobs_table(found))
+    if job is not None:
+        _show_one(jobs, job, storage)
+
+
+def _show_one(jobs: "Jobs", job: "Job", storage: Path | None) -> None:
+    """Print what sent a job, and how far its grid is: by the storage, else by the job's log."""
+    from curvetune.grids.activity import grid_progress
+    from curvetune.grids.cells import read_grid
+    from curvetune.status.table import print_status
+    from curvetune.store import CellStore
+    from curvetune.system.redact import redact
+    from curvetune.system.terminal import plain_console
+
+    console = plain_console()
+    console.print(f"\n{job.job_id}\n  {job.command}", highlight=False, soft_wrap=True)
+    folder = storage or Path(job.storage)
+    if folder.is_dir() and job.grid in CellStore(folder).grids():
+        console.print()
+        print_status(grid_progress(read_grid(folder, job.grid)), console, folder, folder)
+        return
+    tell(f"its storage, {job.storage}, is not reached from here (--storage says where it is)")
+    for line in redact(jobs.logs(job.job_id)).splitlines()[-LAST_LINES:]:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
 def _jobs(address: str, *, insecure: bool) -> "Jobs":

@@ -13,7 +13,7 @@ from ray.job_submission import JobSubmissionClient
 
 from curvetune.errors import BackendError, printable
 from curvetune.jobs.head import ANSWER_S, CONNECT_S, Head
-from curvetune.jobs.names import ATTEMPT, COMMAND, GRID
+from curvetune.jobs.names import ATTEMPT, COMMAND, GRID, STORAGE
 from curvetune.system.redact import redact
 
 UPLOAD_S = 120.0  # for a megabyte
@@ -55,6 +55,11 @@ class Job:
     def command(self) -> str:
         """The command that sent it."""
         return self.about.get(COMMAND, "")
+
+    @property
+    def storage(self) -> str:
+        """Where its results are, as the cluster's nodes name it."""
+        return self.about.get(STORAGE, "")
 
     @property
     def has_ended(self) -> bool:
