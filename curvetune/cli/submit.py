@@ -18,7 +18,8 @@ from curvetune.cli.run import tell
 from curvetune.errors import INTERRUPTED, PREEMPTED, ConfigError
 
 if TYPE_CHECKING:
-    from curvetune.jobs.client import Job, Jobs
+    from curvetune.jobs.client import Jobs
+    from curvetune.jobs.job import Job
     from curvetune.jobs.submission import Where
 
 # Options of `grid` that mean something else where the grid runs elsewhere.

@@ -3,8 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import requests
@@ -13,64 +12,16 @@ from ray.job_submission import JobSubmissionClient
 
 from curvetune.errors import BackendError, printable
 from curvetune.jobs.head import ANSWER_S, CONNECT_S, Head
-from curvetune.jobs.names import ATTEMPT, COMMAND, GRID, STORAGE
+from curvetune.jobs.job import Job
+from curvetune.jobs.names import GRID
 from curvetune.system.redact import redact
 
 UPLOAD_S = 120.0  # for a megabyte
-ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 # With these set, Ray's client would go elsewhere than it is told.
 ELSEWHERE = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 # What each upload and each end of a log is told by.
 CHATTY = ("ray.dashboard.modules", "ray._private.runtime_env.packaging")
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A grid as a job of a cluster.
-
-    Args:
-        job_id: Ray's "submission id".
-        state: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        message: what Ray says of it.
-        exit_code: of the grid, once it has ended by itself.
-        started_s, ended_s: seconds since 1970.
-        about: what was said of it when it was sent.
-    """
-
-    job_id: str
-    state: str
-    message: str
-    exit_code: int | None
-    started_s: float | None
-    ended_s: float | None
-    about: Mapping[str, str]
-
-    @property
-    def grid(self) -> str:
-        """The name of its grid."""
-        return self.about[GRID]
-
-    @property
-    def command(self) -> str:
-        """The command that sent it."""
-        return self.about.get(COMMAND, "")
-
-    @property
-    def storage(self) -> str:
-        """Where its results are, as the cluster's nodes name it."""
-        return self.about.get(STORAGE, "")
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more comes of it."""
-        return self.state in ENDED
-
-    @property
-    def attempt(self) -> int:
-        """How often the same grid was sent, with this time."""
-        text = self.about.get(ATTEMPT, "")
-        return int(text) if text.isdecimal() else 1
 
 
 class Jobs:
@@ -163,8 +114,9 @@ class _Client(JobSubmissionClient):
 
     def __init__(self, head: Head) -> None:
         self._of_head = head.headers
-        bundle = next((os.environ[name] for name in CA_BUNDLES if os.environ.get(name)), True)
-        super().__init__(head.address, headers=head.headers, verify=bundle)
+        named = (os.environ[name] for name in CA_BUNDLES if os.environ.get(name))
+        trusted = next(named, True) if head.address.startswith("https") else True
+        super().__init__(head.address, headers=head.headers, verify=trusted)
         self._headers = head.headers  # for its web socket too
 
     def _do_request(self, method: str, endpoint: str, **more: Any) -> requests.Response:

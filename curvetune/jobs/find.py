@@ -1,11 +1,15 @@
 """Which job a text means, and whether a grid has one already."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from curvetune.errors import BackendError, ConfigError, nearest, printable
-from curvetune.jobs.client import Job, Jobs
+from curvetune.jobs.job import Job
 from curvetune.jobs.names import ATTEMPT, DIGEST, GRID
 from curvetune.jobs.submission import Order, attempt_id
+
+if TYPE_CHECKING:
+    from curvetune.jobs.client import Jobs
 
 TRIES = 5  # to find or start a job, while others do the same
 
@@ -36,7 +40,7 @@ def find(jobs: Sequence[Job], text: str) -> Job:
     return running[0] if running else of_grid[-1]
 
 
-def attach_or_send(jobs: Jobs, order: Order) -> tuple[Job, bool]:
+def attach_or_send(jobs: "Jobs", order: Order) -> tuple[Job, bool]:
     """Return the job of a grid that has not ended, else a new one; and whether it is new.
 
     Raises:

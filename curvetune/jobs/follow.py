@@ -5,12 +5,16 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
 
 from curvetune.errors import INTERRUPTED, BackendError, printable
-from curvetune.jobs.client import Job, Jobs
+from curvetune.jobs.job import Job
 from curvetune.system.redact import redact
+
+if TYPE_CHECKING:
+    from curvetune.jobs.client import Jobs
 
 LOOK_S = 10.0  # between two looks at a job that prints nothing
 START_S = 0.5  # between two looks at one that has not begun
@@ -20,7 +24,7 @@ NO_PYTHON = 127  # what a shell exits with where there is no such program
 Show = Callable[[str], object]
 
 
-def follow(jobs: Jobs, job_id: str, show: Show, tell: Show) -> Job:
+def follow(jobs: "Jobs", job_id: str, show: Show, tell: Show) -> Job:
     """Show all that a job prints until its end, and return it as it ended.
 
     Args:
@@ -33,7 +37,7 @@ def follow(jobs: Jobs, job_id: str, show: Show, tell: Show) -> Job:
     return asyncio.run(_Following(jobs, job_id, show, tell).run())
 
 
-def wait_for_end(jobs: Jobs, job_id: str, wait_s: float) -> Job:
+def wait_for_end(jobs: "Jobs", job_id: str, wait_s: float) -> Job:
     """Return a job that was asked to stop, once it has ended.
 
     Raises:
@@ -80,7 +84,7 @@ def _reason(job: Job) -> str:
 
 @dataclass
 class _Following:
-    jobs: Jobs
+    jobs: "Jobs"
     job_id: str
     show: Show
     tell: Show

@@ -176,6 +176,8 @@ def _ask(address: str, token: str | None) -> "requests.Response":
     except requests.exceptions.ReadTimeout:
         raise _another(address, f"it does not answer within {ANSWER_S:g} s") from None
     except (requests.exceptions.RequestException, OSError) as error:
+        if "CA certificate" in str(error):  # the file that REQUESTS_CA_BUNDLE names
+            raise BackendError(f"--address {address}: {printable(error)}; name a file") from None
         raise _unanswered(address, error) from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from curvetune.jobs.client import Job
+from curvetune.jobs.job import Job
 from curvetune.system.units import duration
 
 SCHEMA_VERSION = 1

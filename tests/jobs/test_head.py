@@ -246,6 +246,8 @@ def test_a_certificate_is_trusted_only_if_somebody_vouches_for_it(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         assert reached(address)[0].ray == "2.60.0"
         plain = refusal(f"http://localhost:{server.port}", BackendError)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+        assert "/nowhere/ca.pem" in refusal(address, BackendError)
     assert "certificate cannot be trusted (nobody vouches for it: self-signed)" in text
     assert "REQUESTS_CA_BUNDLE=FILE.pem" in text
     assert "does not speak HTTP" in plain
