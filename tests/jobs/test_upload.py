@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -297,6 +298,19 @@ def test_submit_refuses_what_grid_refuses_before_it_asks_the_cluster() -> None:
     assert "unknown search space" in submitted("digitz", *at)
     assert "--gpus-per-trial 1.5" in submitted("digits", "--gpus-per-trial", "1.5", *at)
     assert "unknown method" in submitted("digits", "--methods", "curvenot", *at)
+
+
+def test_a_database_of_this_machine_is_no_tracker_of_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        words = ["submit", "digits", "--storage", "/mnt/shared/results"]
+        words += ["--address", f"http://127.0.0.1:{free.getsockname()[1]}"]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "my-runs")
+        assert "is not sent" in CliRunner().invoke(app, words).output
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example.org")
+        assert "is not sent" not in CliRunner().invoke(app, words).output
 
 
 def test_submit_has_every_option_of_grid_but_one() -> None:

@@ -44,7 +44,7 @@ class Cluster:
     log: Path
     env: Mapping[str, str]
 
-    def run(self, *words: str, timeout_s: float = 150.0) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, timeout_s: float = 400.0) -> "subprocess.CompletedProcess[str]":
         """Run a `curvetune` of this checkout to its end, as a person who has the token."""
         process = self.start(*words)
         try:
