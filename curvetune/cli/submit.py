@@ -189,7 +189,7 @@ def _show_one(jobs: "Jobs", job: "Job", storage: Path | None) -> None:
     console.print(f"\n{job.job_id}\n  {job.command}", highlight=False, soft_wrap=True)
     folder = storage or Path(job.storage)
     if folder.is_dir() and job.grid in CellStore(folder).grids():
-        console.print()
+        console.print(f"{folder}, as this machine sees it:\n", highlight=False, soft_wrap=True)
         print_status(grid_progress(read_grid(folder, job.grid)), console, folder, folder)
         return
     tell(f"its storage, {job.storage}, is not reached from here (--storage says where it is)")

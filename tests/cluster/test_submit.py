@@ -18,7 +18,7 @@ pytestmark = [
 ]
 # Four cells on two probes.
 TINY = grids.SPACE.replace("seed: [0, 1, 2]", "seed: [0, 1]").replace("[0.0, 0.4]", "[0.4]")
-# Two cells whose final trainings take about a minute each.
+# Two cells whose final trainings take long enough to be stopped in their middle.
 LONG = TINY.replace("allocate: {epochs: 4,", "allocate: {epochs: 100,").replace("[0, 1]", "[0]")
 BROKEN = """
 from typing import ClassVar, Literal
