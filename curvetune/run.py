@@ -138,11 +138,13 @@ def run_plan(
     Raises:
         CurvetuneError: as errors.py says; a cell that fails raises nothing.
     """
+    from curvetune.jobs.inside import check_lasting
     from curvetune.status.notify import check_hook, notified
     from curvetune.store import open_storage
     from curvetune.tracking.base import resolve_uri
 
     check_hook(telling.notify)
+    check_lasting(places.storage)
     resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
     plan = make()
     places = replace(places, storage=open_storage(places.storage))

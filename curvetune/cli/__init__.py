@@ -23,6 +23,7 @@ from curvetune.cli import (
     relabel,
     report,
     retry,
+    submit,
     suspects,
     sync,
 )
@@ -83,6 +84,9 @@ app.command()(suspects.suspects)
 app.command()(explain.why)
 app.command()(retry.retry)
 app.command()(relabel.relabel)
+app.command()(submit.submit)
+app.command()(submit.logs)
+app.command()(submit.stop)
 app.command()(sync.sync)
 app.command()(gc.gc)
 app.command(context_settings=offline.CONTEXT)(offline.offline)

@@ -10,7 +10,7 @@ has the options of `places` in place of that parameter.
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from curvetune.planning.selection import Selection
 
 Command = TypeVar("Command", bound=Callable[..., None])
+Group = TypeVar("Group")
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -101,6 +102,62 @@ def launch(
     asked = gpus_per_trial, cpus_per_trial, max_concurrent
     where = data_cpus, accelerator, wait
     return parse_launch(address, *asked, checkpoint_every, hang_after, *where)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Options as they were typed, for a command that is run elsewhere.
+
+    Args:
+        values: by the names of the groups' parameters.
+        options: how each is written, of those that are not at their default.
+    """
+
+    values: Mapping[str, Any]
+    options: Mapping[str, Sequence[str]]
+
+    def of(self, group: Callable[..., Group]) -> Group:
+        """Return what a group makes of them here.
+
+        Raises:
+            ConfigError: one of them means nothing.
+        """
+        names = inspect.signature(group).parameters
+        return group(**{name: self.values[name] for name in names if name in self.values})
+
+    def arguments(self, without: Collection[str] = ()) -> list[str]:
+        """Return them as a command line has them, but for some parameters."""
+        return [
+            word for name, words in self.options.items() if name not in without for word in words
+        ]
+
+
+def typed(*groups: Callable[..., Any], without: Collection[str] = ()) -> Callable[..., Typed]:
+    """Return a group of all options of other groups, but for some parameters, as `Typed`."""
+    found = {
+        name: parameter
+        for group in groups
+        for name, parameter in inspect.signature(group).parameters.items()
+        if name not in without
+    }
+
+    def group(**values: Any) -> Typed:
+        given = {k: v for k, v in values.items() if v != found[k].default}
+        return Typed(values, {name: _written(found[name], v) for name, v in given.items()})
+
+    group.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=KEYWORD) for parameter in found.values()]
+    )
+    return group
+
+
+def _written(parameter: inspect.Parameter, value: Any) -> list[str]:
+    """Return an option of a value as it is typed; a flag is only its name."""
+    option = parameter.annotation.__metadata__[0].default  # typer's name for the first word given
+    if isinstance(value, bool):
+        return [option] if value else []
+    values = value if isinstance(value, list) else [value]
+    return [word for one in values for word in (option, str(one))]
 
 
 def with_groups(**groups: Callable[..., Any]) -> Callable[[Command], Callable[..., None]]:

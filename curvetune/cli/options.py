@@ -114,6 +114,14 @@ Address = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        help="Use a cluster without a token, where whoever reaches it can run programs.",
+        rich_help_panel=WHERE,
+    ),
+]
 Notify = Annotated[
     str | None,
     typer.Option(

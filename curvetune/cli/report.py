@@ -31,6 +31,15 @@ def status(
         ),
     ] = 2.0,
     storage: o.Storage = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="URL",
+            help="Show the jobs of `submit` on a cluster: the dashboard, http://HEAD:8265.",
+        ),
+    ] = None,
+    insecure: o.Insecure = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Show which cells of GRID are done, running, failed, stale or waiting, also while it runs.
@@ -38,6 +47,13 @@ def status(
     A stale cell was begun and left: its process is gone. Without GRID, show how far every grid in
     the storage is.
     """
+    if address is not None:
+        from curvetune.cli.submit import show_jobs
+
+        if follow:
+            raise ConfigError("--watch: with --address, `curvetune logs -f` follows a job")
+        show_jobs(address, grid, storage, insecure=insecure, as_json=as_json)
+        return
     folder = o.storage_or_default(storage)
     if grid is None:
         if follow:

@@ -3,6 +3,7 @@
 What Ctrl-C and other signals do to the cells is in tune/stopping.py.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from curvetune.cli.process import streams
 from curvetune.errors import INTERRUPTED, PREEMPTED, SOME_FAILED
+from curvetune.jobs.names import SUBMITTED
 from curvetune.places import Places, Telling
 from curvetune.system import redact
 
@@ -69,8 +71,11 @@ def run_and_tell(
 
 
 def command_line() -> str:
-    """Return the command that runs, as it can be typed again (but for secrets)."""
-    return redact.command(sys.argv[1:])
+    """Return the command that runs, as it can be typed again (but for secrets).
+
+    In a job of `submit` it is that command, which is what to type where it was typed.
+    """
+    return os.environ.get(SUBMITTED) or redact.command(sys.argv[1:])
 
 
 def _print_report(name: str, storage: Path, *, as_json: bool) -> None:

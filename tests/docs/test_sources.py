@@ -25,7 +25,7 @@ NOWHERE = re.compile(
     r"(methods\.md[, ]*\(?(section )?\d"
     r"|\bfact[ -]sheet"
     r"|\bthe (design|goals?)\b"
-    r"|\b(cluster|data-formats|design|field|goal|house|ray|style)\.md"
+    r"|\b(data-formats|design|field|goal|house|ray|style)\.md"
     r"|(?<!\w/)\b([\w.-]+/[\w.-]+ )?issue #?\d+)",
     re.IGNORECASE,
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,7 +40,9 @@ def repeat(request: Request) -> tuple[int, bytes]:
 
 
 @contextlib.contextmanager
-def listening(answer: Answer = accept) -> Iterator[Server]:
+def listening(
+    answer: Answer = accept, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -59,7 +62,9 @@ def listening(answer: Answer = accept) -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer((host, 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     found = Server(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, daemon=True)
