@@ -27,6 +27,7 @@ from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import LOST, OOM
 from curvetune.training.import_errors import IMPORT, words_in_log
+from curvetune.tune.carried import carried
 from curvetune.tune.cluster import connected, nodes, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
@@ -95,7 +96,8 @@ def launch(
             data_cpus=cpus_for_data(nodes(), options, slots),
         )
         cache = start_cache(storage)
-        parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}
+        images = carried(dataset, nodes())
+        parts = {"work": work, "dataset": images, "curves": CurveReader(storage, cache)}
         trainable = tune.with_parameters(
             run_trial,
             parts={name: ray.put(part) for name, part in parts.items()},
