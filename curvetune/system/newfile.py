@@ -9,8 +9,8 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO
 
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL
 
@@ -30,7 +30,7 @@ def new_file(folder: str | os.PathLike[str], prefix: str) -> tuple[int, str]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path) -> Iterator[BufferedRandom]:
     """Give an empty file to a block; at its end the file is on the disk, and is `path`.
 
     If the block fails, nothing of it is left, and what was at `path` stays.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curvetune.data.labels import Classes, named_by, unfit
 from curvetune.data.labels_csv import SPLITS
 from curvetune.data.tables.columns import (
+    PARQUET,
     SUFFIXES,
     Columns,
     column_names,
@@ -46,20 +47,30 @@ def find(data_dir: Path) -> Path | None:
     """Return the list: `data_dir` itself, or the one list with a path and a label in it.
 
     Raises:
-        DataError: there are several.
+        DataError: there are several, or the only one cannot be read.
     """
     if data_dir.is_file():
         return data_dir
     if not data_dir.is_dir():
         return None
-    files = [path for path in sorted(data_dir.iterdir()) if _is_list(path)]
+    candidates = sorted(data_dir.iterdir())
+    files = [path for path in candidates if _is_list(path)]
     if len(files) > 1:
         raise DataError(
             f"--data-dir {printable(data_dir)}: it has {len(files)} lists of images "
             f"({', '.join(printable(path.name) for path in files[:5])}); allowed is one: give the "
             f"file itself, --data-dir {printable(files[0])}"
         )
+    if not files:
+        _check_readable(candidates)
     return files[0] if files else None
+
+
+def _check_readable(candidates: Sequence[Path]) -> None:
+    """Raise what is wrong with a file that may be the list, if no other is."""
+    for path in candidates:
+        if _may_be_list(path):
+            column_names(path)
 
 
 def is_here(data_dir: Path) -> bool:
@@ -84,8 +95,9 @@ def read(data_dir: Path) -> Table:
     names = [name for name in PATHS if name in columns.of]
     if len(names) != 1 or LABEL not in columns.of:
         there = ", ".join(column_names(path)) or "none"
+        where = "" if path.suffix.lower() in PARQUET else "line 1: "
         raise DataError(
-            f"{printable(path)}: its columns are {printable(there)}; allowed is one of "
+            f"{printable(path)}: {where}its columns are {printable(there)}; allowed is one of "
             f"{', '.join(PATHS)}, and {LABEL}: rename them"
         )
     return _table(columns, names[0])
@@ -138,8 +150,12 @@ def _check_clean(
             raise wrong(columns.path, where, what, "a clean set of right labels")
 
 
+def _may_be_list(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
 def _is_list(path: Path) -> bool:
-    if path.suffix.lower() not in SUFFIXES or not path.is_file() or path.name.startswith("."):
+    if not _may_be_list(path):
         return False
     try:
         names = plain_columns(path)
