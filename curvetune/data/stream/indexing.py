@@ -59,11 +59,13 @@ def index(table: Table, size: int, on_bad: OnBad, digest: DigestOf | None = None
     used = only(table, good)
     marks = np.ascontiguousarray(found.sums[:, :MARK_BYTES])
     shards = Shards(table.encoded, size, marks, found.addresses)
-    sums = found.sums[good]
+    sums, contents = found.sums, found.contents
+    if len(good) < len(sums):  # else a copy of a million is 48 MB
+        sums, contents = sums[good], contents[good]
     return Indexed(
         used,
         ShardPixels(shards, good),
-        _report(used, table.encoded, found, found.contents[good], sums),
+        _report(used, table.encoded, found, contents, sums),
         (digest or _digest)(used, sums, found.converted),
     )
 
@@ -107,9 +109,10 @@ def _report(
 
 def _copied(used: Table, contents: NDArray[np.uint8], sums: NDArray[np.uint8]) -> Iterator[Sample]:
     """Yield the images that are there more than once: few, of however many there are."""
-    keys = np.ascontiguousarray(contents).view(f"V{contents.shape[1]}")[:, 0]
+    rows = _alike(contents)
+    keys = np.ascontiguousarray(contents[rows]).view(f"V{contents.shape[1]}")[:, 0]
     _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    for k in np.flatnonzero(counts[group] > 1).tolist():
+    for k in rows[counts[group] > 1].tolist():
         yield Sample(
             used.encoded.name(k),
             k >= used.train,
@@ -117,6 +120,13 @@ def _copied(used: Table, contents: NDArray[np.uint8], sums: NDArray[np.uint8]) -
             contents[k].tobytes().hex(),
             sums[k].tobytes().hex(),
         )
+
+
+def _alike(contents: NDArray[np.uint8]) -> Positions:
+    """Return the rows that may be there more than once, by the first half of their digests."""
+    half = np.ascontiguousarray(contents[:, :8]).view(np.uint64)[:, 0]
+    order = np.sort(half)
+    return np.flatnonzero(np.isin(half, np.unique(order[1:][order[1:] == order[:-1]])))
 
 
 def _digest(used: Table, sums: NDArray[np.uint8], converted: Mapping[str, int]) -> str:

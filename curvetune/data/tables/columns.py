@@ -26,6 +26,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
 SUFFIXES = (*DELIMITERS, *JSON_LINES, *PARQUET)
+AT_ONCE, FEW = 16_384, 32_768  # rows that are looked at; texts that may be labels
 TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
 
@@ -160,11 +161,24 @@ def _texts(path: Path, name: str, column: pa.ChunkedArray) -> list[str]:
         )
     try:
         trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null(""))
-        texts: list[str] = trimmed.to_pylist()
+        texts = _shared(trimmed)
     except (pa.ArrowException, UnicodeDecodeError):
         if (row := _no_text(column)) is None:
             raise
         raise wrong(path, f"row {row}", f"{name} is no UTF-8", "text in UTF-8") from None
+    return texts
+
+
+def _shared(column: pa.ChunkedArray) -> list[str]:
+    """Return texts of which the same are one object, as far as there are few."""
+    known: dict[str, str] = {}
+    texts: list[str] = []
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), AT_ONCE):
+            some: list[str] = chunk.slice(start, AT_ONCE).to_pylist()
+            if len(known) < FEW:
+                some = [known.setdefault(text, text) for text in some]
+            texts += some
     return texts
 
 
