@@ -4,6 +4,7 @@ A trial of Ray Tune and a benchmark on a machine with nothing but PyTorch call t
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ class _Run:
             lease: of the cell's folder.
         """
         cell, device = self.cell, self.device
-        on_device = self._on_device(curves)
+        on_device = self._on_device(curves, stays=self.cell.method.reads_by_row)
         meta = self._meta_set(on_device)
         self.noise_rate = self._noise_rate(curves)
         parts = Parts(
@@ -288,10 +289,18 @@ class _Run:
             raise CorruptError(f"probe {probe_id} has no margins, which the method reads")
         return margins
 
-    def _on_device(self, recorded: NDArray[Any] | None) -> Tensor | None:
-        """Return what a probe recorded, (N, T), as float32 on the device."""
+    def _on_device(self, recorded: NDArray[Any] | None, *, stays: bool = False) -> Tensor | None:
+        """Return what a probe recorded, (N, T), as float32 on the device.
+
+        Args:
+            stays: of a streamed set on a CPU, it is read-only, and mapped from its file.
+        """
         if recorded is None:
             return None
+        if stays and self.train.reads and self.device.type == "cpu":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of PyTorch, that nobody may write to it
+                return torch.from_numpy(np.asarray(recorded, np.float32))
         return torch.tensor(recorded, dtype=torch.float32, device=self.device)
 
     def _noise_rate(self, curves: Curves | None) -> float | None:

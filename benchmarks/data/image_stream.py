@@ -37,11 +37,11 @@ from benchmarks.data.photographs import Photographs, photographs
 from benchmarks.timing import append, quartiles, seconds
 from curvetune.data import cifar
 from curvetune.data.augment import draw, mirror, normalise, random_crop, reflect_pad
-from curvetune.data.folder import MEAN, STD
 from curvetune.data.pixels import Pixels, Positions
 from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.data.stream import index
+from curvetune.data.stream.own import MEAN, STD
 from curvetune.data.tables.table import Table
 
 WARM_UP = 1  # pairs; starts the workers

@@ -75,11 +75,11 @@ def corrupt(
         return new
     cumulative = matrix.cumsum(axis=1)
     cumulative /= cumulative[:, -1:]  # ends at exactly 1, so that no draw can pass the last class
-    draws = generator.random(len(labels))
     drawn = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), AT_ONCE):  # K numbers for each label
-        part = slice(start, start + AT_ONCE)
-        drawn[part] = (draws[part, None] >= cumulative[labels[part]]).sum(axis=1)
+        some = labels[start : start + AT_ONCE]
+        draws = generator.random(len(some))  # as all at once: one number after the other
+        drawn[start : start + AT_ONCE] = (draws[:, None] >= cumulative[some]).sum(axis=1)
     return drawn
 
 

@@ -83,6 +83,14 @@ class MethodConfig(Section):
         return False
 
     @property
+    def reads_by_row(self) -> bool:
+        """Whether the method reads curves row by row and never writes to them.
+
+        Those of a streamed set then stay in their file.
+        """
+        return False
+
+    @property
     def low_loss(self) -> LowLoss | None:
         """What stands in for a clean set where `meta_set` is low_loss."""
         return None

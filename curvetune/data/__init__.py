@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from curvetune.config.data import TABLE_SIZES
 from curvetune.config.plugins import PLUGINS
 from curvetune.data import cifar, digits, duplicates
-from curvetune.data.folder import Folder, OnBad, Report
+from curvetune.data.folder import Folder
 from curvetune.data.loaded import source_of
 from curvetune.data.source import ClassSizes, Dataset, Images, Source
+from curvetune.data.stream.report import OnBad, Report
 from curvetune.data.tables.source import TableSource
 from curvetune.errors import ConfigError, nearest
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.system.newfile import new_file
+from curvetune.system.newfile import whole_file
 
 CHECKSUM_BYTES = 32
 
@@ -77,15 +77,10 @@ def find(name: str) -> NDArray[np.uint8] | None:
 def keep(name: str, x: NDArray[np.uint8]) -> None:
     """Put an array into the cache, if that is possible."""
     try:
-        path = _path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = new_file(path.parent, f".{path.name}.")
-        try:
-            _save(handle, x)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(_path(name)) as file:
+            np.save(file, x, allow_pickle=False)
+            file.seek(0)
+            file.write(hashlib.file_digest(file, "sha256").digest())
     except (OSError, RuntimeError) as error:
         logger.warning(
             "array %s: cannot be cached (%s), so the next process makes it again; "
@@ -93,13 +88,3 @@ def keep(name: str, x: NDArray[np.uint8]) -> None:
             name,
             error,
         )
-
-
-def _save(handle: int, x: NDArray[np.uint8]) -> None:
-    """Write an array and its checksum to an open file, which is then closed, and to the disk."""
-    with os.fdopen(handle, "w+b") as file:
-        np.save(file, x, allow_pickle=False)
-        file.seek(0)
-        file.write(hashlib.file_digest(file, "sha256").digest())
-        file.flush()
-        os.fsync(file.fileno())

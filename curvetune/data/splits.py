@@ -84,7 +84,10 @@ class Split:
             raise CorruptError(f"no split: it holds {', '.join(arrays) or 'nothing'}")
         if not len(arrays["train"]) == len(arrays["y"]) == len(arrays["y_true"]):
             raise CorruptError("no split: not every training image has a label")
-        return cls(**{name: np.asarray(arrays[name], np.int64) for name in names})
+        found = {name: np.asarray(arrays[name], np.int64) for name in names}
+        if np.array_equal(found["y"], found["y_true"]):  # of a million, one copy less
+            found["y_true"] = found["y"]
+        return cls(**found)
 
 
 def make_split(
@@ -117,8 +120,8 @@ def make_split(
     sizes = ClassSizes.of(train_y, test_y, num_classes, clean)
     counts = kept_counts(sizes.train, data, bias, sizes.clean)
     meta, rest = _take_meta(train_y, data.meta_per_class, seed, num_classes, clean)
-    pools = _shuffled(rest, numpy_stream(seed, "split.imbalance"))
-    train = np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, counts, strict=True)]))
+    train = _kept(rest, counts, numpy_stream(seed, "split.imbalance"))
+    del rest  # of a million images, what is of no use any more is a part of the memory
 
     given = train_y[train]
     kind = bias.noise if bias.noise_rate else "real"  # without noise, its kind decides nothing
@@ -129,29 +132,28 @@ def make_split(
         y = people[train]
     y_true = given if known is None else _still_known(known[train], given, y)
 
-    chosen = _limited(len(train), data.train_limit, seed)
-    return Split(
-        meta=meta,
-        train=train[chosen],
-        y=y[chosen],
-        y_true=y_true[chosen],
-        test=_stratified(test_y, data.test_limit, num_classes),
-    )
+    if limited_size(len(train), data.train_limit) < len(train):
+        chosen = _limited(len(train), data.train_limit, seed)
+        train, y, y_true = train[chosen], y[chosen], y_true[chosen]
+    test = _stratified(test_y, data.test_limit, num_classes)
+    return Split(meta=meta, train=train, y=y, y_true=y_true, test=test)
 
 
 def _take_meta(
     y: Indices, per_class: int, seed: int, num_classes: int, clean: Indices | None
 ) -> tuple[Indices, list[Indices]]:
     """Return the meta set, and what is left to train on of each class, (K,)."""
-    members = [np.flatnonzero(y == k) for k in range(num_classes)]
-    pools = (
-        members if clean is None else [np.sort(clean[y[clean] == k]) for k in range(num_classes)]
-    )
-    shuffled = _shuffled(pools, numpy_stream(seed, "split.meta"))
-    meta = np.sort(np.concatenate([pool[:per_class] for pool in shuffled]))
-    if clean is not None:
-        return meta, [np.setdiff1d(of_class, clean) for of_class in members]
-    return meta, [np.sort(pool[per_class:]) for pool in shuffled]
+    stream = numpy_stream(seed, "split.meta")
+    meta, rest = [], []
+    for k in range(num_classes):  # one by one: two copies of a class are there, and not of all
+        members = np.flatnonzero(y == k)
+        pool = members if clean is None else np.sort(clean[y[clean] == k])
+        shuffled = stream.permutation(pool)
+        meta.append(shuffled[:per_class].copy())
+        left = shuffled[per_class:] if clean is None else np.setdiff1d(members, clean)
+        left.sort()
+        rest.append(left)
+    return np.sort(np.concatenate(meta)), rest
 
 
 def _still_known(known: Indices, before: Indices, after: Indices) -> Indices:
@@ -162,8 +164,15 @@ def _still_known(known: Indices, before: Indices, after: Indices) -> Indices:
     return np.where((known == ANOTHER) & (before != after), UNKNOWN, known)
 
 
-def _shuffled(classes: Sequence[Indices], stream: np.random.Generator) -> list[Indices]:
-    return [stream.permutation(members) for members in classes]
+def _kept(classes: list[Indices], counts: Sequence[int], stream: np.random.Generator) -> Indices:
+    """Return a random part of each class, so many of it, sorted; `classes` is used up."""
+    kept = np.empty(sum(counts), np.int64)
+    start = 0
+    for count in counts:
+        kept[start : start + count] = stream.permutation(classes.pop(0))[:count]
+        start += count
+    kept.sort()
+    return kept
 
 
 def _limited(size: int, limit: int | None, seed: int) -> Indices:

@@ -21,31 +21,14 @@ from curvetune.methods.base import (
     set_lr,
     sgd,
 )
+from curvetune.methods.shared.centred import EPSILON, Centred, centre
 from curvetune.methods.shared.reweight import WeightLearner, weighted_step
 from curvetune.models import CurveNet
-
-EPSILON = 1e-8  # keeps a class of one sample, whose standard deviation is 0, finite
 
 
 def kept(curves: Tensor, removed: int, drop_last: bool) -> Tensor:
     """Return curves, (N, T), without their first S losses and, if asked, without the last."""
     return curves[:, removed : curves.shape[1] - drop_last]
-
-
-def centre(curves: Tensor, y: Tensor, num_classes: int, normalise: str = "mean") -> Tensor:
-    """Return curves, (N, T), less the mean of their class at every epoch (Eq. 7 and 8).
-
-    Args:
-        y: (N,) given labels, which say what class a sample is in.
-        normalise: `mean_std` divides by the standard deviation of the class as well.
-    """
-    counts = class_counts(y, num_classes).clamp(min=1)[:, None]
-    sums = torch.zeros(num_classes, curves.shape[1], device=curves.device)
-    centred = curves - (sums.index_add(0, y, curves) / counts)[y]
-    if normalise == "mean":
-        return centred
-    variance = sums.index_add(0, y, centred**2) / counts
-    return centred / (variance[y].sqrt() + EPSILON)
 
 
 def low_loss_samples(curves: Tensor, y: Tensor, num_classes: int, per_class: int) -> Tensor:
@@ -128,13 +111,19 @@ class CurveNetMethod:
         return metrics
 
 
-def prepared(config: CurveNetConfig, parts: Parts) -> Tensor:
+def prepared(config: CurveNetConfig, parts: Parts) -> Tensor | Centred:
     """Return what the net reads of each sample, (N, L): its loss curve, its margins, or both.
 
     Margins are centred as losses are. Then one number divides them all, their standard deviation,
     since logits have no unit: they grow with the network and the epochs.
+
+    Of a streamed set the loss curves of a batch are read and centred in its step: they may be more
+    than the memory. Of margins that number would be another one in pieces, so they are held.
     """
     assert parts.curves is not None, "the section says that CurveNet needs a probe"
+    if parts.train.reads and not config.reads_margins:
+        losses = kept(parts.curves, config.removed_losses, config.drop_last)
+        return Centred(losses, parts.y, parts.num_classes, config.normalise)
 
     def centred(curves: Tensor) -> Tensor:
         raw = kept(curves, config.removed_losses, config.drop_last)

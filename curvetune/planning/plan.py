@@ -12,8 +12,8 @@ from curvetune.errors import ConfigError
 from curvetune.planning.space import Space
 
 if TYPE_CHECKING:
-    from curvetune.data.folder import Report
     from curvetune.data.source import ClassSizes
+    from curvetune.data.stream.report import Report
 
 SCHEMA_VERSION = 1
 THREADS = 8  # that check results; 1.9 to 2.2 times faster than one (docs/measurements.md)

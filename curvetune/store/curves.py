@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError
 from curvetune.store.files import (
+    bytes_of,
     check_files,
     check_owner,
     folder_of,
@@ -36,7 +37,7 @@ from curvetune.store.names import CURVES, HISTORY, MANIFEST, MARGINS, MODEL, PRO
 from curvetune.store.plain import load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
-BYTES_AT_ONCE = 16_000_000  # of a matrix that is written
+BYTES_AT_ONCE = 4_000_000  # of a matrix that is written
 
 
 class CurveStore:
@@ -144,4 +145,4 @@ def _npy(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> Iterator[bytes]
     yield header.getvalue()
     rows = max(1, BYTES_AT_ONCE // (matrix.shape[1] * np.dtype(dtype).itemsize))
     for start in range(0, len(matrix), rows):
-        yield np.ascontiguousarray(matrix[start : start + rows], dtype=dtype).tobytes()
+        yield bytes_of(np.ascontiguousarray(matrix[start : start + rows], dtype=dtype))

@@ -28,6 +28,7 @@ from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
 from curvetune.tune.address import chosen_address
 from curvetune.tune.callbacks import FollowNodes, LostTrials
+from curvetune.tune.carried import carried
 from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
@@ -98,8 +99,9 @@ def launch(
     with connected(options.address):
         there, _ = chosen_address(options.address)
         cluster = Room(replace(options, address=there), notice)
-        with _fit_nodes(cluster, plan, dataset, storage, launch_id) as question:
-            nodes = [node.resources for node in cluster.nodes()]
+        nodes = _wait(cluster, plan)
+        dataset = carried(dataset, nodes)
+        with _fit_nodes(cluster, dataset, storage, launch_id) as question:
             slots = cluster.take(measured_options(cluster.asked, plan, dataset, nodes, measure))
             work = Work(
                 plan.digest,
@@ -127,16 +129,22 @@ def launch(
                 ray.kill(cache)
 
 
+def _wait(cluster: Room, plan: Plan) -> list[Mapping[str, float]]:
+    """Wait until there is room for a trial; return what each node has."""
+    order = Order({cell.cell_id: cell.probe_id for cell in plan.left}, plan.stored)
+    cluster.wait(order.demand())
+    return [node.resources for node in cluster.nodes()]
+
+
 @contextlib.contextmanager
 def _fit_nodes(
-    cluster: Room, plan: Plan, dataset: Any, storage: Path, launch_id: str
+    cluster: Room, dataset: Any, storage: Path, launch_id: str
 ) -> Iterator[Question | None]:
-    """Wait for nodes with room, and ask them; yield what nodes that come later are asked.
+    """Ask the nodes whether they can run trials; yield what those that come later are asked.
 
     A Ray of our own is on this machine, which has the driver's code and storage.
     """
-    at_once = Order({cell.cell_id: cell.probe_id for cell in plan.left}, plan.stored).demand()
-    slots = cluster.wait(at_once)
+    slots = cluster.slots
     if cluster.options.address is None:
         check_here(gpus=slots.gpus > 0)
         yield None

@@ -85,20 +85,24 @@ class Room:
         self._say_idle(self.nodes(), slots)
         return slots
 
+    @property
+    def slots(self) -> Slots:
+        """What each trial asks for, once `wait` or `take` has found that."""
+        assert self._slots is not None
+        return self._slots
+
     def count(self) -> int:
         """Return how many trials may be started now.
 
         An autoscaler brings nodes for trials that wait, so all may be.
         """
-        assert self._slots is not None
         if self._scales:
             return self.options.max_concurrent or MOST_TRIALS
         return self._fitting()
 
     def _fitting(self) -> int:
         """Return how many trials fit on the nodes that are there."""
-        assert self._slots is not None
-        return room(_resources(self.nodes()), self.options, self._slots)
+        return room(_resources(self.nodes()), self.options, self.slots)
 
     def take(self, options: LaunchOptions) -> Slots:
         """Let trials ask for something else from now on.
@@ -138,16 +142,15 @@ class Room:
         Raises:
             BackendError: there was room for no trial for too long.
         """
-        assert self._slots is not None
         if self._fitting() or not wanted:
             self._empty_since, self.notice.text = None, ""
             return
         now = time.monotonic()
         if self._empty_since is None:
             self._empty_since = now
-        self.notice.text = _waiting(self._slots, wanted, self.nodes(), self.options)
+        self.notice.text = _waiting(self.slots, wanted, self.nodes(), self.options)
         if now - self._empty_since > self._wait_s:
-            raise BackendError(self._nothing_came(self._slots, now - self._empty_since))
+            raise BackendError(self._nothing_came(self.slots, now - self._empty_since))
 
     @property
     def _is_own(self) -> bool:

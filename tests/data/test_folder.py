@@ -43,7 +43,7 @@ def test_a_class_is_a_folder_and_images_come_in_the_order_of_their_names(images:
     assert np.bincount(data.train.y).tolist() == list(TRAIN)
     assert np.bincount(data.test.y).tolist() == list(TEST)
     assert data.train.x.shape == (sum(TRAIN), 3, 32, 32)
-    assert (data.train.x.dtype, data.train.y.dtype) == (np.uint8, np.int64)
+    assert (data.train.x[0].dtype, data.train.y.dtype) == (np.uint8, np.int64)
     for k, x in enumerate([*data.train.x, *data.test.x]):  # of the size they have: pixel by pixel
         np.testing.assert_array_equal(x, pixels(k, 32, 32).transpose(2, 0, 1))
 

@@ -172,6 +172,11 @@ class CurveNetConfig(WeightNetConfig):
         return self.curve != "loss"
 
     @property
+    def reads_by_row(self) -> bool:
+        """Whether curves are losses alone: margins are divided by a number of them all."""
+        return not self.reads_margins
+
+    @property
     def low_loss(self) -> LowLoss | None:
         """The samples of the lowest loss, if they are asked for."""
         if self.meta != "low_loss":

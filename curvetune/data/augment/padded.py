@@ -12,12 +12,16 @@ from torch import Tensor
 
 from curvetune.data.augment.base import Draws, mirror
 
+# Samples drawn for. A CPU's generator gives one number after the other, so pieces are what all at
+# once would be, and 64 bits of each are not held.
+AT_ONCE = 65_536
+
 
 class Windows(NamedTuple):
     """What is random about the augmentation of n samples."""
 
-    top: Tensor  # (n,) int64, first row of the crop, 0 to 2 pad
-    left: Tensor  # (n,) int64, first column of the crop, 0 to 2 pad
+    top: Tensor  # (n,) int64, or int16 of many; first row of the crop, 0 to 2 pad
+    left: Tensor  # (n,) of the same type, first column of the crop, 0 to 2 pad
     mirrored: Tensor  # (n,) bool
 
 
@@ -48,11 +52,24 @@ class PaddedCrop:
 
 
 def draw(count: int, pad: int, flip: bool, generator: torch.Generator) -> Windows:
-    """Return the draws of `count` samples, a function of the generator alone and on its device."""
-    device = generator.device
-    top, left = torch.randint(2 * pad + 1, (2, count), generator=generator, device=device)
-    mirrored = torch.rand(count, generator=generator, device=device) < (0.5 if flip else 0.0)
-    return Windows(top, left, mirrored)
+    """Return the draws of `count` samples, a function of the generator alone and on its device.
+
+    Args:
+        pad: at most 16,383, so that a place has room in 16 bits.
+    """
+    device, share = generator.device, 0.5 if flip else 0.0
+    if device.type != "cpu" or count <= AT_ONCE:
+        top, left = torch.randint(2 * pad + 1, (2, count), generator=generator, device=device)
+        mirrored = torch.rand(count, generator=generator, device=device) < share
+        return Windows(top, left, mirrored)
+    sizes = [min(AT_ONCE, count - start) for start in range(0, count, AT_ONCE)]
+    top, left = (
+        torch.cat([torch.randint(2 * pad + 1, (n,), generator=generator).short() for n in sizes])
+        for _ in range(2)
+    )
+    return Windows(
+        top, left, torch.cat([torch.rand(n, generator=generator) < share for n in sizes])
+    )
 
 
 def reflect_pad(x: NDArray[np.uint8], pad: int) -> NDArray[np.uint8]:

@@ -47,7 +47,7 @@ class ImageSet(ABC):
         device: torch.device,
         transform: Transform | None,
     ) -> None:
-        """Copy given labels, (N,), to the device.
+        """Bring given labels, (N,), to the device; a streamed set on a CPU shares `y`.
 
         Args:
             shape: of the images, (N, C, H, W).
@@ -63,7 +63,8 @@ class ImageSet(ABC):
         self._augmentation = augmentation_of(facts, (height, width))
         self._transform = transform
         self._height, self._width = (facts.crop or size for size in (height, width))
-        self._y = torch.tensor(y, dtype=torch.int64, device=device)
+        shares = self.reads and y.dtype == np.int64 and y.flags.writeable
+        self._y = (torch.from_numpy(y) if shares else torch.tensor(y, dtype=torch.int64)).to(device)
         self._mean, self._std = (
             torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
             for values in (facts.mean, facts.std)

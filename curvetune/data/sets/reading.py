@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from curvetune.data.pixels import Pixels, Positions
 
 T = TypeVar("T")
+AT_ONCE = 262_144  # positions that are looked up: 2 MB, and a pause of reading ahead after each
 
 
 class ArrayPixels:
@@ -64,7 +65,11 @@ class Chosen:
 
     def read(self, positions: Positions, batch_size: int) -> Iterator[NDArray[np.uint8]]:
         """Yield some of them in the order of `positions`, `batch_size` at a time."""
-        return self._pixels.read(self._rows[positions], batch_size)
+        step = max(1, AT_ONCE // batch_size) * batch_size
+        for start in range(0, len(positions), step):
+            rows = self._rows[positions[start : start + step]]
+            with reading(self._pixels.read(rows, batch_size)) as batches:
+                yield from batches
 
 
 def as_pixels(x: NDArray[np.uint8] | Pixels) -> Pixels:

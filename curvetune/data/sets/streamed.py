@@ -48,7 +48,7 @@ class StreamedSet(ImageSet):
             for k, x in enumerate(batches):
                 stored = self._on_device(x)
                 index = order[k * batch_size : k * batch_size + len(x)]
-                self._last = index, stored
+                self._last = index.clone(), stored  # no view, which would hold the whole order
                 yield Raw(stored, torch.arange(len(x), device=stored.device))
 
     def _some(self, index: Tensor) -> Raw:

@@ -24,7 +24,7 @@ from curvetune.data import cache
 from curvetune.data.stream import shard
 from curvetune.data.stream.shard import Shard, Verdict
 from curvetune.errors import ConfigError
-from curvetune.system.newfile import new_file
+from curvetune.system.newfile import whole_file
 
 LIMIT = "CURVETUNE_CACHE_GB"
 RESERVE_BYTES, RESERVE_SHARE = 10e9, 0.1  # of the disk, the smaller of them: what stays free
@@ -69,18 +69,8 @@ def remove(address: str) -> None:
 def keep(address: str, pixels: NDArray[np.uint8], verdicts: list[Verdict]) -> bool:
     """Write a shard, if that is possible; say whether it is there now."""
     try:
-        path = _path(address)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = new_file(path.parent, f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                shard.write(file, pixels, verdicts)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(_path(address)) as file:
+            shard.write(file, pixels, verdicts)
     except (OSError, RuntimeError) as error:
         logger.warning(
             "shard %s: cannot be written (%s), so its images are decoded again in each epoch; set "

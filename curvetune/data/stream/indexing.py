@@ -6,24 +6,25 @@ kept under the stamps of the files (stamps.py), so that the next command reads n
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data import duplicates
 from curvetune.data.duplicates import Sample
-from curvetune.data.folder import NAMED, OnBad, Report
 from curvetune.data.listing import LeftOut
 from curvetune.data.pixels import Encoded, Positions
 from curvetune.data.stream import survey
 from curvetune.data.stream.pixels import ShardPixels
+from curvetune.data.stream.report import OnBad, Report, complaint
 from curvetune.data.stream.shards import MARK_BYTES, Shards
 from curvetune.data.stream.survey import Survey
 from curvetune.data.tables.encoded import Chosen
 from curvetune.data.tables.table import Table
-from curvetune.errors import DataError, printable
+from curvetune.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,16 @@ class Indexed:
     digest: str
 
 
-def index(table: Table, size: int, on_bad: OnBad) -> Indexed:
+# Makes the digest of a table: of its rows, the SHA-256 of each, (N, 32), and what was converted
+DigestOf = Callable[[Table, NDArray[np.uint8], Mapping[str, int]], str]
+
+
+def index(table: Table, size: int, on_bad: OnBad, digest: DigestOf | None = None) -> Indexed:
     """Return the images that can be used, and what became of the others.
 
     Args:
         size: height and width that they are resized to.
+        digest: makes the digest of those that are used; of all that is known of them, if None.
 
     Raises:
         DataError: some cannot be used, and `on_bad` is fail; or one changes while it is read.
@@ -48,17 +54,19 @@ def index(table: Table, size: int, on_bad: OnBad) -> Indexed:
     """
     found = survey.of(table.encoded, size)
     if found.bad and on_bad == "fail":
-        raise DataError(_complaint(table.encoded, found))
+        raise DataError(complaint(_bad(table.encoded, found), len(table.encoded)))
     good = np.setdiff1d(np.arange(len(table.encoded)), list(found.bad)).astype(np.int64)
     used = only(table, good)
     marks = np.ascontiguousarray(found.sums[:, :MARK_BYTES])
     shards = Shards(table.encoded, size, marks, found.addresses)
-    sums = found.sums[good]
+    sums, contents = found.sums, found.contents
+    if len(good) < len(sums):  # else a copy of a million is 48 MB
+        sums, contents = sums[good], contents[good]
     return Indexed(
         used,
         ShardPixels(shards, good),
-        _report(used, table.encoded, found, found.contents[good], sums),
-        _digest(used, sums),
+        _report(used, table.encoded, found, contents, sums),
+        (digest or _digest)(used, sums, found.converted),
     )
 
 
@@ -90,7 +98,7 @@ def _report(
         test=len(sums) - used.train,
         classes=used.class_names,
         converted=found.converted,
-        bad=tuple((encoded.name(row), found.bad[row]) for row in sorted(found.bad)),
+        bad=_bad(encoded, found),
         left_out=LeftOut(),
         counted=False,
         copies=replace(
@@ -101,9 +109,10 @@ def _report(
 
 def _copied(used: Table, contents: NDArray[np.uint8], sums: NDArray[np.uint8]) -> Iterator[Sample]:
     """Yield the images that are there more than once: few, of however many there are."""
-    keys = np.ascontiguousarray(contents).view(f"V{contents.shape[1]}")[:, 0]
+    rows = _alike(contents)
+    keys = np.ascontiguousarray(contents[rows]).view(f"V{contents.shape[1]}")[:, 0]
     _, group, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    for k in np.flatnonzero(counts[group] > 1).tolist():
+    for k in rows[counts[group] > 1].tolist():
         yield Sample(
             used.encoded.name(k),
             k >= used.train,
@@ -113,23 +122,37 @@ def _copied(used: Table, contents: NDArray[np.uint8], sums: NDArray[np.uint8]) -
         )
 
 
-def _digest(used: Table, sums: NDArray[np.uint8]) -> str:
+def _alike(contents: NDArray[np.uint8]) -> Positions:
+    """Return the rows that may be there more than once, by the first half of their digests."""
+    half = np.ascontiguousarray(contents[:, :8]).view(np.uint64)[:, 0]
+    order = np.sort(half)
+    return np.flatnonzero(np.isin(half, np.unique(order[1:][order[1:] == order[:-1]])))
+
+
+def _digest(used: Table, sums: NDArray[np.uint8], converted: Mapping[str, int]) -> str:
     """Return a digest of the rows: their names, labels and bytes, and all else that is known."""
     known = [None if a is None else a.tolist() for a in (used.y_true, used.verified, used.clean)]
-    total = hashlib.sha256(json.dumps([list(used.class_names), used.train, known])[:-1].encode())
-    for row, (label, found) in enumerate(zip(used.y.tolist(), sums, strict=True)):
-        told = [used.encoded.name(row), label, found.tobytes().hex()]
-        total.update(f", {json.dumps(told)}".encode())
+    rows = (
+        [used.encoded.name(k), label, found]
+        for k, (label, found) in enumerate(zip(used.y.tolist(), hexadecimal(sums), strict=True))
+    )
+    return digest_of(chain([list(used.class_names), used.train, known], rows))
+
+
+def digest_of(parts: Iterable[object]) -> str:
+    """Return the SHA-256 of the JSON of a list of these parts, of which one is held at a time."""
+    total = hashlib.sha256(b"[")
+    for k, part in enumerate(parts):
+        total.update(f"{', ' if k else ''}{json.dumps(part)}".encode())
     total.update(b"]")
     return total.hexdigest()
 
 
-def _complaint(encoded: Encoded, found: Survey) -> str:
-    rows = sorted(found.bad)
-    lines = [f"  {printable(encoded.name(row))}: {found.bad[row]}" for row in rows[:NAMED]]
-    if len(rows) > NAMED:
-        more = f"  and {len(rows) - NAMED} more; `curvetune plan --on-bad skip --json` lists all"
-        lines.append(more)
-    head = f"{len(rows)} of {len(encoded)} images cannot be used"
-    how = "mend or remove them, or go on without them: --on-bad skip"
-    return "\n".join([head, *lines, how])
+def hexadecimal(sums: NDArray[np.uint8]) -> Iterator[str]:
+    """Yield each digest, of (N, …) bytes, as text."""
+    return (found.tobytes().hex() for found in sums)
+
+
+def _bad(encoded: Encoded, found: Survey) -> tuple[tuple[str, str], ...]:
+    """Return the name of each bad image, and why it cannot be used."""
+    return tuple((encoded.name(row), found.bad[row]) for row in sorted(found.bad))

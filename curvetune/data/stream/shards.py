@@ -17,8 +17,7 @@ import PIL
 from numpy.typing import NDArray
 
 from curvetune.data import duplicates
-from curvetune.data.decode import BadImageError, Decoded, decode
-from curvetune.data.folder import VERSION
+from curvetune.data.decode import VERSION, BadImageError, Decoded, decode
 from curvetune.data.pixels import Encoded, Positions
 from curvetune.data.stream import disk
 from curvetune.data.stream.ahead import each

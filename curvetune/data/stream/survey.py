@@ -13,7 +13,7 @@ import PIL
 from numpy.typing import NDArray
 
 from curvetune.data import cache
-from curvetune.data.folder import VERSION
+from curvetune.data.decode import VERSION
 from curvetune.data.pixels import Encoded, Positions
 from curvetune.data.stream import disk
 from curvetune.data.stream.ahead import each

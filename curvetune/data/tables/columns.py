@@ -5,8 +5,10 @@ CSV and TSV have a header; JSON lines have an object each; Parquet has names of 
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from curvetune.data.tables.lines import wrong
+from curvetune.data.tables.wrong_lines import not_text, records, wrong_object, wrong_record
 from curvetune.errors import DataError, printable
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
 SUFFIXES = (*DELIMITERS, *JSON_LINES, *PARQUET)
+AT_ONCE, FEW = 16_384, 32_768  # rows that are looked at; texts that may be labels
 TYPES: dict[type, pa.DataType] = {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
 
@@ -36,12 +41,19 @@ class Columns:
         """Return where a row is, from 0: the line of a text file."""
         if self.path.suffix.lower() in PARQUET:
             return f"row {row}"
-        to_skip = row + (self.path.suffix.lower() in DELIMITERS)  # the header
-        with self.path.open("rb") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip() and (to_skip := to_skip - 1) < 0:
-                    return f"line {line}"
+        with suppress(csv.Error):  # of a cell that is longer than Python's reader likes
+            line = next(islice(self._lines(), row, None), None)
+            if line is not None:
+                return f"line {line}"
         return f"row {row}"
+
+    def _lines(self) -> Iterator[int]:
+        """Yield the first line of each row of a text file."""
+        if (delimiter := DELIMITERS.get(self.path.suffix.lower())) is not None:
+            yield from islice((line for line, _, _ in records(self.path, delimiter)), 1, None)
+            return
+        with self.path.open("rb") as file:
+            yield from (line for line, text in enumerate(file, 1) if text.strip())
 
 
 def column_names(path: Path) -> list[str]:
@@ -55,15 +67,18 @@ def column_names(path: Path) -> list[str]:
         if suffix in PARQUET:
             names: list[str] = pq.read_schema(path).names
             return names
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if suffix in DELIMITERS:
-                return next(
-                    (row for row in csv.reader(file, delimiter=DELIMITERS[suffix]) if row), []
-                )
-            first = next((line for line in file if line.strip()), "{}")
-            return list(_object(first))
+        if suffix in DELIMITERS:
+            return _header(path, DELIMITERS[suffix])[1]
+        with path.open(encoding="utf-8-sig") as file:
+            return list(_object(next((line for line in file if line.strip()), "{}")))
     except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
+
+
+def _header(path: Path, delimiter: str) -> tuple[int, list[str]]:
+    """Return the line that the header ends with, and its cells; 0 and none of an empty file."""
+    found = next(records(path, delimiter), None)
+    return (0, []) if found is None else found[1:]
 
 
 def plain_columns(path: Path) -> list[str]:
@@ -88,7 +103,7 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
     """Return those of the columns `wanted` that are there.
 
     Raises:
-        DataError: the file cannot be read, with its line where Arrow says it.
+        DataError: the file cannot be read, with the line or the row that is wrong.
     """
     suffix = path.suffix.lower()
     names = column_names(path)
@@ -98,23 +113,25 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
             f"{printable(path)}: it has {names.count(twice[0])} columns {twice[0]}; allowed is "
             f"one of each name: rename the others"
         )
+    if not there:  # then the header is what is wrong, whatever comes below it
+        return Columns(path, {})
     try:
         if suffix in PARQUET:
             table = pq.read_table(path, columns=there)
         elif suffix in DELIMITERS:
-            table = _read_csv(path, names, there, DELIMITERS[suffix])
+            table = _read_csv(path, there, DELIMITERS[suffix])
         else:
             table = _read_json(path, there)
-        return Columns(path, {name: _texts(table.column(name)) for name in there})
+        return Columns(path, {name: _texts(path, name, table.column(name)) for name in there})
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(path, error, there) from None
 
 
-def _read_csv(path: Path, names: list[str], there: list[str], delimiter: str) -> pa.Table:
+def _read_csv(path: Path, there: list[str], delimiter: str) -> pa.Table:
+    end, names = _header(path, delimiter)
     return pa.csv.read_csv(
         path,
-        # one thread, since only then Arrow says which row has too many cells
-        read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1),
+        read_options=pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=end),
         parse_options=pa.csv.ParseOptions(delimiter=delimiter),
         convert_options=pa.csv.ConvertOptions(
             include_columns=there,
@@ -134,17 +151,56 @@ def _read_json(path: Path, there: list[str]) -> pa.Table:
     return pa.json.read_json(path, parse_options=options)
 
 
-def _texts(column: pa.ChunkedArray) -> list[str]:
+def _texts(path: Path, name: str, column: pa.ChunkedArray) -> list[str]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not _is_plain(column.type):
-        raise ValueError(
-            f"a column is of type {column.type}, and allowed are texts and numbers: a table of "
-            f"images is read as data.name=hf"
+        raise DataError(
+            f"{printable(path)}: column {name} is of type {column.type}; allowed are texts and "
+            f"numbers: write it so; a table of images is read as data.name=hf"
         )
-    trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null(""))
-    texts: list[str] = trimmed.to_pylist()
+    try:
+        trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()).fill_null(""))
+        texts = _shared(trimmed)
+    except (pa.ArrowException, UnicodeDecodeError):
+        if (row := _no_text(column)) is None:
+            raise
+        raise wrong(path, f"row {row}", f"{name} is no UTF-8", "text in UTF-8") from None
     return texts
+
+
+def _shared(column: pa.ChunkedArray) -> list[str]:
+    """Return texts of which the same are one object, as far as there are few."""
+    known: dict[str, str] = {}
+    texts: list[str] = []
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), AT_ONCE):
+            some: list[str] = chunk.slice(start, AT_ONCE).to_pylist()
+            if len(known) < FEW:
+                some = [known.setdefault(text, text) for text in some]
+            texts += some
+    return texts
+
+
+def _no_text(column: pa.ChunkedArray) -> int | None:
+    """Return the first row that is no UTF-8, None if all are."""
+    for row, value in enumerate(column):
+        try:
+            value.as_py()
+        except UnicodeDecodeError:
+            return row
+    return None
+
+
+def _wrong_line(path: Path, columns: Sequence[str]) -> DataError | None:
+    suffix = path.suffix.lower()
+    if suffix in PARQUET:
+        return None
+    if (found := not_text(path)) is not None:
+        return found
+    if suffix in DELIMITERS:
+        return wrong_record(path, DELIMITERS[suffix])
+    return wrong_object(path, columns)
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -154,7 +210,13 @@ def _object(line: str) -> dict[str, Any]:
     return found
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(path: Path, error: Exception, columns: Sequence[str] = ()) -> DataError:
+    """Return what is wrong with a list: its first wrong line, or what else there is to say."""
+    try:
+        if (found := _wrong_line(path, columns)) is not None:
+            return found
+    except (OSError, ValueError):  # then the first error says it
+        pass
     form = {**dict.fromkeys(JSON_LINES, "JSON lines"), **dict.fromkeys(PARQUET, "Parquet")}
     what = form.get(path.suffix.lower(), "CSV")
     return DataError(

@@ -33,6 +33,7 @@ class Files:
 
     folder: Path
     names: Texts  # relative to the folder, with /
+    remedy: str = "allowed is a file for each row: copy it there, or take its row out"
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,10 +65,7 @@ class Files:
                 return file.read() or b""
         except (OSError, ValueError) as error:
             what = error.strerror if isinstance(error, OSError) else error
-            raise DataError(
-                f"{printable(path)}: cannot be read ({what}); allowed is a file for each row: "
-                f"copy it there, or take its row out"
-            ) from None
+            raise DataError(f"{printable(path)}: cannot be read ({what}); {self.remedy}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,9 +100,10 @@ def is_outside(file: str) -> bool:
 
 
 def wrong(path: Path, line: int | str, what: str, allowed: str) -> DataError:
-    """Return an error that names the file and the line."""
+    """Return an error that names the file and the line, or the row."""
     where = f"line {line}" if isinstance(line, int) else line
+    unit = where.partition(" ")[0]
     return DataError(
-        f"{printable(path)}: {where}: {what}; allowed is {allowed}: correct the line, or take it "
+        f"{printable(path)}: {where}: {what}; allowed is {allowed}: correct the {unit}, or take it "
         f"out"
     )

@@ -7,23 +7,19 @@ data is where the meta set is drawn from, and is never trained on. True labels t
 how well wrong ones are found, and nothing else.
 """
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from curvetune.data.folder import MEAN, STD, OnBad, Report
-from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.data.stream import Indexed, index
+from curvetune.data.stream.own import OwnImages
+from curvetune.data.stream.report import OnBad
 from curvetune.data.tables import FORMS, read_table
 from curvetune.data.tables.rows import checked
 from curvetune.errors import DataError
 
 
-class TableSource:
-    """The images of one form of data; a `Source`. It looks at them once."""
+class TableSource(OwnImages):
+    """The images of one form of data."""
 
     def __init__(
         self,
@@ -33,59 +29,10 @@ class TableSource:
         variant: str | None = None,
     ) -> None:
         """Resize images to `image_size`; leave bad ones out if `on_bad` is skip."""
-        self.name = name
-        self.image_size = image_size
-        self.on_bad = on_bad
+        super().__init__(name, image_size, on_bad)
         self.variant = variant
-        self._found = functools.cache(self._indexed)
 
-    def load(self, data_dir: Path | None) -> Dataset:
-        """Return the images.
-
-        Raises:
-            DataError: there are none, a class has none, or some are bad.
-        """
-        found = self._found(data_dir)
-        table, x, n = found.table, found.pixels, found.table.train
-        return Dataset(
-            name=self.name,
-            train=Images(x.part(np.arange(n)), table.y[:n]),
-            test=Images(x.part(np.arange(n, len(x))), table.y[n:]),
-            class_names=table.class_names,
-            mean=MEAN,
-            std=STD,
-            pad=self.image_size // 8,  # 4 of 32, as for CIFAR
-            flip=True,
-            y_true=table.y_true,
-            verified=table.verified,
-            clean=table.clean,
-        )
-
-    def train_labels(self, data_dir: Path | None) -> NDArray[np.int64]:
-        """Return the labels of the training images, (N,)."""
-        table = self._found(data_dir).table
-        return table.y[: table.train]
-
-    def sizes(self, data_dir: Path | None) -> ClassSizes:
-        """Return how many images of each class are used, and of the clean set."""
-        table = self._found(data_dir).table
-        y, n = table.y, table.train
-        return ClassSizes.of(y[:n], y[n:], len(table.class_names), table.clean)
-
-    def digest(self, data_dir: Path | None) -> str:
-        """Return a digest of the used rows and their bytes, wherever they are."""
-        return self._found(data_dir).digest
-
-    def train_files(self, data_dir: Path | None) -> tuple[str, ...]:
-        """Return what each training image is called, (N,): its file, or its row or member there."""
-        table = self._found(data_dir).table
-        return tuple(table.encoded.name(k) for k in range(table.train))
-
-    def report(self, data_dir: Path | None) -> Report:
-        """Return what became of the images."""
-        return self._found(data_dir).report
-
-    def _indexed(self, data_dir: Path | None) -> Indexed:
+    def _look(self, data_dir: Path | None) -> Indexed:
         table = read_table(self.name, data_dir, self.variant)
         assert data_dir is not None, "read_table says so"
         try:

@@ -1,5 +1,6 @@
 """Many short texts, such as the names of a million files, in one block of memory."""
 
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,9 +11,12 @@ class Texts:
     """Texts by position. A million names of 40 letters take 48 MB, and as a list 100 MB."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        parts = [text.encode("utf-8", "surrogateescape") for text in texts]  # as file names are
-        self._block = b"".join(parts)
-        self._ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        block, ends = bytearray(), array("q", [0])  # grown, since a list of them takes three times
+        for text in texts:
+            block += text.encode("utf-8", "surrogateescape")  # as file names are
+            ends.append(len(block))
+        self._block = bytes(block)
+        self._ends = np.array(ends, np.int64)
 
     def __len__(self) -> int:
         return len(self._ends) - 1

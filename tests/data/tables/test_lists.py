@@ -136,7 +136,8 @@ def test_a_label_of_any_plain_type_is_read(label: str, tmp_path: Path) -> None:
         ("test/9.png,bird", "line 7: label 'bird'; allowed are cat, dog"),
         ("a/9.png,", "line 7: label '' is no label; allowed are names, or whole numbers"),
         ("a/9.png,1.5", "line 7: label '1.5' is a fraction"),
-        ("a/9.png,cat,7", r"list.csv: cannot be read .*Expected 2 columns, got 3"),
+        ("a/9.png,cat,7", r"list.csv: line 7: 3 cells; allowed is 2, as in the header"),
+        ("a/9.png", r"list.csv: line 7: 1 cell; allowed is 2, as in the header"),
     ],
 )
 def test_a_wrong_row_is_told_with_its_line_and_what_was_expected(
@@ -160,7 +161,7 @@ def test_lines_are_counted_as_editors_do_with_empty_ones(tmp_path: Path) -> None
         (["path,label,split", "a/0.png,cat,dev"], r"line 2: split 'dev'; allowed is train, test"),
         (["path,label", "a/0.png,cat", "a/1.png,dog"], "no row is of split test; allowed is a"),
         (["path,label,verified", "a/0.png,cat,yes"], "verified 'yes'; allowed is 1, 0, true"),
-        (["path,file,label", "a/0.png,b,cat"], "its columns are path, file, label; allowed is one"),
+        (["path,file,label", "a/0.png,b,cat"], "line 1: its columns are path, file, label; allow"),
         (["path,label,label", "a/0.png,cat,cat"], "it has 2 columns label; allowed is one of each"),
     ],
 )
@@ -193,7 +194,7 @@ def test_files_that_are_no_list_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no list by its name"):
         read_table("list", tmp_path / "list.txt")
     write(tmp_path / "a.jsonl", '{"path": "a.png", "label": "cat"}', "{no json")
-    with pytest.raises(DataError, match=r"a.jsonl: cannot be read .*allowed is JSON lines"):
+    with pytest.raises(DataError, match=r"a.jsonl: line 2: '{no json' is no JSON .*; allowed is"):
         read_table("list", tmp_path / "a.jsonl")
 
 
