@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from curvetune.status.notify import GridEnd
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import Code
-    from curvetune.tune.room import Notice
+    from curvetune.tune.nodes.room import Notice
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
@@ -242,7 +242,7 @@ class _Running:
             return True
         with tracker:
             from curvetune.tune.launch import launch
-            from curvetune.tune.room import Notice
+            from curvetune.tune.nodes.room import Notice
 
             notice = Notice()
             try:

@@ -20,7 +20,7 @@ ASK = """
 import sys, time
 from pathlib import Path
 from curvetune.tune.cluster import connected
-from curvetune.tune.nodes import asking, check_nodes, living
+from curvetune.tune.nodes.asked import asking, check_nodes, living
 
 address, storage = sys.argv[1:]
 with connected(address), asking(Path(storage), "bench", gpus=False, files=()) as question:

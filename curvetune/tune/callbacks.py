@@ -13,7 +13,7 @@ from curvetune.store import CellStore
 from curvetune.system.redact import redact
 from curvetune.training.failures import LOST
 from curvetune.training.import_errors import IMPORT, words_in_log
-from curvetune.tune.room import LOOK_S, Room
+from curvetune.tune.nodes.room import LOOK_S, Room
 from curvetune.tune.searcher import OrderSearcher
 from curvetune.tune.trainable import Work
 

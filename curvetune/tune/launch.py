@@ -28,11 +28,10 @@ from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
 from curvetune.tune.address import chosen_address
 from curvetune.tune.callbacks import FollowNodes, LostTrials
-from curvetune.tune.carried import carried
 from curvetune.tune.cluster import connected, without_keys
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
-from curvetune.tune.nodes import (
+from curvetune.tune.nodes.asked import (
     Question,
     asking,
     bytes_sent,
@@ -40,7 +39,8 @@ from curvetune.tune.nodes import (
     check_nodes,
     first_files,
 )
-from curvetune.tune.room import MOST_TRIALS, Notice, Room
+from curvetune.tune.nodes.carried import carried
+from curvetune.tune.nodes.room import MOST_TRIALS, Notice, Room
 from curvetune.tune.searcher import InStorage, OrderSearcher
 from curvetune.tune.stopping import Stopping
 from curvetune.tune.trainable import RunCell, Work

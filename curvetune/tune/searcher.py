@@ -15,7 +15,7 @@ from curvetune.planning.order import Order
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import read_holder
 from curvetune.training.failures import FULL
-from curvetune.tune.room import Room
+from curvetune.tune.nodes.room import Room
 
 WAIT_S = 0.2
 

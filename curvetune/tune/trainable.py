@@ -36,7 +36,7 @@ from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.training.import_errors import IMPORT, import_words, words_in_log
 from curvetune.tune.curves import CurveReader
-from curvetune.tune.nodes import Question, fake_gpus
+from curvetune.tune.nodes.asked import Question, fake_gpus
 
 # How long Ray waits for the thread of the last trial before it gives a worker the next one. With
 # its own 2 s, a slow machine makes it abort the next trial without telling the searcher.

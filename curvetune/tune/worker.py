@@ -19,7 +19,7 @@ from curvetune.training.import_errors import IMPORT, import_words, is_import_err
 if TYPE_CHECKING:
     from curvetune.config import CellConfig
     from curvetune.plugins.code import Plugin
-    from curvetune.tune.nodes import Question
+    from curvetune.tune.nodes.asked import Question
 
 _asked: set[str] = set()  # the launches for which this process found its node fit
 
@@ -120,8 +120,8 @@ def unfit_here(question: "Question | None") -> dict[str, str] | None:
         return None
     import ray
 
-    from curvetune.tune.look import look
-    from curvetune.tune.nodes import faults
+    from curvetune.tune.nodes.asked import faults
+    from curvetune.tune.nodes.look import look
 
     node: str = ray.get_runtime_context().get_node_id()
     found = faults(look(question.to(node)), question)

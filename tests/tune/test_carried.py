@@ -7,7 +7,7 @@ import pytest
 from image_folder import write_images
 
 from curvetune.data import Dataset, Folder
-from curvetune.tune.carried import SHARE, carried
+from curvetune.tune.nodes.carried import SHARE, carried
 
 GIB = float(1 << 30)
 BYTES = 27 * 3 * 32 * 32  # of the pixels of `images`

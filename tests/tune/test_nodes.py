@@ -13,8 +13,8 @@ import pytest
 import curvetune
 from curvetune import data
 from curvetune.system.source_code import this_code
-from curvetune.tune import look
-from curvetune.tune.nodes import Node, Question, asking, bytes_sent, faults, too_small
+from curvetune.tune.nodes import look
+from curvetune.tune.nodes.asked import Node, Question, asking, bytes_sent, faults, too_small
 
 PACKAGE = Path(curvetune.__file__).parent
 
@@ -100,7 +100,7 @@ def test_a_pytorch_without_cuda_is_told_only_where_trials_use_gpus(
     monkeypatch.syspath_prepend(str(tmp_path))
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); "
-        "from curvetune.tune.look import _cuda_fault; print(_cuda_fault())"
+        "from curvetune.tune.nodes.look import _cuda_fault; print(_cuda_fault())"
     )
 
     def fault() -> str:

@@ -9,10 +9,10 @@ from ray.tune.search import Searcher
 from curvetune.errors import BackendError
 from curvetune.planning.order import Order
 from curvetune.planning.resources import LaunchOptions, Slots
-from curvetune.tune import room as of_room
 from curvetune.tune.launch import resources_of
-from curvetune.tune.nodes import Node
-from curvetune.tune.room import Room
+from curvetune.tune.nodes import room as of_room
+from curvetune.tune.nodes.asked import Node
+from curvetune.tune.nodes.room import Room
 from curvetune.tune.searcher import OrderSearcher
 
 

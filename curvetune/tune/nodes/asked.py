@@ -24,8 +24,8 @@ from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.system.source_code import this_code
 from curvetune.system.units import size_text
-from curvetune.tune import look
 from curvetune.tune.job import FAKE_GPUS
+from curvetune.tune.nodes import look
 
 ANSWER_S = 60.0  # how long a node may take; three of them took 1.5 s together
 SEEN_S = 5.0  # how long a file of another node may take to be seen, on a network file system

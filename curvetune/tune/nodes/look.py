@@ -1,6 +1,6 @@
 """What a node is asked before it gets trials, and how it answers.
 
-It is sent to the node by value (nodes.py), so it needs nothing there but Python: a node without
+It is sent to the node by value (asked.py), so it needs nothing there but Python: a node without
 curvetune or PyTorch is to say so. A trial asks itself the same when its process is new, since nodes
 come while a grid runs.
 """

@@ -23,8 +23,8 @@ from curvetune.planning.resources import (
     room,
 )
 from curvetune.system.units import duration
-from curvetune.tune.autoscaler import ask_for, may_bring, said
-from curvetune.tune.nodes import Node, living
+from curvetune.tune.nodes.asked import Node, living
+from curvetune.tune.nodes.autoscaler import ask_for, may_bring, said
 
 LOOK_S = 1.0  # between two looks at the nodes
 MOST_TRIALS = 1000  # at once
