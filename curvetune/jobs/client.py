@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
@@ -16,7 +17,10 @@ from curvetune.jobs.job import Job
 from curvetune.jobs.names import GRID
 from curvetune.system.redact import redact
 
-UPLOAD_S = 120.0  # for a megabyte
+UPLOAD_S = 120.0  # for two megabytes
+ORDER_S = 60.0  # to start or stop a job: the head asks its own agent first, for 10 s and more
+# What a head says that answers already, but has no agent yet which could start a job.
+NOT_YET = ("No available agent", "head node agent", "Head node id has", "ClientConnectorError")
 # With these set, Ray's client would go elsewhere than it is told.
 ELSEWHERE = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 # What each upload and each end of a log is told by.
@@ -71,19 +75,24 @@ class Jobs:
         Raises:
             BackendError: the cluster does not answer, or refuses it.
         """
+        deadline = time.monotonic() + ORDER_S
         with _errors(self.head):
-            try:
-                self._client.submit_job(
-                    entrypoint=entrypoint,
-                    submission_id=job_id,
-                    runtime_env=environment,
-                    metadata=about,
-                )
-            except RuntimeError as error:
-                if "already exists" in str(error):
-                    return False
-                raise
-        return True
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint,
+                        submission_id=job_id,
+                        runtime_env=environment,
+                        metadata=about,
+                    )
+                    return True
+                except RuntimeError as error:
+                    if "already exists" in str(error):
+                        return False
+                    is_starting = any(words in str(error) for words in NOT_YET)
+                    if not is_starting or time.monotonic() > deadline:
+                        raise
+                time.sleep(1)
 
     def stop(self, job_id: str) -> None:
         """Ask a job to end; it goes on until its running cells have a checkpoint.
@@ -121,7 +130,7 @@ class _Client(JobSubmissionClient):
 
     def _do_request(self, method: str, endpoint: str, **more: Any) -> requests.Response:
         self._headers = self._of_head
-        wait_s = UPLOAD_S if method == "PUT" else ANSWER_S
+        wait_s = {"PUT": UPLOAD_S, "POST": ORDER_S}.get(method, ANSWER_S)
         return super()._do_request(method, endpoint, timeout=(CONNECT_S, wait_s), **more)
 
 
@@ -151,8 +160,12 @@ def _errors(head: Head) -> Iterator[None]:
             f"--address {head.address}: the cluster does not answer any more "
             f"({type(error).__name__}); what runs there goes on if its head lives"
         ) from error
-    except (RuntimeError, AuthenticationError) as error:
-        said = redact(printable(str(error).strip().splitlines()[0], 300))
+    except AuthenticationError as error:
+        raise BackendError(
+            f"--address {head.address}: the cluster no longer takes the token; was it changed?"
+        ) from error
+    except RuntimeError as error:
+        said = redact(printable(str(error).strip(" .\n").splitlines()[-1], 300))  # of a traceback
         raise BackendError(f"--address {head.address}: the cluster refuses: {said}") from error
 
 

@@ -6,23 +6,20 @@ other side asks for it.
 """
 
 import ipaddress
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from curvetune.errors import BackendError, ConfigError, printable
+from curvetune.jobs.token import TOKEN, TOKEN_FILE, find_token
 
 if TYPE_CHECKING:
     import requests
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
 MAX_ANSWER = 10_000  # bytes; Ray's is 150
-TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
-TOKEN_FILE = "~/.ray/auth_token"
 NEEDS = (
     "A head has it where `pip install 'ray[default]'` was run before `ray start --head`, and it "
     "listens on the head alone unless told otherwise: ssh -L 8265:localhost:8265 HEAD makes it "
@@ -107,33 +104,6 @@ def parse_address(text: str) -> SplitResult:
     return parts
 
 
-def find_token(address: str) -> tuple[str, str]:
-    """Return this user's token and where it is from, in Ray's own order.
-
-    Raises:
-        BackendError: there is none, or it cannot be read.
-    """
-    if token := os.environ.get(TOKEN, "").strip():
-        return _checked(token, TOKEN), TOKEN
-    named = os.environ.get(TOKEN_PATH)
-    source = f"{TOKEN_PATH} ({printable(named)})" if named else TOKEN_FILE
-    try:
-        token = Path(named or TOKEN_FILE).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        if named:
-            reason = getattr(error, "strerror", None) or "no text"
-            raise BackendError(
-                f"{source}: cannot be read ({reason}); give a file with the token"
-            ) from None
-        token = ""
-    if not token:
-        raise BackendError(
-            f"--address {address}: the cluster asks for a token, and there is none here; give the "
-            f"one that its head has as {TOKEN}, or its file as {TOKEN_PATH}"
-        )
-    return _checked(token, source), source
-
-
 def is_loopback(host: str) -> bool:
     """Say whether all addresses of a host are this machine's own, which nobody else reaches."""
     try:
@@ -141,12 +111,6 @@ def is_loopback(host: str) -> bool:
         return bool(found) and all(ipaddress.ip_address(ip).is_loopback for ip in found)
     except (OSError, ValueError):
         return False
-
-
-def _checked(token: str, source: str) -> str:
-    if token.isascii() and token.isprintable() and " " not in token:
-        return token
-    raise BackendError(f"{source}: is no token: it has spaces or other signs in it")
 
 
 def _headers(token: str | None) -> dict[str, str]:

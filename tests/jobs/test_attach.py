@@ -140,6 +140,41 @@ def test_of_two_that_send_at_once_the_later_one_attaches(
     assert (job.job_id, is_new) == (FIRST, False)
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        "No available agent to submit job, please try again later.",
+        "Traceback (most recent call last):\n…\naiohttp.client_exceptions.ClientConnectorError: …",
+    ],
+)
+def test_a_head_that_cannot_start_jobs_yet_is_asked_again(
+    says: str, order: Order, dashboard: Dashboard
+) -> None:
+    refusals = [says]
+
+    def starting(request: hooks.Request) -> tuple[int, bytes]:
+        if request.method == "POST" and refusals:
+            return 500, refusals.pop().encode()
+        return dashboard.answer(request)
+
+    with hooks.listening(starting) as server:
+        late = Jobs(reach(f"http://127.0.0.1:{server.port}", insecure=False, tell=print))
+        job, is_new = attach_or_send(late, order)
+    assert (job.job_id, is_new) == (FIRST, True)
+
+
+def test_what_a_head_refuses_is_told_by_its_last_line(order: Order, dashboard: Dashboard) -> None:
+    text = b"Traceback (most recent call last):\n  File ...\nOSError: no space\n"
+
+    def refusing(request: hooks.Request) -> tuple[int, bytes]:
+        return (500, text) if request.method == "POST" else dashboard.answer(request)
+
+    with hooks.listening(refusing) as server:
+        full = Jobs(reach(f"http://127.0.0.1:{server.port}", insecure=False, tell=print))
+        with pytest.raises(BackendError, match="the cluster refuses: OSError: no space"):
+            attach_or_send(full, order)
+
+
 def test_a_head_that_is_gone_is_told_in_one_line(order: Order, dashboard: Dashboard) -> None:
     with hooks.listening(dashboard.answer) as server:
         gone = Jobs(Head(f"http://127.0.0.1:{server.port}", None, "2.60.0"))
