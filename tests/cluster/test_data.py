@@ -8,7 +8,8 @@ MEGABYTES, TRIALS = 60, 6
 DRIVER = """
 import json, sys
 from pathlib import Path
-import cloudpickle, fake_cell
+import fake_cell
+from ray import cloudpickle
 cloudpickle.register_pickle_by_value(fake_cell)
 import numpy as np
 from curvetune.config import CellConfig
@@ -25,9 +26,9 @@ data = np.random.default_rng(0).integers(0, 255, int(megabytes) * 10**6, dtype=n
 
 def run_cell(cell, digest, dataset, storage, **named):
     assert dataset.sum() == int(data_sum)
-    return fake_cell.run_cell(cell, digest, dataset, storage, **named)
+    return stand_in(cell, digest, dataset, storage, **named)
 
-data_sum = int(data.sum())
+data_sum, stand_in = int(data.sum()), fake_cell.run_cell
 print(launch(plan, data, Path(storage), LaunchOptions(address=address), run_cell=run_cell))
 """
 
