@@ -10,7 +10,7 @@ import space
 from bed import Bed
 from commands import until
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(500)
 
 
 def test_trial_2_a_driver_on_a_host_without_a_node_is_told_so_in_seconds(bed: Bed) -> None:
@@ -82,9 +82,11 @@ for port in sys.argv[2:]:
 
 def test_trial_22_nothing_of_a_grid_on_one_host_is_reached_from_another(bed: Bed) -> None:
     """All of the host's ports are tried while trials run, MLflow's pages beside them."""
-    ui = bed.start("h1", "curvetune", "ui", "--storage", space.STORAGE, env={"BROWSER": "true"})
     grid = space.start_grid(bed, "h1", head=None, text=space.LONG)
-    until(lambda: space.in_middle(bed.shared / "results", "h1"), 120, "a final training")
+    results = bed.shared / "results"
+    until(lambda: [*results.glob("probes/*/history.jsonl")], 200, "a probe trains")
+    ui = bed.start("h1", "curvetune", "ui", "--storage", space.STORAGE, env={"BROWSER": "true"})
+    until(lambda: "http://127.0.0.1" in ui.output, 120, "MLflow's pages are there")
     ran = bed.run("h1", "python", "-c", LISTENING)
     ports = re.findall(r"^port (\d+)$", ran.output, re.MULTILINE)
     assert len(ports) >= 5, ran.output  # GCS, raylet twice, driver, worker
