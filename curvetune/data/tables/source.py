@@ -33,7 +33,9 @@ class TableSource(OwnImages):
         self.variant = variant
 
     def _look(self, data_dir: Path | None) -> Indexed:
-        table = read_table(self.name, data_dir, self.variant)
+        # absolute, since a trial may have another working directory
+        place = None if data_dir is None else data_dir.absolute()
+        table = read_table(self.name, place, self.variant)
         assert data_dir is not None, "read_table says so"
         try:
             found = index(table, self.image_size, self.on_bad)

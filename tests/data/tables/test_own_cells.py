@@ -130,3 +130,14 @@ def test_an_image_that_is_not_there_is_named_once(tmp_path: Path) -> None:
     ((name, reason),) = TableSource("list", 8, "skip").report(tmp_path).bad
     assert name == "gone.png"
     assert reason.startswith("cannot be read")
+
+
+def test_a_list_is_found_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_list(tmp_path / "images", flags=False)
+    monkeypatch.setenv("CURVETUNE_CACHE_GB", "0")  # so that each image is read again
+    monkeypatch.chdir(tmp_path)
+    images = TableSource("list", 8).load(Path("images"))
+    monkeypatch.chdir("/")
+    assert images.train.x[np.arange(2)].shape == (2, 3, 8, 8)
