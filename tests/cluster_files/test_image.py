@@ -54,6 +54,7 @@ def faults(text: str) -> list[str]:
         )
         and "grep -E '^(torch|torchvision)=='" in text,
         "ray[default]": "'ray[default]'" in by_name["build"],
+        "the driver that SQLAlchemy 2.1 asks for": "'psycopg[binary]'" in by_name["mlflow-build"],
         "no secrets": not re.search(r"(ARG|ENV) \S*(TOKEN|SECRET|PASSWORD|_KEY)", text),
         "the base has a version": ":latest" not in text,
         "a node is what is built unless asked": stages[-1] == by_name["node"],
@@ -77,6 +78,7 @@ def test_the_image_keeps_the_rules() -> None:
         ("'ray[default]' .", "ray ."),
         ("python:${PYTHON}-slim AS base", "python:latest AS base"),
         ("WORKDIR /src", "WORKDIR src"),
+        ("'psycopg[binary]'", "psycopg2-binary"),
         ("FROM base AS node\n", "FROM base AS node\nUSER 0\n"),
     ],
 )
