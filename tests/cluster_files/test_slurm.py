@@ -41,7 +41,6 @@ time.sleep(60)
 # A grid that says what it was given and whom it met. It waits for the second node, as --wait does.
 GRID = f"""#!{sys.executable}
 import json, os, pathlib, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 seen = pathlib.Path(os.environ["SEEN"])
 found = {{"arguments": sys.argv[1:], **{{key: os.environ[key] for key in
          ("PORT", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_TMPDIR")}}}}
@@ -51,6 +50,7 @@ if "--met" in sys.argv:
     while len(ray.nodes()) < {NODES}:
         time.sleep(0.2)
     found["cpus"] = ray.cluster_resources()["CPU"]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))  # after Ray's, which exits with 15
 (seen / "part").write_text(json.dumps(found))
 (seen / "part").rename(seen / "grid.json")
 if "--stay" in sys.argv:

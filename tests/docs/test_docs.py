@@ -13,7 +13,11 @@ from curvetune.data.people.cells import with_digests
 from curvetune.planning.space import load_space
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("cluster/*.md")),
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPACES = sorted((ROOT / "search_spaces").glob("*.yaml"))
 

@@ -10,7 +10,11 @@ ROOT = Path(__file__).parents[2]
 TO_BE_REWRITTEN = ("CHANGELOG.md",)  # one line each, in lists
 PAGES = [
     page
-    for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+    for page in [
+        *sorted(ROOT.glob("*.md")),
+        *sorted(ROOT.glob("docs/*.md")),
+        *sorted(ROOT.glob("cluster/*.md")),
+    ]
     if page.name not in TO_BE_REWRITTEN
 ]
 COLUMNS = 88
