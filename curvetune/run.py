@@ -238,11 +238,14 @@ class _Running:
             tracker.catch_up()
             return True
         with tracker:
+            from curvetune.store.files import refresh
             from curvetune.tune.launch import launch
 
             try:
                 with self._progress():
-                    return launch(plan, dataset, storage, self.options, stopping=stopping)
+                    finished = launch(plan, dataset, storage, self.options, stopping=stopping)
+                    refresh(storage, now=True)  # those who watch look once more
+                    return finished
             finally:
                 if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                     tracker.end_s = PREEMPTED_END_S

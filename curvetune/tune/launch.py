@@ -23,6 +23,7 @@ from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, fit_slots
 from curvetune.store import CellStore
+from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import LOST, OOM
@@ -110,7 +111,7 @@ def launch(
                 slots = fit_slots(nodes(), more)
                 complete = launched.run(cells, slots)
         finally:
-            work.stop_file.unlink(missing_ok=True)
+            Flag(work.stop_file).take_down()
             ray.kill(cache)
         return complete
 
@@ -138,8 +139,7 @@ class _Launched:
 
         def tell() -> None:
             order.stop()
-            self.work.stop_file.parent.mkdir(parents=True, exist_ok=True)
-            self.work.stop_file.touch()
+            Flag(self.work.stop_file).put_up()
 
         with self.stopping.telling(tell):
             _fit(self.trainable, searcher, slots, storage, self.work.launch_id)

@@ -24,6 +24,7 @@ from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.errors import BusyError, HangError, LostLeaseError, StoppedError, StorageError
 from curvetune.store import CellStore
+from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
@@ -137,7 +138,7 @@ def _run(
         checkpoint_every=work.checkpoint_every,
         on_event=on_event,
         read_curves=curves,
-        stop=work.stop_file.exists,
+        stop=Flag(work.stop_file).is_up,
         **_sharing(),
     )
 
