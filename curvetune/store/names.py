@@ -21,7 +21,6 @@ MANIFEST = "manifest.json"
 CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"
 RELABELS = "relabels"
 ESTIMATES, STEP_TIMES = "estimates", "step_times"
-SHARED = (CELLS, PROBES, SPLITS, GRIDS, RELABELS, ESTIMATES, STEP_TIMES, "data")  # by all machines
 TUNE = ".tune"  # Ray Tune's own state while a command runs
 SYNC = ".sync"  # in grids/: whose turn it is to write to MLflow, and what its database has
 

@@ -5,9 +5,11 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from curvetune.store.flags import Flag
 from curvetune.store.lease import leased
 from curvetune.store.remote.address import parse_address
 from curvetune.store.remote.bucket import Bucket, ThereError
+from tests.faults.proxy import Proxy, proxy_to
 
 CELL, PROBE = "0123456789abcdef", "fedcba9876543210"
 SIGNED = "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request"  # moto checks none
@@ -204,3 +207,54 @@ def test_plain_http_to_another_machine_is_refused(
     monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
     with pytest.raises(StorageError, match="AWS_ALLOW_HTTP"):
         Bucket(parse_address("s3://bucket/x"))
+
+
+def error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+
+
+@pytest.fixture
+def proxy(url: str, server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    monkeypatch.setenv("CURVETUNE_BUCKET_RETRY_S", "15")
+    with proxy_to(server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.uri)
+        yield proxy
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("mode", ["say", "lose"])
+def test_throttling_and_lost_answers_cost_nothing_and_publish_once(
+    url: str, proxy: Proxy, mode: Literal["say", "lose"]
+) -> None:
+    store = CellStore(open_storage(url))
+    proxy.said, proxy.times, proxy.mode = (503, error("SlowDown")), 2, mode
+    done = store.publish(CELL, {"accuracy": 50.0}, files=())
+    assert proxy.times == 0
+    assert store.result(CELL) == done
+    with pytest.raises(LostLeaseError):
+        store.publish(CELL, {"accuracy": 60.0}, files=())
+
+
+@pytest.mark.faults
+def test_a_server_that_is_away_for_a_while_is_waited_for(url: str, proxy: Proxy) -> None:
+    store = CellStore(open_storage(url))
+    proxy.down()
+    back = threading.Timer(1.5, proxy.up)
+    back.start()
+    done = store.publish(CELL, {"accuracy": 50.0}, files=())
+    assert store.result(CELL) == done
+    back.join()
+
+
+@pytest.mark.faults
+def test_credentials_that_expire_are_said_and_what_is_done_stays(url: str, proxy: Proxy) -> None:
+    store = CellStore(open_storage(url))
+    store.publish(CELL, {"accuracy": 50.0}, files=())
+    proxy.said, proxy.mode = (403, error("ExpiredToken")), "say"
+    with pytest.raises(StorageError, match="credentials have expired; what is done stays") as told:
+        store.publish(PROBE, {"accuracy": 60.0}, files=())
+    assert told.value.exit_code == 5
+    assert SECRET not in str(told.value)
+    proxy.mode = "pass"
+    assert store.result(CELL) is not None
+    assert CellStore(open_storage(url)).result(PROBE) is None

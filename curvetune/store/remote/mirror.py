@@ -17,7 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from curvetune.errors import CorruptError, StorageError
-from curvetune.store.names import SHARED
+from curvetune.store.names import (
+    CELLS,
+    ESTIMATES,
+    GRIDS,
+    PROBES,
+    RELABELS,
+    SPLITS,
+    STEP_TIMES,
+)
 from curvetune.store.remote.address import (
     Address,
     mirror_folder,
@@ -28,6 +36,7 @@ from curvetune.store.remote.bucket import Bucket, Entry
 from curvetune.store.remote.index import Index, stat_of
 from curvetune.system.newfile import new_file
 
+SHARED = (CELLS, PROBES, SPLITS, GRIDS, RELABELS, ESTIMATES, STEP_TIMES, "data")
 MARKER = ".mirror"  # in a mirror: the address that it is of
 SMALL = (".json", ".jsonl", ".csv")  # what a refresh brings
 EVERY_S = 3.0  # between two refreshes that nobody insists on
