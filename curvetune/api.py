@@ -289,10 +289,12 @@ def _texts(fixed: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _places(data_dir: Path | str | None, storage: Path | str | None, on_bad: str) -> Places:
+    from curvetune.store.files import reading  # inside: it imports NumPy
+
     settings = Settings()
     return Places(
         Path(data_dir) if data_dir is not None else settings.data_dir,
-        Path(storage) if storage is not None else settings.storage,
+        reading(storage if storage is not None else settings.storage),
         on_bad,
     )
 

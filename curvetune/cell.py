@@ -267,7 +267,7 @@ class _Run:
 
     def _stored(self, probe_id: str, read: Callable[[str], Curves]) -> Curves | None:
         """Return stored curves; None if there are none, or damaged ones, which is said."""
-        if not (CurveStore(self.storage).folder(probe_id) / MANIFEST).exists():
+        if not CurveStore(self.storage).has_manifest(probe_id):
             return None
         try:
             self.margins = self._margins(probe_id)

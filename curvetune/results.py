@@ -30,6 +30,7 @@ from curvetune.report.tables import detail
 from curvetune.report.tables.main import settings_sheet
 from curvetune.settings import Settings
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import reading
 from curvetune.store.names import HISTORY
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Results:
 
     def __init__(self, storage: Path | str | None = None) -> None:
         """Read `storage`; else CURVETUNE_STORAGE, else ./curvetune-results."""
-        self.storage = Path(storage) if storage is not None else Settings().storage
+        self.storage = reading(storage if storage is not None else Settings().storage)
         if not self.storage.is_dir():
             raise ConfigError(
                 f"Results({str(self.storage)!r}): there is no such folder; give the one that a "

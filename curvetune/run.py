@@ -241,15 +241,18 @@ class _Running:
             tracker.catch_up()
             return True
         with tracker:
+            from curvetune.store.files import refresh
             from curvetune.tune.launch import launch
             from curvetune.tune.nodes.room import Notice
 
             notice = Notice()
             try:
                 with self._progress(notice):
-                    return launch(
+                    finished = launch(
                         plan, dataset, storage, self.options, stopping=stopping, notice=notice
                     )
+                    refresh(storage, now=True)  # those who watch look once more
+                    return finished
             finally:
                 if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                     tracker.end_s = PREEMPTED_END_S

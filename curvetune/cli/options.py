@@ -239,10 +239,19 @@ def data_dir_or_default(data_dir: Path | None) -> Path | None:
 
 
 def storage_or_default(storage: Path | None) -> Path:
-    """Return the folder of the results: the option, else the environment, else the default."""
-    from curvetune.settings import Settings
+    """Return the folder of the results: the option, else the environment, else the default.
 
-    return storage if storage is not None else Settings().storage
+    Of an address in an object store it is the mirror.
+    """
+    from curvetune.settings import Settings
+    from curvetune.store.remote.address import is_address
+
+    found = storage if storage is not None else Settings().storage
+    if not is_address(found):
+        return found
+    from curvetune.store.files import open_storage  # inside: it imports NumPy
+
+    return open_storage(found)
 
 
 def load_plugins(names: list[str] | None) -> None:

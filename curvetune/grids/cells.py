@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from curvetune.errors import CorruptError, printable
 from curvetune.grids.labels import GIVEN, Config, Setting, method_labels, setting_of
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
 from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST
@@ -162,6 +163,7 @@ class GridReader:
         Raises:
             ConfigError: the storage has no such grid.
         """
+        refresh(self.cells.root)
         grid, labels = self._planned()
         entries = zip(grid["cells"], labels, strict=True)
         cells = tuple(

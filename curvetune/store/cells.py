@@ -30,8 +30,10 @@ from curvetune.store.files import (
     folder_of,
     load_arrays,
     publish_json,
+    published_etags,
     read_json,
     read_published,
+    remove,
     sha256,
     write_json,
 )
@@ -48,7 +50,7 @@ from curvetune.store.names import (
     MODEL,
     SAMPLES,
 )
-from curvetune.store.plain import check_inside
+from curvetune.store.plain import check_inside, is_there
 from curvetune.store.records import checked_grid
 from curvetune.system.redact import redact
 
@@ -92,18 +94,18 @@ class CellStore:
             "cell_id": cell_id,
             **result,
             "files": {name: sha256(folder / name) for name in files},
+            **published_etags(folder, files),
         }
         if lease is not None:
             lease.check()
         done = publish_json(folder / DONE, done)
-        (folder / FAILED).unlink(missing_ok=True)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        remove(folder / FAILED, folder / CHECKPOINT)
         return done
 
     def result(self, cell_id: str) -> dict[str, Any] | None:
         """Return what DONE.json holds, or None where there is no whole and unchanged result."""
         folder = self.folder(cell_id)
-        if not (folder / DONE).exists():
+        if not is_there(folder / DONE):
             return None
         try:
             done = read_published(folder / DONE)
@@ -116,7 +118,7 @@ class CellStore:
 
     def discard(self, cell_id: str) -> None:
         """Remove a result that `result` refuses, so that another can be published."""
-        (self.folder(cell_id) / DONE).unlink(missing_ok=True)
+        remove(self.folder(cell_id) / DONE)
 
     def fail(self, cell_id: str, error: str, log: str, *, kind: str = "other") -> None:
         """Record why a cell failed: one line, the traceback, and a kind of training/failures.py.

@@ -27,14 +27,16 @@ from curvetune.store.files import (
     check_owner,
     folder_of,
     publish_json,
+    published_etags,
     read_json,
     read_published,
+    remove,
     sha256,
     write_atomic,
 )
 from curvetune.store.lease import Lease
 from curvetune.store.names import CURVES, HISTORY, MANIFEST, MARGINS, MODEL, PROBES, ROUNDED
-from curvetune.store.plain import load_matrix
+from curvetune.store.plain import is_there, load_matrix
 
 SCHEMA_VERSION = 2  # 1 had no seal
 BYTES_AT_ONCE = 4_000_000  # of a matrix that is written
@@ -79,6 +81,7 @@ class CurveStore:
             "probe_id": probe_id,
             "shape": list(curves.shape),
             "files": {name: sha256(folder / name) for name in names},
+            **published_etags(folder, names),
             **info,
         }
         if (folder / ROUNDED).exists():  # whoever reads the manifest must be told
@@ -89,11 +92,11 @@ class CurveStore:
 
     def has_manifest(self, probe_id: str) -> bool:
         """Say whether the probe was published, be it whole or damaged now."""
-        return (self.folder(probe_id) / MANIFEST).exists()
+        return is_there(self.folder(probe_id) / MANIFEST)
 
     def discard(self, probe_id: str) -> None:
         """Remove a probe that cannot be read, so that another can be published."""
-        (self.folder(probe_id) / MANIFEST).unlink(missing_ok=True)
+        remove(self.folder(probe_id) / MANIFEST)
 
     def has(self, probe_id: str) -> bool:
         """Say whether the probe is there, whole and unchanged."""

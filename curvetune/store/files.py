@@ -22,6 +22,9 @@ from safetensors.numpy import load, save
 
 from curvetune.errors import CorruptError, LostLeaseError, StorageError, StorageFullError
 from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
+from curvetune.store.remote.address import is_address, parse_address
+from curvetune.store.remote.bucket import ThereError
+from curvetune.store.remote.mirror import MirrorPath, check_again, mirror_of, open_mirror
 from curvetune.system.newfile import new_file
 
 SEAL = "sha256"  # of all that a published file says beside it
@@ -34,14 +37,17 @@ UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, Attr
 def open_storage(root: Path | str) -> Path:
     """Return the storage folder as an absolute path, made if missing and known to be writable.
 
+    Of an address (s3://bucket/prefix) that is its mirror, brought up to date.
+
     Raises:
-        StorageError: it cannot be made or written.
+        StorageError: it cannot be made, read or written.
     """
+    if is_address(root):
+        mirror = open_mirror(parse_address(root))
+        mirror.refresh(0.0)
+        mirror.now()  # writes and removes: so it is known that both are allowed
+        return MirrorPath(mirror.root)
     path = Path(root).expanduser().absolute()
-    if re.match(r"[a-z][a-z0-9+.-]*:/", str(root)):  # Path makes one slash of two
-        raise StorageError(
-            f"--storage {root}: only folders are supported; mount it and give a path"
-        )
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -51,7 +57,48 @@ def open_storage(root: Path | str) -> Path:
             f"--storage {path}: cannot be written ({error.strerror}); give a folder that can be, "
             f"with --storage or CURVETUNE_STORAGE"
         ) from None
-    return path
+    return path if mirror_of(path) is None else MirrorPath(path)
+
+
+def address_of(root: Path) -> str:
+    """Return the address that a storage folder mirrors; empty if it is an ordinary one."""
+    mirror = mirror_of(root / "any")
+    return "" if mirror is None else str(mirror.address)
+
+
+def reading(root: Path | str) -> Path:
+    """Return the folder to read a storage from: itself, or the mirror of an address.
+
+    Raises:
+        StorageError: what the address names cannot be read.
+    """
+    return open_storage(root) if is_address(root) else Path(root)
+
+
+def refresh(root: Path, *, now: bool = False) -> None:
+    """Bring what others wrote to the object store that `root` mirrors; else do nothing.
+
+    Args:
+        now: whatever was brought a few seconds ago.
+
+    Raises:
+        StorageError: the object store cannot be read.
+    """
+    if (mirror := mirror_of(root)) is not None:
+        mirror.refresh(0.0) if now else mirror.refresh()
+
+
+def remove(*paths: Path) -> None:
+    """Remove files in this order, those that are there, wherever the storage is.
+
+    Raises:
+        OSError: one cannot be removed.
+        StorageError: it cannot be removed from the object store.
+    """
+    if paths and (mirror := mirror_of(paths[0])) is not None:
+        mirror.remove(paths)
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def folder_of(root: Path, kind: str, name: str) -> Path:
@@ -94,10 +141,7 @@ def write_atomic(
                     file.flush()
                     os.fsync(file.fileno())
             fail_at("written", path)
-            if once:
-                _rename_once(temporary, path)
-            else:
-                os.replace(temporary, path)
+            _put(Path(temporary), path, once=once)
             fail_at("renamed", path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -218,6 +262,9 @@ def check_owner(folder: Path, published: Mapping[str, Any], key: str) -> None:
 def check_files(folder: Path, published: Mapping[str, Any]) -> None:
     """Check every file that a published JSON lists: {"files": {name: SHA-256}}.
 
+    One that is only in an object store is right if its ETag is the published one. Any other is
+    brought. What is here and damaged is brought anew.
+
     Raises:
         CorruptError: one is missing or not what its checksum says, or the list is none.
     """
@@ -227,8 +274,23 @@ def check_files(folder: Path, published: Mapping[str, Any]) -> None:
     for name, checksum in files.items():
         if Path(name).name != name or name in ("", ".", ".."):
             raise CorruptError(f"{folder}: lists {name!r}, which is no plain file name")
-        if sha256(folder / name) != checksum:
+        if not _is_right(folder / name, checksum, published.get("etags")):
             raise CorruptError(f"{folder / name}: its content is not what its checksum says")
+
+
+def published_etags(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return {"etags": {name: ETag}} of files that an object store has; nothing for a folder."""
+    if (mirror := mirror_of(folder)) is None:
+        return {}
+    return {"etags": {name: mirror.etag(folder / name) for name in names}}
+
+
+def _is_right(path: Path, checksum: object, etags: object) -> bool:
+    if not path.exists() and (mirror := mirror_of(path)) is not None:
+        etag = etags.get(path.name) if isinstance(etags, dict) else None
+        if mirror.is_still(path, etag):
+            return True
+    return sha256(path) == checksum or check_again(path, lambda: sha256(path) == checksum)
 
 
 def save_arrays(
@@ -271,6 +333,22 @@ def encode(content: Mapping[str, Any]) -> bytes:
 
 def _seal(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(encode(content)).hexdigest()
+
+
+def _put(temporary: Path, path: Path, *, once: bool) -> None:
+    """Give a whole file its name: in the object store first, if the path is in a mirror."""
+    if (mirror := mirror_of(path)) is None or mirror.key(path) is None:
+        if once:
+            _rename_once(str(temporary), path)
+        else:
+            os.replace(temporary, path)
+        return
+    try:
+        etag = mirror.push(path, temporary, once=once)
+    except ThereError:
+        raise LostLeaseError(f"{path}: another process published it first") from None
+    os.replace(temporary, path)
+    mirror.note(path, etag)
 
 
 def _rename_once(temporary: str, path: Path) -> None:

@@ -20,10 +20,11 @@ from curvetune.config import CellConfig, restored
 from curvetune.config.load import validate
 from curvetune.errors import BusyError, ConfigError, CorruptError, StorageError
 from curvetune.store.cells import CellStore
-from curvetune.store.files import ID, read_json
+from curvetune.store.files import ID, read_json, remove
 from curvetune.store.lease import NAME as LEASE
 from curvetune.store.lease import leased, read_holder, storage_time
 from curvetune.store.names import CHECKPOINT, CONFIG, DONE, MANIFEST, TUNE
+from curvetune.store.remote.mirror import mirror_of
 
 KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
@@ -104,21 +105,25 @@ def remove_garbage(root: Path, items: Iterable[Garbage]) -> Iterator[tuple[Garba
     for item in items:
         path = root / item.path
         try:
-            if item.kind in ("cell", "result", "probe"):
-                _remove_folder(path)
-            elif item.kind == "checkpoint":
-                with _held(path.parent):
-                    path.unlink(missing_ok=True)
-            elif path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        except BusyError as error:
+            _remove(path, item.kind)
+        except (BusyError, StorageError) as error:
             yield item, str(error)
         except OSError as error:
             yield item, f"{path}: cannot be removed ({error.strerror})"
         else:
             yield item, ""
+
+
+def _remove(path: Path, kind: GarbageKind) -> None:
+    if kind in ("cell", "result", "probe"):
+        _remove_folder(path)
+    elif kind == "checkpoint":
+        with _held(path.parent):
+            remove(path)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        remove(path)
 
 
 def _referred(root: Path) -> Needed:
@@ -212,12 +217,16 @@ def _tune(root: Path, now: float) -> Iterator[Garbage]:
 
 def _remove_folder(folder: Path) -> None:
     """Remove what is in a folder, except leases: what makes it a result first."""
+    mirror = mirror_of(folder)
     if not _has_content(folder):
+        if mirror is not None:
+            mirror.remove(mirror.below(folder))
         shutil.rmtree(folder)
         return
     with _held(folder):
-        for name in PUBLISHED.values():
-            (folder / name).unlink(missing_ok=True)
+        remove(*(folder / name for name in PUBLISHED.values()))
+        if mirror is not None:  # what is not here, too
+            mirror.remove(p for p in mirror.below(folder) if not LEASE.fullmatch(p.name))
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

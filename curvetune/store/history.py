@@ -6,6 +6,7 @@ is gone with the next append.
 """
 
 import json
+import time
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,9 @@ from typing import Any, Self
 
 from curvetune.store.files import cannot_write, write_atomic
 from curvetune.store.plain import read_plain
+from curvetune.store.remote.mirror import mirror_of
+
+PUT_S = 5.0  # between two writings of a history to an object store
 
 HistoryRow = dict[str, Any]
 
@@ -52,6 +56,8 @@ class History:
         self._path = path
         self._rows = rows
         self._file: FileIO | None = None
+        self._is_mirrored = mirror_of(path) is not None
+        self._put_at: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +71,9 @@ class History:
         """
         line = _line(row)
         self._rows.append(row)
+        if self._is_mirrored:
+            self._put_now_and_then()
+            return
         if self._file is None:
             write_rows(self._path, self._rows)
             self._file = FileIO(self._path, "ab")
@@ -86,6 +95,12 @@ class History:
             self._file.close()
         if kind is None:
             write_rows(self._path, self._rows, durable=True)
+
+    def _put_now_and_then(self) -> None:
+        """Write all rows to an object store, which cannot append, at the first and then seldom."""
+        if self._put_at is None or time.monotonic() - self._put_at >= PUT_S:
+            write_rows(self._path, self._rows)
+            self._put_at = time.monotonic()
 
 
 def _line(row: HistoryRow) -> bytes:

@@ -15,23 +15,23 @@ system. On the holder's own machine a dead process is known at once.
 import contextlib
 import json
 import os
-import re
+import secrets
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from curvetune.errors import BusyError, LostLeaseError, printable
-from curvetune.store.files import cannot_write
-from curvetune.store.plain import read_plain
+from curvetune.errors import BusyError, LostLeaseError, StorageError, printable
+from curvetune.store.remote.leases import BucketTokens
+from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.tokens import NAME, FolderTokens, Tokens
+
+__all__ = ["NAME", "Holder", "Lease", "leased", "read_holder"]
 
 LEASE_S = 60.0  # how long a heart may stand still; CURVETUNE_LEASE_S sets another time
 BEATS = 6  # heartbeats in that time
-LONGEST_BYTES = 10_000  # of a lease; ours have 300
-NAME = re.compile(r"lease-(\d{6,})\.json")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,14 @@ class Holder:
 class Lease:
     """The right to write to one folder, for as long as no one has a higher token."""
 
-    def __init__(self, folder: Path, token: int) -> None:
+    def __init__(self, folder: Path, token: int, tokens: Tokens, text: str, sure_s: float) -> None:
+        """Hold `token`; for `sure_s` after a beat nobody needs to be asked whether it is held."""
         self.folder = folder
         self.token = token
+        self._tokens = tokens
+        self._text = text
+        self._sure_s = sure_s
+        self._beaten = time.monotonic()
 
     def check(self) -> None:
         """Do nothing while the lease is held.
@@ -62,7 +67,9 @@ class Lease:
         Raises:
             LostLeaseError: another process took it over, since this one stood still.
         """
-        newest = _newest(self.folder)
+        if time.monotonic() - self._beaten < self._sure_s:
+            return
+        newest = max(self._tokens.all(), default=None)
         if newest != self.token:
             raise LostLeaseError(
                 f"{self.folder}: another process took over (token {newest}, ours is {self.token}), "
@@ -71,13 +78,21 @@ class Lease:
 
     def _beat(self, stop: threading.Event, every_s: float) -> None:
         while not stop.wait(every_s):
-            with contextlib.suppress(OSError):  # a folder that is gone; `check` will say so
-                os.utime(_path(self.folder, self.token))
+            began = time.monotonic()
+            with contextlib.suppress(OSError, StorageError):  # a folder that is gone: see `check`
+                self._tokens.beat(self.token, self._text)
+                self._beaten = began
+
+    def _release(self) -> None:
+        with contextlib.suppress(OSError, StorageError):  # others wait for its time to end
+            self._tokens.release(self.token, self._text)
 
 
 @contextlib.contextmanager
 def leased(folder: Path) -> Iterator[Lease]:
     """Hold the lease of `folder` while the block runs.
+
+    In a mirror of an object store, the folder is then as the bucket has it.
 
     Raises:
         BusyError: a process that is alive holds it.
@@ -89,29 +104,33 @@ def leased(folder: Path) -> Iterator[Lease]:
     beat = threading.Thread(target=lease._beat, args=(stop, lease_s / BEATS), daemon=True)
     beat.start()
     try:
+        if (mirror := mirror_of(folder)) is not None:
+            mirror.pull_folder(folder)
         yield lease
     finally:
         stop.set()
         beat.join()
-        with contextlib.suppress(OSError):
-            os.utime(_path(folder, lease.token), (0, 0))  # released: free at once
+        lease._release()
 
 
 def read_holder(folder: Path) -> Holder | None:
     """Return who holds the lease of a folder, or held it last; None if nobody ever did."""
-    token = _newest(folder)
+    return _holder(_tokens_of(folder, fresh=False))
+
+
+def _holder(tokens: Tokens) -> Holder | None:
+    token = max(tokens.all(), default=None)
     if token is None:
         return None
-    path = _path(folder, token)
     try:
-        beat = path.stat(follow_symlinks=False).st_mtime
-        content = json.loads(read_plain(path, LONGEST_BYTES) or b"{}")
+        beat, text = tokens.read(token)
+        content = json.loads(text or b"{}")
         return Holder(
             host=printable(content.get("host", "unknown")),
             pid=int(content.get("pid", 0)),
             since=float(content.get("since", beat)),
             token=token,
-            alive=beat > 0 and _is_alive(content, folder, beat),
+            alive=beat > 0 and _is_alive(content, tokens, beat),
         )
     except FileNotFoundError:  # removed at this moment, by whoever took it over
         return Holder("unknown", 0, time.time(), token, alive=True)
@@ -120,46 +139,46 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def _take(folder: Path, lease_s: float) -> Lease:
-    holder = read_holder(folder)
+    tokens = _tokens_of(folder, fresh=True)
+    holder = _holder(tokens)
     if holder is not None and holder.alive:
         raise BusyError(f"{folder}: {holder} is working on it", str(folder))
     token = 1 if holder is None else holder.token + 1
-    me = {"host": socket.gethostname(), **_process(os.getpid())}
+    me = {"host": socket.gethostname(), **_process(os.getpid()), "nonce": secrets.token_hex(8)}
     text = json.dumps(me | {"since": time.time(), "lease_s": lease_s})
-    path = _path(folder, token)
+    began = time.monotonic()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.touch(exist_ok=False)
-        path.write_text(text, encoding="utf-8")
+        tokens.make(token, text)
     except FileExistsError:
         raise BusyError(f"{folder}: another process just took it", str(folder)) from None
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)  # an empty file, on a full disk: it would look held
-        raise cannot_write(path, error, len(text)) from error
-    for old in _tokens(folder):
+    for old in tokens.all():
         if old < token:
-            _path(folder, old).unlink(missing_ok=True)
-    return Lease(folder, token)
+            tokens.remove(old)
+    # On a disk a look costs nothing. A bucket is asked only where a beat may have failed.
+    sure_s = 0.0 if isinstance(tokens, FolderTokens) else lease_s / 2
+    lease = Lease(folder, token, tokens, text, sure_s)
+    lease._beaten = began
+    return lease
 
 
-def _is_alive(content: dict[str, object], folder: Path, beat: float) -> bool:
+def _tokens_of(folder: Path, *, fresh: bool) -> Tokens:
+    mirror = mirror_of(folder)
+    return FolderTokens(folder) if mirror is None else BucketTokens(mirror, folder, fresh=fresh)
+
+
+def _is_alive(content: dict[str, object], tokens: Tokens, beat: float) -> bool:
     """Say whether a holder that has not released its lease still works."""
     pid = int(str(content.get("pid", 0)))
     here = _process(pid)
     on_this_machine = all(content.get(key) == here[key] for key in ("boot", "space"))
     if on_this_machine and content.get("started") != here["started"] and not _is_hidden(pid):
         return False  # and gone
-    return storage_time(folder) - beat <= float(str(content.get("lease_s", LEASE_S)))
+    return tokens.now() - beat <= float(str(content.get("lease_s", LEASE_S)))
 
 
 def storage_time(folder: Path) -> float:
-    """Return the time by the clock of the file system that `folder` is on."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock.") as file:
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:  # read-only, or full
-        return time.time()
+    """Return the time by the clock of the file system, or object store, that `folder` is on."""
+    return _tokens_of(folder, fresh=False).now()
 
 
 def _process(pid: int) -> dict[str, object]:
@@ -199,19 +218,3 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
-
-
-def _tokens(folder: Path) -> list[int]:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [int(match[1]) for name in names if (match := NAME.fullmatch(name))]
-
-
-def _newest(folder: Path) -> int | None:
-    return max(_tokens(folder), default=None)
-
-
-def _path(folder: Path, token: int) -> Path:
-    return folder / f"lease-{token:06d}.json"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError, StorageError
+from curvetune.store.remote.mirror import mirror_of
 
 MAX_JSON_BYTES = 400_000_000  # DONE.json has thousands; the record of 100,000 cells 130 millions
 FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -22,10 +23,17 @@ FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 def open_plain(path: Path) -> int:
     """Return a descriptor of the file at `path`, which is a file and no link to one.
 
+    In a mirror of an object store the file is brought first, if it is not here yet.
+
     Raises:
         OSError: there is none, or something else is there.
+        StorageError: the object store cannot be read.
     """
     try:
+        handle = os.open(path, FLAGS | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        if (mirror := mirror_of(path)) is None or not mirror.pull(path):
+            raise
         handle = os.open(path, FLAGS | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         if error.errno == errno.ELOOP and path.is_symlink():
@@ -50,6 +58,15 @@ def read_plain(path: Path, longest: int | None = None) -> bytes:
         if longest is not None and size > longest:
             raise OSError(errno.EFBIG, f"{size:,} bytes; allowed are {longest:,}", str(path))
         return file.read()
+
+
+def is_there(path: Path) -> bool:
+    """Say whether a file is there, be it here or only in the object store that this mirrors.
+
+    Raises:
+        StorageError: the object store cannot be asked.
+    """
+    return path.exists() or ((mirror := mirror_of(path)) is not None and mirror.has(path))
 
 
 Float = TypeVar("Float", np.float32, np.float16)

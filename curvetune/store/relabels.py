@@ -18,7 +18,7 @@ from pathlib import Path
 from curvetune.errors import ConfigError, CorruptError, nearest, printable
 from curvetune.store.files import ID, folder_of, write_atomic
 from curvetune.store.names import RELABELS
-from curvetune.store.plain import read_plain
+from curvetune.store.plain import is_there, read_plain
 
 COLUMNS = ["sample", "label", "number", "data"]
 DATA_DIGITS = 16
@@ -61,7 +61,7 @@ def write_relabel(root: Path, content: bytes) -> str:
     """
     digest = relabel_digest(content)
     path = relabel_file(root, digest)
-    if not path.exists() or relabel_digest(read_plain(path, MAX_BYTES)) != digest:
+    if not is_there(path) or relabel_digest(read_plain(path, MAX_BYTES)) != digest:
         write_atomic(path, content)
     return digest
 
@@ -77,7 +77,7 @@ def read_relabel(root: Path, digest: str, data: str) -> dict[int, int]:
         CorruptError: they are damaged.
     """
     path = relabel_file(root, digest)
-    if not path.exists():
+    if not is_there(path):
         found = known_relabels(root)
         shown = ", ".join(found[:LISTED]) or "none yet; `curvetune relabel` makes them"
         raise ConfigError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from curvetune.errors import CorruptError
-from curvetune.store.files import load_arrays, save_arrays
+from curvetune.store.files import load_arrays, remove, save_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file of a run that is done."""
-        self._path.unlink(missing_ok=True)
+        remove(self._path)
 
 
 def save_state(path: Path, state: dict[str, Any], *, durable: bool = True) -> None:

@@ -16,6 +16,7 @@ from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
 from curvetune.data.tables.table import UNKNOWN
 from curvetune.errors import CorruptError, DataError
+from curvetune.store.plain import is_there
 from curvetune.store.relabels import read_relabel
 from curvetune.store.splits import read_split, split_file, write_split
 
@@ -114,7 +115,7 @@ def _of_people(cell: CellConfig, dataset: Dataset) -> NDArray[np.int64] | None:
 
 def _stored(cell: CellConfig, digest: str, storage: Path) -> Split | None:
     split_id, identity = cell.split_id(digest), cell.split_identity(digest)
-    if not split_file(storage, split_id).exists():
+    if not is_there(split_file(storage, split_id)):
         return None
     try:
         return Split.from_arrays(read_split(storage, split_id, identity))

@@ -7,9 +7,10 @@ from typing import Any
 
 from ray import tune
 
-from curvetune.errors import CurvetuneError, FailureKind
+from curvetune.errors import CurvetuneError, FailureKind, StorageError
 from curvetune.planning.order import Order
 from curvetune.store import CellStore
+from curvetune.store.flags import Flag
 from curvetune.system.redact import redact
 from curvetune.training.failures import LOST
 from curvetune.training.import_errors import IMPORT, words_in_log
@@ -27,6 +28,7 @@ class FollowNodes(tune.Callback):
         self._cluster = cluster
         self._order = order
         self._work = work
+        self._told: set[str] = set()
         self._looked = 0.0
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -34,10 +36,12 @@ class FollowNodes(tune.Callback):
             return
         self._looked = time.monotonic()
         self._cluster.look(self._order.demand())
-        for node in self._cluster.drained:
-            if not (file := self._work.leave_file(node)).exists():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.touch()
+        for node in self._cluster.drained - self._told:
+            try:
+                Flag(self._work.leave_file(node)).put_up()
+                self._told.add(node)
+            except (OSError, StorageError) as error:  # tried again at the next look
+                logger.warning("the cells of a node that is drained cannot be told: %s", error)
 
 
 class LostTrials(tune.Callback):

@@ -24,6 +24,7 @@ from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, has_room
 from curvetune.store import CellStore
+from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
 from curvetune.tune.address import chosen_address
@@ -125,7 +126,7 @@ def launch(
             try:
                 return launched.run_all(slots)
             finally:
-                work.forget_signals()
+                work.forget_signals(cluster.drained)
                 ray.kill(cache)
 
 
@@ -151,7 +152,7 @@ def _fit_nodes(
         return
     data: dict[str, Any] = {"files": first_files(dataset), "data_bytes": bytes_sent(dataset)}
     with asking(storage, launch_id, gpus=slots.gpus > 0, **data) as question:
-        check_nodes([n for n in cluster.nodes() if has_room(n.resources, slots)], question)
+        check_nodes([n for n in cluster.nodes() if has_room(n.resources, slots)], question, storage)
         yield question
 
 
@@ -190,8 +191,7 @@ class _Launched:
 
         def tell() -> None:
             order.stop()
-            self.work.stop_file.parent.mkdir(parents=True, exist_ok=True)
-            self.work.stop_file.touch()
+            Flag(self.work.stop_file).put_up()
 
         with self.stopping.telling(tell):
             _fit(self.trainable, searcher, slots, self.work, self.cluster)

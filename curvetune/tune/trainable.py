@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from curvetune.errors import (
     StorageError,
 )
 from curvetune.store import CellStore
+from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.training.failures import failure_kind, is_out_of_memory
@@ -77,12 +78,11 @@ class Work:
         """What is there once the trials of a node are to leave it."""
         return self.storage / TUNE / f"{self.launch_id}.leave-{node}"
 
-    def forget_signals(self) -> None:
-        """Remove what trials look for."""
-        with contextlib.suppress(OSError):
-            for file in (self.storage / TUNE).glob(f"{self.launch_id}.*"):
-                if file.is_file():
-                    file.unlink()
+    def forget_signals(self, drained: Iterable[str]) -> None:
+        """Remove what trials look for; of the nodes that were drained, too."""
+        for file in (self.stop_file, *map(self.leave_file, drained)):
+            with contextlib.suppress(OSError, StorageError):
+                Flag(file).take_down()
 
     def hang_log(self, cell_id: str) -> Path:
         """Where the last words of a cell go that hung in this launch."""
@@ -114,7 +114,7 @@ def train_cell(
         with watched(work.hang_log(cell_id), work.hang_after_s) as alive:
             _run(cell, cell_id, work, dataset, curves, alive)
     except StoppedError:
-        ending = {"stage": "stopped" if work.stop_file.exists() else "moved"}
+        ending = {"stage": "stopped" if Flag(work.stop_file).is_up() else "moved"}
     except BusyError as error:
         ending = {"stage": "busy", "with_probe": "probes" in Path(error.folder).parts[-2:]}
     except LostLeaseError as error:
@@ -167,8 +167,8 @@ def _run(
 
 def _told_to_stop(work: Work) -> Callable[[], bool]:
     """Return what says whether this trial is to end: all are, or those of its node."""
-    files = work.stop_file, work.leave_file(this_node())
-    return lambda: any(file.exists() for file in files)
+    flags = Flag(work.stop_file), Flag(work.leave_file(this_node()))
+    return lambda: any(flag.is_up() for flag in flags)
 
 
 def this_node() -> str:

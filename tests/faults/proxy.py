@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Mode = Literal["pass", "stall", "lose", "cut"]
+Mode = Literal["pass", "stall", "lose", "cut", "say"]
+KEPT = ("content-type", "location", "etag", "last-modified")
 ENDPOINTS = {  # what a request is called here, by the end of its path
     "experiments/create": "create_experiment",
     "runs/create": "create_run",
@@ -29,12 +30,15 @@ class Proxy:
     stall   the request waits for `stall_s` and is forwarded then, though nobody waits any more
     lose    the server does what it is asked, and its answer is lost
     cut     the answer ends in the middle
+    say     the server is not asked, and the answer is `said`
     """
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.mode: Mode = "pass"
         self.stall_s = 30.0
+        self.said = (503, b"")
+        self.times = 1_000_000  # how many requests the mode is still for
         self.hits: Callable[[str], bool] = lambda _: True  # which requests the mode is for
         self.spoiled: Counter[str] = Counter()  # requests that the mode was for, by endpoint
         self.open = 0  # requests that were taken and not forwarded yet
@@ -105,12 +109,17 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         name = endpoint(self.path)
-        mode = proxy.mode if proxy.mode != "pass" and proxy.hits(name) else "pass"
+        hit = proxy.mode != "pass" and proxy.times > 0 and proxy.hits(name)
+        mode = proxy.mode if hit else "pass"
+        proxy.times -= hit
         proxy.spoiled[name] += mode != "pass"
         proxy.open += 1
         if mode == "stall":
             time.sleep(proxy.stall_s)
-        status, headers, answer = self._forward(body)
+        if mode == "say":
+            status, headers, answer = proxy.said[0], [("content-type", "text/xml")], proxy.said[1]
+        else:
+            status, headers, answer = self._forward(body)
         proxy.open -= 1
         self.close_connection = True
         if mode == "lose":
@@ -119,9 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response(status)
         for key, value in headers:
-            if key.lower() in ("content-type", "location"):
+            if key.lower() in KEPT:
                 self.send_header(key, value)
-        self.send_header("Content-Length", str(len(answer)))
+        length = dict(headers).get("Content-Length", "0") if self.command == "HEAD" else len(answer)
+        self.send_header("Content-Length", str(length))
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(answer[: len(answer) // 2] if mode == "cut" else answer)
@@ -135,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.close()
         return found
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+    do_HEAD = do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not news."""

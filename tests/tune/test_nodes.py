@@ -26,45 +26,39 @@ def question(tmp_path: Path) -> Any:
 
 
 def answer(question: Question, node: str = "a" * 56, **changed: Any) -> dict[str, Any]:
-    return {**look.look(question.to(node)), **changed}
+    return {**look.look(question.to(node, driver_looks=True)), **changed}
 
 
 def test_a_node_like_the_drivers_is_fit_and_leaves_its_answer(question: Question) -> None:
     found = answer(question)
     assert faults(found, question) == []
     assert found["source"] == this_code().source
-    assert Path(look.answer_file(question.folder, "a" * 56)).read_text() == question.nonce
+    assert Path(question.folder, look.answer_name("a" * 56)).exists()
+    own = look.look(question.to("b" * 56))  # a trial's, which nobody looks for
+    assert faults(own, question) == []
+    assert not Path(question.folder, look.answer_name("b" * 56)).exists()
 
 
-def test_question_and_answers_are_gone_afterwards(tmp_path: Path) -> None:
-    with asking(tmp_path, "digits-1", gpus=False, files=()) as question:
-        answer(question)
-        assert len(list((tmp_path / ".tune/digits-1.nodes").iterdir())) == 2
+def test_the_question_is_gone_afterwards(tmp_path: Path) -> None:
+    with asking(tmp_path, "digits-1", gpus=False, files=()):
+        assert len(list((tmp_path / ".tune/digits-1.nodes").iterdir())) == 1
     assert not (tmp_path / ".tune/digits-1.nodes").exists()
 
 
-@pytest.mark.parametrize(
-    ("hurt", "words"),
-    [
-        (lambda folder: (folder / "question").unlink(), "is not there, or is another folder"),
-        (lambda folder: (folder / "question").write_text("x"), "holds an older state"),
-    ],
-)
-def test_a_folder_without_the_drivers_question_is_another_storage(
-    question: Question, hurt: Any, words: str
-) -> None:
-    hurt(Path(question.folder))
+def test_a_folder_without_the_drivers_question_is_another_storage(question: Question) -> None:
+    Path(question.folder, question.nonce).unlink()
     (fault,) = faults(answer(question), question)
-    assert fault.startswith(f"storage {question.storage} {words}")
+    assert fault.startswith(f"storage {question.storage} is not there, or is another folder")
     assert "--storage s3://" in fault
 
 
 def test_a_folder_that_cannot_be_written_is_told_with_the_systems_reason(
     question: Question,
 ) -> None:
-    Path(look.answer_file(question.folder, "b" * 56)).mkdir()  # root may write anywhere else
+    name = Path(question.folder, look.answer_name("b" * 56))
+    name.symlink_to(name.parent / "no" / "such" / "folder")  # root may write anywhere else
     (fault,) = faults(answer(question, "b" * 56), question)
-    assert "cannot be written (Is a directory)" in fault
+    assert "cannot be written (No such file or directory)" in fault
 
 
 @pytest.mark.parametrize(

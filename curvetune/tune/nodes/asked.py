@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from ray import cloudpickle
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-from curvetune.errors import ConfigError, printable
+from curvetune.errors import ConfigError, StorageError, printable
+from curvetune.store.files import address_of, cannot_write
+from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
 from curvetune.system.source_code import this_code
@@ -55,25 +57,30 @@ class Question:
     Args:
         storage: as people know it.
         folder: of it, where the driver wrote `nonce`; empty if there is nothing to prove.
+        url: of an object store, where `folder` is a key; empty for a folder.
         source: digest of the driver's sources that decide numbers.
         gpus: whether trials use GPUs.
         files: that trials read, such as the first image of a streamed set.
         data_bytes: of the images that go to every node, in Ray's object store.
-        node: who is asked.
     """
 
     storage: str
     folder: str
+    url: str
     nonce: str
     source: str | None
     gpus: bool
     files: tuple[str, ...] = ()
     data_bytes: int = 0
-    node: str = field(default="")
 
-    def to(self, node: str) -> dict[str, Any]:
-        """Return the same as plain values, for one node."""
-        return asdict(replace(self, node=node, gpus=self.gpus and not fake_gpus()))
+    def to(self, node: str, *, driver_looks: bool = False) -> dict[str, Any]:
+        """Return the same as plain values, for one node.
+
+        Args:
+            driver_looks: the driver looks for the answer in the storage, and removes it.
+        """
+        asked = replace(self, gpus=self.gpus and not fake_gpus())
+        return {**asdict(asked), "node": node, "driver_looks": driver_looks}
 
 
 def living() -> list[Node]:
@@ -104,27 +111,27 @@ def asking(
     Raises:
         StorageError: it cannot be written.
     """
-    from curvetune.store.files import cannot_write
-
+    url = address_of(storage)
     folder = storage / TUNE / f"{launch_id}.nodes"
     nonce = uuid.uuid4().hex
+    where = str(folder.relative_to(storage) if url else folder)
+    flag = Flag(folder / nonce)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "question").write_text(nonce, encoding="utf-8")
+        flag.put_up()
     except OSError as error:
-        raise cannot_write(folder, error, len(nonce)) from error
+        raise cannot_write(folder, error, 0) from error
+    question = Question(
+        url or str(storage), where, url, nonce, this_code().source, gpus, tuple(files), data_bytes
+    )
     try:
-        yield Question(
-            str(storage), str(folder), nonce, this_code().source, gpus, tuple(files), data_bytes
-        )
+        yield question
     finally:
-        with contextlib.suppress(OSError):
-            for path in folder.iterdir():
-                path.unlink()
+        with contextlib.suppress(OSError, StorageError):
+            flag.take_down()
             folder.rmdir()
 
 
-def check_nodes(nodes: Sequence[Node], question: Question) -> None:
+def check_nodes(nodes: Sequence[Node], question: Question, storage: Path) -> None:
     """Ask every node at once; say what is worth knowing of them.
 
     Raises:
@@ -138,7 +145,7 @@ def check_nodes(nodes: Sequence[Node], question: Question) -> None:
             bad.append((node, [answer]))
         elif found := [
             *faults(answer, question),
-            *_unseen(answer, node, question),
+            *_unseen(answer, node, question, storage),
             *too_small(answer, node, question),
         ]:
             bad.append((node, found))
@@ -154,7 +161,7 @@ def check_here(*, gpus: bool) -> None:
     Raises:
         ConfigError: trials cannot run here.
     """
-    question = Question("", "", "", this_code().source, gpus)
+    question = Question("", "", "", "", this_code().source, gpus)
     if found := faults(look.look(question.to("")), question):
         raise ConfigError(f"this machine cannot run trials: it {'; it '.join(found)}")
 
@@ -217,7 +224,7 @@ def _answers(nodes: Sequence[Node], question: Question) -> dict[str, dict[str, A
         task = ray.remote(num_cpus=0, max_retries=0)(look.look)
         asked = {
             node.id: task.options(scheduling_strategy=On(node.id, soft=False)).remote(
-                question.to(node.id)
+                question.to(node.id, driver_looks=True)
             )
             for node in nodes
         }
@@ -238,18 +245,18 @@ def _answer(ref: Any) -> dict[str, Any] | str:
     return answer
 
 
-def _unseen(answer: Mapping[str, Any], node: Node, question: Question) -> list[str]:
-    """Say so if what a node wrote to the storage does not arrive here."""
+def _unseen(answer: Mapping[str, Any], node: Node, question: Question, storage: Path) -> list[str]:
+    """Say so if what a node wrote to the storage does not arrive here; remove it."""
     if answer["storage"] is not None or not question.folder:
         return []
-    path = Path(look.answer_file(question.folder, node.id))
+    path = storage / question.folder / look.answer_name(node.id)
     end = time.monotonic() + SEEN_S
-    while not path.exists():
+    while not Flag(path).is_up():
         if time.monotonic() > end:
-            return [
-                f"wrote to {path.parent.parent.parent}, but it is not seen here: another folder"
-            ]
-        time.sleep(0.1)
+            return [f"writes to another storage {question.storage}: its file is not seen here"]
+        time.sleep(0.2)
+    with contextlib.suppress(OSError, StorageError):
+        Flag(path).take_down()
     return []
 
 

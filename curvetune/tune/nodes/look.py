@@ -34,37 +34,55 @@ def look(question: dict[str, Any]) -> dict[str, Any]:
         "missing": [name for name in MODULES if importlib.util.find_spec(name) is None],
         "source": _source(),
         "cuda": _cuda_fault() if question["gpus"] else None,
-        "storage": _storage_fault(question["folder"], question["nonce"], question["node"]),
+        "storage": _storage_fault(question),
         "disk": _free_disk(),
         "unseen": [name for name in question["files"] if not os.access(name, os.R_OK)],
     }
 
 
-def answer_file(folder: str, node: str) -> str:
-    """Return the file with which a node shows that it writes to the storage."""
-    return os.path.join(folder, f"{node}.answer")
+def answer_name(node: str) -> str:
+    """Return the name of the file with which a node shows that it writes to the storage."""
+    return f"{node}.answer"
 
 
-def _storage_fault(folder: str, nonce: str, node: str) -> str | None:
-    """Read what the driver wrote to a folder of the storage, and answer; say what failed."""
-    if not folder:
+def _storage_fault(question: dict[str, Any]) -> str | None:
+    """Look for what the driver wrote to the storage, and answer; say what failed."""
+    if not question["folder"]:
         return None
+    return _bucket_fault(question) if question["url"] else _folder_fault(question)
+
+
+def _folder_fault(question: dict[str, Any]) -> str | None:
+    folder = Path(question["folder"])
     try:
-        there = Path(folder, "question").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return "is not there, or is another folder of that name"
+        if not (folder / question["nonce"]).exists():
+            return "is not there, or is another folder of that name"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if there != nonce:
-        return "holds an older state than the driver's"
+    answer = folder / answer_name(question["node"])
     try:
-        answer = answer_file(folder, node)
-        with open(answer, "w", encoding="utf-8") as file:
-            file.write(nonce)
-            file.flush()
-            os.fsync(file.fileno())
+        answer.touch()
+        if not question["driver_looks"]:
+            answer.unlink()
     except OSError as error:
         return f"cannot be written ({error.strerror})"
+    return None
+
+
+def _bucket_fault(question: dict[str, Any]) -> str | None:
+    try:
+        from curvetune.store.files import open_storage
+        from curvetune.store.flags import Flag
+
+        folder = open_storage(question["url"]) / question["folder"]
+        if not Flag(folder / question["nonce"]).is_up():
+            return "is another bucket there: it lacks what the driver just wrote"
+        answer = Flag(folder / answer_name(question["node"]))
+        answer.put_up()
+        if not question["driver_looks"]:
+            answer.take_down()
+    except Exception as error:  # of the object store's client, ours, or none of it is there
+        return f"cannot be used ({str(error).splitlines()[0] if str(error) else error!r})"
     return None
 
 
