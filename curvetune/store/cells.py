@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
 from curvetune.store.files import (
+    address_of,
     check_files,
     check_owner,
     folder_of,
@@ -194,7 +195,7 @@ class CellStore:
             known = ", ".join(names) or "none yet; `curvetune grid digits` makes one"
             raise ConfigError(
                 f"unknown grid {name!r}{nearest(name, names)}; "
-                f"in the storage {self.root} are: {known}"
+                f"in the storage {address_of(self.root) or self.root} are: {known}"
             )
         path = self.grid_file(name)
         check_inside(self.root, path.parent)

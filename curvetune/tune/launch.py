@@ -24,6 +24,7 @@ from curvetune.planning.order import Order
 from curvetune.planning.plan import Plan, PlannedCell
 from curvetune.planning.resources import LaunchOptions, Slots, cpus_for_data, has_room
 from curvetune.store import CellStore
+from curvetune.store.files import address_of
 from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
@@ -248,7 +249,8 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, work: Work, clus
     except (ray.exceptions.RayError, tune.TuneError, OSError, EOFError) as error:
         raise BackendError(
             f"Ray Tune stopped: {type(error).__name__}: {error}\n"
-            f"Finished cells are in {storage}; run the same command again to go on."
+            f"Finished cells are in {address_of(storage) or storage}; run the same command again "
+            f"to go on."
         ) from error
     finally:
         shutil.rmtree(state, ignore_errors=True)
