@@ -168,7 +168,8 @@ def cannot_write(path: Path, error: OSError, size: int) -> StorageError:
 def fail_at(step: str, path: Path) -> None:
     """Kill this process if CURVETUNE_FAILPOINT says "step:name"; for tests of what a kill leaves.
 
-    Steps are `written` (under its temporary name) and `renamed`; the name is the file's.
+    Steps are `written` (under its temporary name), `put` (into an object store) and `renamed`; the
+    name is the file's.
     """
     if os.environ.get("CURVETUNE_FAILPOINT") == f"{step}:{path.name}":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -347,6 +348,7 @@ def _put(temporary: Path, path: Path, *, once: bool) -> None:
         etag = mirror.push(path, temporary, once=once)
     except ThereError:
         raise LostLeaseError(f"{path}: another process published it first") from None
+    fail_at("put", path)
     os.replace(temporary, path)
     mirror.note(path, etag)
 
