@@ -36,7 +36,8 @@ from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import read_json, save_arrays, write_json
+from curvetune.store.arrays import save_arrays
+from curvetune.store.files import read_json, write_json
 from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state

@@ -27,7 +27,7 @@ from curvetune.config import (
 )
 from curvetune.errors import DataError, DivergedError, StoppedError
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.training.checkpoint import load_state, save_state
 from curvetune.training.split import load_split, prepare_splits
 

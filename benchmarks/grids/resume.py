@@ -33,7 +33,8 @@ from curvetune.config import CellConfig
 from curvetune.planning.price.disk import MODEL_BYTES
 from curvetune.planning.space import load_space
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import save_arrays, write_json
+from curvetune.store.arrays import save_arrays
+from curvetune.store.files import write_json
 from curvetune.store.history import write_rows
 
 GOAL_S = 5.0

@@ -14,7 +14,7 @@ from curvetune.grids.cells import Cell, CellReader
 from curvetune.grids.identity import Keys, deciding_keys, default_keys, differing_keys, of_source
 from curvetune.status.failures import failure_json
 from curvetune.store import CurveStore
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.store.lease import Holder, read_holder
 from curvetune.store.names import CELLS, CHECKPOINT, MANIFEST, PROBES
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.store.arrays import load_arrays
 from curvetune.store.files import (
     address_of,
     check_files,
     check_owner,
     folder_of,
-    load_arrays,
     publish_json,
     published_etags,
     read_json,

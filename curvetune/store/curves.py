@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError
+from curvetune.store.arrays import bytes_of
 from curvetune.store.files import (
-    bytes_of,
     check_files,
     check_owner,
     folder_of,

@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError
-from curvetune.store.files import folder_of, load_arrays, save_arrays
+from curvetune.store.arrays import load_arrays, save_arrays
+from curvetune.store.files import folder_of
 from curvetune.store.names import SPLITS
 
 Arrays = dict[str, NDArray[Any]]

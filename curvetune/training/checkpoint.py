@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from curvetune.errors import CorruptError
-from curvetune.store.files import load_arrays, remove, save_arrays
+from curvetune.store.arrays import load_arrays, save_arrays
+from curvetune.store.files import remove
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from curvetune.errors import CorruptError
 from curvetune.grids.cells import read_grid
 from curvetune.report.tables.detail import table
 from curvetune.store import CellStore
-from curvetune.store.files import folder_of, save_arrays
+from curvetune.store.arrays import save_arrays
+from curvetune.store.files import folder_of
 
 CROSS: dict[str, Any] = {"name": "cross-entropy"}
 

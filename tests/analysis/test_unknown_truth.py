@@ -17,7 +17,8 @@ from curvetune.report.pages.grid import page
 from curvetune.report.tables.detail import table
 from curvetune.results import Results
 from curvetune.store import CellStore
-from curvetune.store.files import folder_of, save_arrays
+from curvetune.store.arrays import save_arrays
+from curvetune.store.files import folder_of
 from curvetune.tracking.sync.runs import cell_data
 
 REAL: dict[str, Any] = {"noise": "real"}

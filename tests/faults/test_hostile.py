@@ -20,7 +20,8 @@ from curvetune.config import CellConfig
 from curvetune.errors import CorruptError, CurvetuneError, StorageError
 from curvetune.grids.cells import read_grid
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import load_arrays, publish_json, read_json, save_arrays, sha256
+from curvetune.store.arrays import load_arrays, save_arrays
+from curvetune.store.files import publish_json, read_json, sha256
 from curvetune.store.history import read_rows
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 

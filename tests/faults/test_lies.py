@@ -12,7 +12,8 @@ from curvetune.errors import CorruptError
 from curvetune.grids.cells import read_grid
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import load_arrays, read_json, save_arrays
+from curvetune.store.arrays import load_arrays, save_arrays
+from curvetune.store.files import read_json
 from curvetune.store.history import read_rows
 from curvetune.training.checkpoint import Checkpoint, load_state
 

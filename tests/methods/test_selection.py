@@ -32,7 +32,7 @@ from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.o2u_net import kept, scores
 from curvetune.methods.shared.objective import LossMethod
 from curvetune.store import CellStore
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.training.split import load_split
 
 SHORT_PROBE = O2UProbeConfig(epochs=6, cyclic_start=2)

@@ -25,7 +25,8 @@ from curvetune.cli import gc as command
 from curvetune.config import CellConfig
 from curvetune.errors import BusyError, ConfigError, CorruptError, StorageError
 from curvetune.store import CellStore, CurveStore, garbage
-from curvetune.store.files import save_arrays, write_json
+from curvetune.store.arrays import save_arrays
+from curvetune.store.files import write_json
 from curvetune.store.garbage import FROZEN_S, KEPT_S, find_garbage, remove_garbage
 from curvetune.store.lease import leased, read_holder
 

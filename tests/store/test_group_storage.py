@@ -25,7 +25,7 @@ from storage_fixtures import finish, make_cells, write_grid
 from curvetune.data.cache import kept
 from curvetune.tracking.sync.thread import sync
 from curvetune.store.curves import CurveStore
-from curvetune.store.files import save_arrays
+from curvetune.store.arrays import save_arrays
 from curvetune.store.lease import leased
 root = Path(sys.argv[1])
 seeds = [int(seed) for seed in sys.argv[2].split(",")]

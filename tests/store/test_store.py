@@ -8,8 +8,9 @@ import pytest
 
 from curvetune.errors import ConfigError, CorruptError, StorageError
 from curvetune.store import CellStore, CurveStore, open_storage
+from curvetune.store.arrays import load_arrays, save_arrays
 from curvetune.store.cells import RESULT_FILES
-from curvetune.store.files import load_arrays, save_arrays, write_atomic
+from curvetune.store.files import write_atomic
 
 PROBE, CELL = "0123456789abcdef", "fedcba9876543210"
 

@@ -25,7 +25,7 @@ from curvetune import data
 from curvetune.config import CellConfig
 from curvetune.grids.cells import read_grid
 from curvetune.report.tables.main import report_json
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.tracking.base import DATABASE, default_uri
 from curvetune.tracking.sync.thread import sync
 from curvetune.tracking.sync.views import CELLS, METHODS, TAG, cells_name, saved_views, share_key

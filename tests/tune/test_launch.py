@@ -27,7 +27,7 @@ from curvetune.planning.plan import Plan, build_plan
 from curvetune.planning.resources import LaunchOptions
 from curvetune.planning.space import Space
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.store.lease import leased
 from curvetune.tune.callbacks import LostTrials
 from curvetune.tune.curves import CurveCache, CurveReader, start_cache

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from curvetune.errors import CorruptError
 from curvetune.grids.labels import Config
-from curvetune.store.files import load_arrays
+from curvetune.store.arrays import load_arrays
 from curvetune.store.names import MODEL
 
 FOLDER = "model"

@@ -22,7 +22,7 @@ from curvetune.data.sets.reading import ArrayPixels, Chosen
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.splits import Split
 from curvetune.methods.shared.centred import Centred
-from curvetune.store.files import load_arrays, save_arrays
+from curvetune.store.arrays import load_arrays, save_arrays
 
 
 def labels(n: int, num_classes: int = 10) -> torch.Tensor:
