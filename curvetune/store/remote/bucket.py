@@ -55,7 +55,7 @@ class Bucket:
                 f"--storage {address}: obstore is not installed, which object stores need; "
                 f"install it (pip install 'curvetune[objects]'), or give a folder"
             ) from None
-        self._obstore = obstore
+        self._obstore: Any = obstore
         # Where there is no object, 0.12 raises Python's own FileNotFoundError.
         self._missing = (NotFoundError, FileNotFoundError)
         self._errors = (BaseError, OSError)
