@@ -280,7 +280,8 @@ def published_etags(folder: Path, names: Iterable[str]) -> dict[str, Any]:
 
 
 def _is_right(path: Path, checksum: object, etags: object) -> bool:
-    if not path.exists() and (mirror := mirror_of(path)) is not None:
+    # os.path: a name that a file system cannot have is one that is not there
+    if not os.path.exists(path) and (mirror := mirror_of(path)) is not None:
         etag = etags.get(path.name) if isinstance(etags, dict) else None
         if mirror.is_still(path, etag):
             return True

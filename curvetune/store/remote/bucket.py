@@ -6,6 +6,7 @@ its own first try had succeeded: `put` reads back to tell that from a lost race.
 
 import datetime
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,7 +141,9 @@ class Bucket:
 
     def _said(self, what: str, error: Exception) -> StorageError:
         """Return what to raise: what was wrong, what is allowed, what to do."""
-        text = " ".join(redact(str(error)).split())
+        # the server's whole answer is in there, on S3 with the id of the key
+        told = re.sub(r"<AWSAccessKeyId>.*?</AWSAccessKeyId>", "", str(error), flags=re.DOTALL)
+        text = " ".join(redact(told).split())
         return StorageError(f"{self.address}: cannot be {what}: {_words(text, self.address)}")
 
 
