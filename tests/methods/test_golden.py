@@ -72,7 +72,14 @@ def numbers(name: str, storage: Path) -> dict[str, list[float | None]]:
     }
 
 
-@pytest.mark.parametrize("name", METHOD_SECTIONS)
+LONG = ("cleannet", "o2u-net")  # half a minute each: scripts/test-faults
+LATER = [pytest.mark.faults, pytest.mark.slow]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=LATER if name in LONG else []) for name in METHOD_SECTIONS],
+)
 def test_the_numbers_of_a_method_are_those_that_were_written_down(
     name: str, tmp_path: Path
 ) -> None:

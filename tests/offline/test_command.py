@@ -65,6 +65,8 @@ def module(*arguments: str, without: Path | None = None) -> subprocess.Completed
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
+@pytest.mark.faults
+@pytest.mark.slow
 def test_the_whole_command_runs_where_there_is_pytorch_and_little_else(
     tmp_path: Path, space: Path
 ) -> None:
