@@ -26,7 +26,7 @@ address, storage = sys.argv[1:]
 with connected(address), asking(Path(storage), "bench", gpus=False, files=()) as question:
     nodes = living()
     start = time.perf_counter()
-    check_nodes(nodes, question)
+    check_nodes(nodes, question, Path(storage))
     print(len(nodes), time.perf_counter() - start)
 """
 
