@@ -26,8 +26,9 @@ def cluster(bed: Bed) -> Bed:
 
 
 @pytest.fixture(scope="session")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("environments")
+def environments(session_bed: Bed) -> Path:
+    """A folder that all hosts see; each has a /tmp of its own."""
+    return session_bed.tools / "environments"
 
 
 def has_results(bed: Bed) -> bool:
@@ -90,7 +91,7 @@ def code_of(bed: Bed, environments: Path, kind: str) -> None:
 def test_trial_14_a_head_without_cpus_waits_for_a_worker(bed: Bed, laptop: Path) -> None:
     bed.head("h1", "--num-cpus=0")
     driver = space.start_grid(bed, "h1", head="h1")
-    driver.says("waiting for 2 CPUs, 0 there")
+    driver.says("waiting for 4 CPUs, 0 there")
     bed.worker("h2", "h1", "--num-cpus=1")
     code, output = driver.wait(150)
     assert code == 0, output
