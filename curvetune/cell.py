@@ -46,7 +46,7 @@ from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import moved, provenance
-from curvetune.training.split import load_split, verified_flags
+from curvetune.training.split import clean_images, load_split, verified_flags
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -341,7 +341,8 @@ class _Run:
         if source is None:
             return None
         if source == "clean":
-            return self._resident(index := self._clean(), self.dataset.train.y[index])
+            index = clean_images(self.cell, self.split, self.dataset)
+            return self._resident(index, self.dataset.train.y[index])
         wanted = self.cell.method.low_loss
         assert wanted is not None
         assert curves is not None
@@ -352,15 +353,6 @@ class _Run:
             wanted.per_class,
         ).cpu()
         return self._resident(self.split.train[chosen], self.split.y[chosen])
-
-    def _clean(self) -> NDArray[np.int64]:
-        """Return the clean images that the method may use: the first ones of each class."""
-        meta, method = self.split.meta, self.cell.method
-        if not isinstance(method, MetaSetConfig) or method.meta_images is None:
-            return meta
-        y = self.dataset.train.y[meta]
-        first = [meta[y == k][: method.meta_images] for k in range(self.dataset.num_classes)]
-        return np.concatenate(first)
 
     def _sets(self) -> tuple[ImageSet, ImageSet]:
         """Return what is trained on and what is tested on, wherever their images are."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from curvetune.config import CellConfig
+from curvetune.config import CellConfig, MetaSetConfig
 from curvetune.data.people.labels import labels_digest
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split, make_split
@@ -36,6 +36,16 @@ def load_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
         identity = cell.split_identity(digest)
         write_split(storage, cell.split_id(digest), split.arrays(), identity)
     return split
+
+
+def clean_images(cell: CellConfig, split: Split, dataset: Dataset) -> NDArray[np.int64]:
+    """Return the clean images that the method may use, (M,): the first ones of each class."""
+    meta, method = split.meta, cell.method
+    if not isinstance(method, MetaSetConfig) or method.meta_images is None:
+        return meta
+    y = dataset.train.y[meta]
+    first = [meta[y == k][: method.meta_images] for k in range(dataset.num_classes)]
+    return np.concatenate(first)
 
 
 def prepare_splits(

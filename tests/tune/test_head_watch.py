@@ -69,10 +69,12 @@ def test_a_head_that_is_gone_is_raised_in_the_driver_and_says_since_when() -> No
 
 def test_a_head_that_comes_back_in_time_ends_nothing() -> None:
     head = Port()
-    with watched(Watch(head.service, None, refused_s=6.0)):
+    watch = Watch(head.service, None, refused_s=6.0)
+    with watched(watch):
         time.sleep(2.5)
         with head.open():
             time.sleep(6)
+            assert watch.words == ""
 
 
 def test_an_error_of_rays_is_told_as_the_lost_node_that_it_comes_of_and_others_are_not() -> None:
