@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from curvetune.plugins import load
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
@@ -24,6 +26,15 @@ def own_seed(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 the global stream, which a test or a library may draw from
     random.seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def own_plugins() -> Iterator[None]:
+    """Take back after each test the plugins that it has loaded; tests share a process."""
+    before = {plugin.ref.name for plugin in load.loaded()}
+    yield
+    for name in {plugin.ref.name for plugin in load.loaded()} - before:
+        load._forget(name)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,7 +23,6 @@ from curvetune.data.pixels import Positions
 from curvetune.data.sets.reading import ArrayPixels
 from curvetune.data.source import Dataset, Images
 from curvetune.grids.catalog import Catalog
-from curvetune.plugins import load
 from curvetune.plugins.load import load_plugins
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import read_json
@@ -40,13 +39,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    yield
-    for plugin in load.loaded():
-        load._forget(plugin.ref.name)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images, Source
 from curvetune.errors import ConfigError
 from curvetune.models import build, bytes_of
-from curvetune.plugins import load
 from curvetune.plugins.load import load_plugins
 from curvetune.store import CellStore
 
@@ -77,13 +75,6 @@ def stripes(folder):
 def brighter(x, numbers):
     return x + 20 * numbers[:, :, None, None]
 """
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    yield
-    for plugin in load.loaded():
-        load._forget(plugin.ref.name)
 
 
 @pytest.fixture

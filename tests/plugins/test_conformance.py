@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from typer.testing import CliRunner
 
 from curvetune.cli import app
 from curvetune.conformance.methods import CHECKS
-from curvetune.plugins import load
 
 HEAD = """
 from typing import Literal
@@ -33,13 +31,6 @@ class Section(MethodConfig):
 def build(config, parts):
     return Mine(parts.new_model(0), parts.recipe, cross_entropy)
 '''
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    yield
-    for plugin in load.loaded():
-        load._forget(plugin.ref.name)
 
 
 def verdict(tmp_path: Path, text: str, *options: str) -> tuple[int, dict[str, str]]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,14 +40,6 @@ def build(config, parts):
         return config.factor * cross_entropy(logits, y)
     return LossMethod(parts.new_model(0), parts.recipe, loss)
 '''
-
-
-@pytest.fixture(autouse=True)
-def _forgotten() -> Iterator[None]:
-    """Take back after each test what it has loaded."""
-    yield
-    for plugin in load.loaded():
-        load._forget(plugin.ref.name)
 
 
 def written(folder: Path, text: str = METHOD, name: str = "mine.py") -> str:
