@@ -24,7 +24,7 @@ from curvetune.store.files import ID, read_json, remove
 from curvetune.store.lease import NAME as LEASE
 from curvetune.store.lease import leased, read_holder, storage_time
 from curvetune.store.names import CHECKPOINT, CONFIG, DONE, MANIFEST, TUNE
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 
 KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
