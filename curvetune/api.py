@@ -78,11 +78,11 @@ class GridPlan:
         """Show a row for each bias setting in a notebook."""
         from curvetune.report.pages.templates import render
         from curvetune.report.sheet import Sheet
+        from curvetune.status.plan_table import planned_bias
 
         rows: dict[tuple[str, str], list[bool]] = {}
         for cell in self.plan.cells:
-            bias = cell.config.bias
-            rows.setdefault((f"{bias.imbalance:g}", bias.named()), []).append(cell.done)
+            rows.setdefault(planned_bias(self.plan, cell), []).append(cell.done)
         sheet = Sheet(
             repr(self),
             tuple((name,) for name in ("imbalance", "noise", "cells done", "to run")),

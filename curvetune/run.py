@@ -18,7 +18,7 @@ from curvetune.places import Places, Telling
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from curvetune.data import Dataset, Report, Source
+    from curvetune.data import ClassSizes, Dataset, Report, Source
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
+CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
 Tell = Callable[[str], object]
 
@@ -88,7 +89,8 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
         report = images.report(places.data_dir)
         for line in report.words():
             tell(line)
-        plan = replace(plan, images=report)
+        sizes = images.sizes(places.data_dir)  # the table of a plan tells of them
+        plan = replace(plan, images=report, sizes=sizes)
     return checked(plan, images, places) if plan.left else plan
 
 
@@ -172,8 +174,10 @@ def what_starts(plan: "Plan") -> str:
     )
 
 
-def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storage: Path) -> None:
-    """Keep what the data has more than once, for the page and MLflow; of arrays, count it first.
+def keep_facts(
+    report: "Report | None", dataset: "Dataset", sizes: "ClassSizes", digest: str, storage: Path
+) -> None:
+    """Keep what the data has more than once, and how large its classes are; of arrays, count first.
 
     Raises:
         StorageError: it cannot be written.
@@ -181,12 +185,38 @@ def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storag
     from curvetune.data import duplicates
     from curvetune.store.facts import read_facts, write_facts
 
+    known = read_facts(storage, digest) or {}
     if report is not None:
-        write_facts(storage, digest, report.copies.to_json())
-    elif read_facts(storage, digest) is None:
+        facts = report.copies.to_json()
+    elif set(known) - {CLASS_SIZES}:
+        facts = known
+    else:
         train, test = ((images.x, images.y) for images in (dataset.train, dataset.test))
         samples = duplicates.samples_of(train, test, dataset.class_names)
-        write_facts(storage, digest, duplicates.copies_of(list(samples)).to_json())
+        facts = duplicates.copies_of(list(samples)).to_json()
+    if (facts := facts | {CLASS_SIZES: sizes.to_json()}) != known:
+        write_facts(storage, digest, facts)
+
+
+def keep_sizes(plan: "Plan", storage: Path) -> None:
+    """Keep how large the classes of a plan's data are, where an older version has not.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from curvetune.store.facts import read_facts, write_facts
+
+    known = read_facts(storage, plan.digest) or {}
+    if plan.sizes is not None and CLASS_SIZES not in known:
+        write_facts(storage, plan.digest, known | {CLASS_SIZES: plan.sizes.to_json()})
+
+
+def sizes_of(dataset: "Dataset") -> "ClassSizes":
+    """Return how many images of each class a data set has, without its clean set."""
+    from curvetune.data import ClassSizes
+
+    train, test = dataset.train.y, dataset.test.y
+    return ClassSizes.of(train, test, dataset.num_classes, dataset.clean)
 
 
 @dataclass(frozen=True)
@@ -220,7 +250,6 @@ class _Running:
 
     def _left(self, stopping: "Stopping") -> bool:
         """Run the cells that are left while others watch; False if a signal stopped it."""
-        from curvetune.data import ClassSizes
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
 
@@ -231,8 +260,9 @@ class _Running:
         if not plan.is_part:
             CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
         if dataset is not None:
-            sizes = ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes)
-            keep_estimate(plan, sizes, storage, self.options)
+            keep_estimate(plan, sizes_of(dataset), storage, self.options)
+        else:
+            keep_sizes(plan, storage)
         telling = self.telling
         tracker = TrackerThread(
             storage, plan.name, telling.tracking_uri, log_models=telling.log_models
@@ -277,7 +307,7 @@ class _Running:
         dataset = places.source(cells[0].data).load(places.data_dir)
         prepare_splits(cells, plan.digest, dataset, places.storage)
         check_classifiers(cells, dataset)
-        keep_copies(plan.images, dataset, plan.digest, places.storage)
+        keep_facts(plan.images, dataset, sizes_of(dataset), plan.digest, places.storage)
         return dataset
 
     def _time_steps(self) -> None:

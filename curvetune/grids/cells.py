@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from curvetune.errors import CorruptError, printable
 from curvetune.grids.labels import GIVEN, Config, Setting, method_labels, setting_of
+from curvetune.grids.own import Sizes, class_sizes
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
@@ -88,7 +89,8 @@ class Cell:
     def noise_rate(self) -> float | None:
         """The rate of the noise; of people's labels the share that is wrong, None if not known."""
         if self.setting.noise not in GIVEN:
-            return self.setting.noise_rate
+            is_known = self.setting.noise_rate or not self.setting.is_own
+            return self.setting.noise_rate if is_known else None
         value = (self.result or {}).get("wrong_share")
         return None if value is None else float(value)
 
@@ -166,8 +168,9 @@ class GridReader:
         refresh(self.cells.root)
         grid, labels = self._planned()
         entries = zip(grid["cells"], labels, strict=True)
+        sizes = class_sizes(self.cells.root, str(grid.get("data_digest", "")))
         cells = tuple(
-            self._one.read(entry, label)
+            self._one.read(entry, label, sizes)
             for entry, label in entries
             if self._only is None or entry["cell_id"] in self._only
         )
@@ -205,8 +208,12 @@ class CellReader:
         self._since = since
         self._checked: dict[str, tuple[float, Mapping[str, Any] | None]] = {}
 
-    def read(self, entry: Mapping[str, Any], label: str) -> Cell:
-        """Return the cell of an entry of a grid's file (or one like it) as it is now."""
+    def read(self, entry: Mapping[str, Any], label: str, sizes: Sizes | None = None) -> Cell:
+        """Return the cell of an entry of a grid's file (or one like it) as it is now.
+
+        Args:
+            sizes: training images of each class of the data, (K,), if somebody counted them.
+        """
         cell_id, probe_id, config = entry["cell_id"], entry["probe_id"], entry["config"]
         state: CellState = "done"
         failure = activity = holder = None
@@ -221,7 +228,7 @@ class CellReader:
             probe_id=probe_id,
             config=config,
             label=label,
-            setting=setting_of(config),
+            setting=setting_of(config, sizes),
             state=state,
             result=result,
             failure=failure if state == "failed" else None,

@@ -9,7 +9,7 @@ from typing import Any
 from curvetune.data import Dataset, Source
 from curvetune.data.people.cells import with_digests, with_labels
 from curvetune.errors import ConfigError
-from curvetune.grids.labels import method_labels
+from curvetune.grids.labels import method_labels, setting_of, setting_text
 from curvetune.offline.lines import FILE, add_lines, import_lines, read_lines, result_line
 from curvetune.offline.slices import Tally, run_slice
 from curvetune.offline.workers import Slice
@@ -147,5 +147,5 @@ def run(
 
 
 def _setting(cell: PlannedCell) -> str:
-    bias = cell.config.bias
-    return f"imbalance {bias.imbalance:g}, {bias.named()}, seed {cell.config.seed} ({cell.cell_id})"
+    setting = setting_text(setting_of(cell.config.model_dump(mode="json")))
+    return f"{setting}, seed {cell.config.seed} ({cell.cell_id})"

@@ -13,7 +13,7 @@ from rich.text import Text
 from curvetune.analysis.aggregate import method_rows
 from curvetune.grids.activity import GridProgress, Progress
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts, setting_words
+from curvetune.grids.labels import setting_parts, setting_text, setting_words
 from curvetune.status.failures import (
     MAX_DETAILED,
     details,
@@ -157,6 +157,7 @@ def progress_json(
                 "probe_id": p.cell.probe_id,
                 "method": p.cell.label,
                 **{key: p.cell.config["bias"][key] for key in ("imbalance", "noise", "noise_rate")},
+                "setting": setting_text(p.cell.setting),
                 "seed": p.cell.seed,
                 "state": p.cell.state,
                 "detail": p.words,

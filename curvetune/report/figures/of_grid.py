@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import axis_words, setting_parts
 from curvetune.report.figures import grids, samples, training
 from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
 from curvetune.report.figures.style import file_of
@@ -42,7 +42,8 @@ class Drawn:
 
 def heat(grid: Grid, select: Select) -> "Figure":
     """Return the accuracy over imbalance × noise rate for each method."""
-    return grids.heat_maps({row.label: _heat(row) for row in method_rows(grid, select)}, "%")
+    heats = {row.label: _heat(row) for row in method_rows(grid, select)}
+    return grids.heat_maps(heats, "%", words=axis_words(grid.settings))
 
 
 def heat_difference(grid: Grid, select: Select) -> "Figure":
@@ -58,7 +59,8 @@ def heat_difference(grid: Grid, select: Select) -> "Figure":
         }
         for label, row in rows.items()
     }
-    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True)
+    words = axis_words(grid.settings)
+    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True, words=words)
 
 
 def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":

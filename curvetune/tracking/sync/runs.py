@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from curvetune.config import read_config
 from curvetune.data.duplicates import Copies, words
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import setting_parts, setting_text
 from curvetune.tracking.base import (
     CELL_TAG,
     GRID_TAG,
@@ -18,7 +18,7 @@ from curvetune.tracking.base import (
     Run,
     RunSpec,
 )
-from curvetune.tracking.sync.points import cell_params
+from curvetune.tracking.sync.points import cell_params, own_params
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
@@ -72,7 +72,7 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
             "curvetune.probe_id": cell.probe_id or "",
             "curvetune.data_digest": grid.digest,
         },
-        params=cell_params(cell.config),
+        params=cell_params(cell.config) | own_params(cell.setting),
         began=_began([cell]),
     )
 
@@ -104,20 +104,16 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting
-    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
-    if bias.is_human:
-        noise = f"{bias.noise} labels"
-    elif not bias.truth_is_known:
-        noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
         "noise_rate": cell.noise_rate,
+        **({"own_imbalance": setting.own_imbalance} if setting.own_imbalance else {}),
         "seed": config.seed,
         "content_sha256": grid.digest,
     }
     return DataSpec(
-        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        name=f"{setting.data}, {setting_text(setting)}",
         digest=config.split_id(grid.digest),  # of another seed it is another draw
         source=f"curvetune:{setting.data}",
         profile=profile,
