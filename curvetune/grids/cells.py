@@ -190,7 +190,7 @@ class GridReader:
 
         Of 400 cells they are nine tenths of a look, and the live table looks once a second.
         """
-        written = _written(self.cells.root / "grids" / f"{self.grid}.json")
+        written = _written(self.cells.grid_file(self.grid.partition("@")[0]))
         if written is None or written != self._plan[0]:
             grid = self.cells.read_grid(self.grid)
             labels = method_labels([entry["config"] for entry in grid["cells"]])
