@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
+SHOWN_KEYS = 3  # in which another grid of the same name differs
 CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
 Tell = Callable[[str], object]
@@ -67,12 +68,14 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     """
     from curvetune.data import OWN
     from curvetune.data.people.cells import with_labels
+    from curvetune.planning.again import made_of
     from curvetune.planning.plan import build_plan
     from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import others, this_code
 
     space = selected_space(selection)
+    places = places.or_else(space.data_dir, space.on_bad)
     images = places.source(space.cells[0].data)
     digest = images.digest(places.data_dir)
     space = replace(space, cells=with_labels(space.cells, images, places.data_dir))
@@ -91,7 +94,35 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
             tell(line)
         sizes = images.sizes(places.data_dir)  # the table of a plan tells of them
         plan = replace(plan, images=report, sizes=sizes)
+    plan = replace(plan, made=made_of(space, places.data_dir, places.on_bad, selection))
+    if (said := another_grid(plan, places.storage)) is not None:
+        tell(said)
     return checked(plan, images, places) if plan.left else plan
+
+
+def another_grid(plan: "Plan", storage: Path) -> str | None:
+    """Say if what a storage has under the name of a plan is another grid; None if it is not."""
+    from curvetune.store import CellStore
+    from curvetune.store.commands import differing, is_same_grid
+
+    store = CellStore(storage)
+    if plan.name not in store.grids():
+        return None
+    try:
+        known = store.read_grid(plan.name)
+    except CorruptError:  # it will be written anew
+        return None
+    mine = _grid_file(plan, "")
+    if known["data_digest"] == plan.digest and is_same_grid(mine, known):
+        return None
+    keys = differing(mine, known)
+    more = " and more" * (len(keys) > SHOWN_KEYS)
+    return (
+        f"{plan.name}: the storage has another grid of this name, of {len(known['cells'])} cells "
+        f"with other {', '.join(keys[:SHOWN_KEYS])}{more}. Nothing of it is lost: it is called "
+        f"{plan.name}@ID from then on, as `curvetune status` lists it. To give this one a name of "
+        f"its own: --name NAME"
+    )
 
 
 def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
@@ -149,6 +180,7 @@ def run_plan(
     check_lasting(places.storage)
     resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
     plan = make()
+    places = places.or_else(plan.data_dir, plan.on_bad)
     places = replace(places, storage=open_storage(places.storage))
     if (path := write_bad_list(plan.images, plan.digest, places.storage)) is not None:
         tell(f"all of them, with the reasons: {path}")
@@ -363,6 +395,7 @@ def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:
         "cells": [cell_json(cell) for cell in plan.cells],
         "command": command,
         "data_digest": plan.digest,
+        **({"made": dict(plan.made)} if plan.made else {}),
     }
 
 
