@@ -70,6 +70,7 @@ def grid_json(grid: Grid, select: Select = "last") -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": grid.name,
+        "profiles": list(grid.profiles),
         "select": select,
         "command": grid.command,
         "methods": [_method_json(row) for row in method_rows(grid, select)],

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from curvetune.errors import CorruptError, printable
 from curvetune.grids.labels import GIVEN, Config, Setting, method_labels, setting_of
 from curvetune.grids.own import Sizes, class_sizes
+from curvetune.grids.stamps import mean_of_last, other_grids, profiles_of, stamp
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
@@ -114,11 +115,28 @@ class Grid:
     digest: str
     cells: tuple[Cell, ...]
     stored_probes: frozenset[str] = frozenset()  # of those that a cell which is not done needs
+    profiles: tuple[str, ...] = ()  # of its commands
+    others: tuple[str, ...] = ()  # other grids under its name, a line each
 
     @functools.cached_property  # every cell of a table or a sync asks
     def settings(self) -> tuple[Setting, ...]:
         """The bias settings that MA is a mean over."""
         return tuple(dict.fromkeys(cell.setting for cell in self.cells))
+
+    @property
+    def stamp(self) -> str:
+        """What its profile is to be called wherever its numbers stand; empty of a release."""
+        return stamp(self.profiles)
+
+    @property
+    def title(self) -> str:
+        """Its name as tables and pages are headed by, with the stamp of its profile."""
+        return f"{self.name} ({self.stamp})" if self.stamp else self.name
+
+    @functools.cached_property
+    def last_epochs(self) -> str:
+        """How many epochs the accuracy "last10" is a mean of."""
+        return mean_of_last(cell.config for cell in self.cells)
 
     def methods(self) -> dict[str, list[Cell]]:
         """Return the cells of each method label."""
@@ -183,6 +201,8 @@ class GridReader:
             digest=str(grid.get("data_digest", "")),
             cells=cells,
             stored_probes=frozenset(probe for probe in probes if self._one.is_stored(probe)),
+            profiles=profiles_of(grid),
+            others=other_grids(grid),
         )
 
     def _planned(self) -> tuple[dict[str, Any], list[str]]:

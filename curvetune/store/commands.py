@@ -37,6 +37,7 @@ Frame: TypeAlias = tuple[str, str, str, str]  # data, model, probe, allocate
 LAST = "last"
 SHOWN = 6  # digits of an id that tell grids of one name apart
 NATIVE = "native"  # in place of a final training that the method itself decides
+DERIVED = ("last", "commands", "newest", "profiles", "others")  # of a grid, not of a command
 NOT_COMPARED = {"data": ("relabel", "residence"), "model": ("weights",)}
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def keep_record(root: Path, name: str, record: Mapping[str, Any]) -> str:
     record_id = id_of(record)
     path = command_file(root, name, record_id)
     check_inside(root, path.parent)
+    record = {key: value for key, value in record.items() if key not in DERIVED}
     known = records(root, name)
     began = known[record_id]["began"] if record_id in known else next_number(known.values())
     content = {**record, "name": name, "began": began}
@@ -58,7 +60,7 @@ def keep_record(root: Path, name: str, record: Mapping[str, Any]) -> str:
 def id_of(record: Mapping[str, Any]) -> str:
     """Return the id of a record: of its cells, and the data that they are of."""
     ids = sorted(cell["cell_id"] for cell in record["cells"])
-    return fingerprint({"cells": ids, "data": str(record["data_digest"])})
+    return fingerprint({"cells": ids, "data": _digest(record)})
 
 
 def records(root: Path, name: str) -> dict[str, Record]:
@@ -159,14 +161,14 @@ def _chosen(name: str, known: Mapping[str, Record], grid: Record, which: str) ->
 
 def is_same_grid(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Say whether the cells of two records are of one grid."""
-    if a["data_digest"] != b["data_digest"]:
+    if _digest(a) != _digest(b):
         return False
     return _any_fits(_frames_of(a), _frames_of(b))
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Return in which options the nearest cells of two records differ; "data" of other images."""
-    if a["data_digest"] != b["data_digest"]:
+    if _digest(a) != _digest(b):
         return ["data"]
     pairs = ((one, other) for one in _frames_of(a) for other in _frames_of(b))
     return min((_differing_keys(*pair) for pair in pairs), key=len, default=[])
@@ -181,7 +183,7 @@ def _grids(known: Mapping[str, Record]) -> list[list[str]]:
     """Return the ids of the records of each grid, both in their order."""
     groups: list[tuple[list[str], str, set[Frame]]] = []  # with their data and their frames
     for record_id, record in known.items():
-        ids, digest, frames = [record_id], str(record["data_digest"]), {*_frames_of(record)}
+        ids, digest, frames = [record_id], _digest(record), {*_frames_of(record)}
         others = []
         for group in groups:
             if group[1] == digest and _any_fits(group[2], frames):
@@ -228,6 +230,10 @@ def _frame(text: str) -> Frame:
         options = {k: v for k, v in config[section].items() if k not in left_out}
         parts.append(json.dumps(options, sort_keys=True))
     return parts[0], parts[1], parts[2], NATIVE if native else parts[3]
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return str(record.get("data_digest", ""))  # which a very old version did not record
 
 
 def _any_fits(these: Collection[Frame], those: Collection[Frame]) -> bool:

@@ -31,7 +31,7 @@ def grid_spec(grid: Grid) -> RunSpec:
     return RunSpec(
         experiment=grid.name,
         key=(GRID_TAG, grid.name),
-        name=grid.name,
+        name=grid.title,
         parent=None,
         tags={
             **SOURCE,
@@ -39,6 +39,7 @@ def grid_spec(grid: Grid) -> RunSpec:
             "curvetune.command": grid.command,
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
+            **profile_tag(grid),
         },
         began=_began(grid.cells),
     )
@@ -51,7 +52,7 @@ def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> R
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags={**SOURCE, LEVEL_TAG: "method"},
+        tags={**SOURCE, LEVEL_TAG: "method", **profile_tag(grid)},
         params={"method": cells[0].name},
         began=_began(cells),
     )
@@ -70,11 +71,17 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
             LEVEL_TAG: "cell",
             LABEL_TAG: cell.label,
             "curvetune.probe_id": cell.probe_id or "",
+            **profile_tag(grid),
             "curvetune.data_digest": grid.digest,
         },
         params=cell_params(cell.config) | own_params(cell.setting),
         began=_began([cell]),
     )
+
+
+def profile_tag(grid: Grid) -> dict[str, str]:
+    """Return the tag that says which profile a run is of."""
+    return {"curvetune.profile": ",".join(grid.profiles)} if grid.profiles else {}
 
 
 def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
