@@ -41,6 +41,7 @@ def figures(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
     ] = "last",
+    only_last: o.OnlyLast = False,
     plugins: o.Plugins = None,
     data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
@@ -62,7 +63,7 @@ def figures(
         )
     check_names(names := parse_names(only))
     folder = o.storage_or_default(storage)
-    found = read_grid(folder, grid)
+    found = read_grid(folder, o.part_of(grid, only_last=only_last))
     drawn = draw_all(
         folder,
         found,

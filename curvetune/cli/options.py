@@ -61,6 +61,22 @@ Plugins = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="What the grid is called, for `report` and the others; else as the space.",
+        rich_help_panel=WHAT,
+    ),
+]
+OnlyLast = Annotated[
+    bool,
+    typer.Option(
+        "--only-last",
+        help="Only the cells of the newest command for the grid; the same as GRID@last.",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -252,6 +268,11 @@ def storage_or_default(storage: Path | None) -> Path:
     from curvetune.store.files import open_storage  # inside: it imports NumPy
 
     return open_storage(found)
+
+
+def part_of(grid: str, *, only_last: bool) -> str:
+    """Return what a grid is called, of which only the newest command's cells may be meant."""
+    return f"{grid.partition('@')[0]}@last" if only_last else grid
 
 
 def load_plugins(names: list[str] | None) -> None:

@@ -78,6 +78,10 @@ class ClassSizes:
         counted = (np.bincount(y, minlength=num_classes).tolist() for y in given)
         return cls(*map(tuple, counted))
 
+    def to_json(self) -> dict[str, list[int]]:
+        """Return those to train and to test on, as a storage remembers them."""
+        return {"train": [*self.train], "test": [*self.test]}
+
 
 class Source(Protocol):
     """A place that images come from; `data_dir` is the user's --data-dir, None if not given."""

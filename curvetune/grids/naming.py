@@ -50,7 +50,7 @@ def find_cells(storage: Path, text: str) -> list[Named]:
     Raises:
         ConfigError: there are none.
     """
-    if text in CellStore(storage).grids():
+    if "/" not in text and text.partition("@")[0] in CellStore(storage).grids():
         cells = read_grid(storage, text).cells
     elif "/" in text:
         cells = tuple(_of_method(storage, text)[1])

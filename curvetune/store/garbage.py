@@ -130,7 +130,8 @@ def _referred(root: Path) -> Needed:
     """Return what the grids of the storage at `root` refer to."""
     store = CellStore(root)
     needed = Needed(set(), set(), set())
-    for name in store.grids():
+    names = store.grids()
+    for name in [*names, *(other for one in names for other in store.kept(one))]:
         grid = store.read_grid(name)
         try:
             for entry in grid["cells"]:

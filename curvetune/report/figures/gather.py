@@ -87,6 +87,11 @@ class CellFiles:
         """
         return stored_split(self.storage, self.config, self._digest)
 
+    @property
+    def stamp(self) -> str:
+        """What the profile of its grid is to be called."""
+        return self._grid.stamp
+
     def curves(self) -> NDArray[np.float64]:
         """Return the curves of its probe, (N, T).
 

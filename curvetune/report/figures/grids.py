@@ -20,10 +20,17 @@ SPREAD = 0.84  # of the width of a setting, which its methods share
 
 
 @styled
-def heat_maps(methods: Mapping[str, Heat], unit: str, *, signed: bool = False) -> "Figure":
+def heat_maps(
+    methods: Mapping[str, Heat],
+    unit: str,
+    *,
+    signed: bool = False,
+    words: tuple[Mapping[float, str], Mapping[float, str]] = ({}, {}),
+) -> "Figure":
     """Return a heat map over imbalance × noise rate for each method, all with the same shades.
 
     Args:
+        words: what an imbalance and a noise rate are called, where that is not the number.
         signed: values are differences: red is above zero, blue below it, white is none.
     """
     imbalances = sorted({place[0] for heat in methods.values() for place in heat})
@@ -40,8 +47,9 @@ def heat_maps(methods: Mapping[str, Heat], unit: str, *, signed: bool = False) -
         cmap = "RdBu_r" if signed else "viridis"
         image = axes.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
         axes.set_title(fit(name, 22), fontsize=8)
-        axes.set_xticks(range(len(rates)), [f"{r:g}" for r in rates], fontsize=7)
-        axes.set_yticks(range(len(imbalances)), [f"{i:g}" for i in imbalances], fontsize=7)
+        axes.set_xticks(range(len(rates)), [words[1].get(r, f"{r:g}") for r in rates], fontsize=7)
+        called = [words[0].get(i, f"{i:g}") for i in imbalances]
+        axes.set_yticks(range(len(imbalances)), called, fontsize=7)
         for (row, column), value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else f"{value:+.1f}" if signed else f"{value:.1f}"
             color = _ink(image, value)

@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import axis_words, setting_parts
 from curvetune.report.figures import grids, samples, training
 from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
-from curvetune.report.figures.style import file_of
+from curvetune.report.figures.style import file_of, stamped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,8 @@ class Drawn:
 
 def heat(grid: Grid, select: Select) -> "Figure":
     """Return the accuracy over imbalance × noise rate for each method."""
-    return grids.heat_maps({row.label: _heat(row) for row in method_rows(grid, select)}, "%")
+    heats = {row.label: _heat(row) for row in method_rows(grid, select)}
+    return grids.heat_maps(heats, "%", words=axis_words(grid.settings))
 
 
 def heat_difference(grid: Grid, select: Select) -> "Figure":
@@ -58,7 +59,8 @@ def heat_difference(grid: Grid, select: Select) -> "Figure":
         }
         for label, row in rows.items()
     }
-    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True)
+    words = axis_words(grid.settings)
+    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True, words=words)
 
 
 def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
@@ -191,7 +193,7 @@ def draw_all(
     images = GridImages(grid, data_dir)
     for name, of_grid in OF_GRID.items():
         if not only or name in only:
-            yield _drawn(name, None, partial(of_grid, grid, select))
+            yield _drawn(name, None, partial(of_grid, grid, select), grid.stamp)
     for cell in first_seeds(grid) if cells is None else cells:
         if cell.result is None:
             continue
@@ -205,22 +207,26 @@ def draw_cell(
     cell_id = files.cell.cell_id
     for name, draw in OF_CELL.items():
         if not only or name in only:
-            yield _drawn(name, cell_id, partial(draw, files))
+            yield _drawn(name, cell_id, partial(draw, files), files.stamp)
     if not only or CONFUSION in only:
         other = None if baseline is None else files.beside(baseline)
-        yield _drawn(CONFUSION, cell_id, partial(confusion, files, other))
+        yield _drawn(CONFUSION, cell_id, partial(confusion, files, other), files.stamp)
 
 
 def files_of_grid(grid: Grid, select: Select = "last", form: str = "svg") -> dict[str, bytes]:
     """Return the figures of a whole grid that can be drawn, as files by name."""
-    drawn = [_drawn(name, None, partial(draw, grid, select)) for name, draw in OF_GRID.items()]
+    drawn = [
+        _drawn(name, None, partial(draw, grid, select), grid.stamp)
+        for name, draw in OF_GRID.items()
+    ]
     return {f"{one.name}.{form}": file_of(one.figure, form) for one in drawn if one.figure}
 
 
 def files_of_method(grid: Grid, label: str, select: Select = "last") -> dict[str, bytes]:
     """Return the heat map of one method as a file by name."""
     rows = {row.label: _heat(row) for row in method_rows(grid, select) if row.label == label}
-    drawn = _drawn("heat", None, partial(grids.heat_maps, rows, "%"))
+    words = axis_words(grid.settings)
+    drawn = _drawn("heat", None, partial(grids.heat_maps, rows, "%", words=words), grid.stamp)
     return {} if drawn.figure is None else {"heat.svg": file_of(drawn.figure, "svg")}
 
 
@@ -232,9 +238,10 @@ def first_seeds(grid: Grid) -> list[Cell]:
     return list(first.values())
 
 
-def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"]) -> Drawn:
+def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"], stamp: str) -> Drawn:
+    """Draw a figure, with the stamp of its grid's profile, or say why it cannot be drawn."""
     try:
-        return Drawn(name, cell_id, draw())
+        return Drawn(name, cell_id, stamped(draw(), stamp))
     except MissingError as error:
         return Drawn(name, cell_id, None, str(error), is_missing=True)
     except FAULTS as error:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from curvetune.grids.cells import Select, read_grid
+from curvetune.planning.again import again
 from curvetune.report.pages.content import pictures_of_grid, ran_on, sections
 from curvetune.report.pages.templates import render
 from curvetune.report.tables.main import report_document
+from curvetune.store import CellStore
 from curvetune.store.files import write_atomic
 
 
@@ -36,7 +38,9 @@ def page(storage: Path, grid: str, select: Select = "last", data_dir: Path | Non
     document = report_document(storage, found, select)
     return render(
         "grid.html.j2",
-        grid=grid,
+        grid=found.title,
+        name=grid,
+        again=again(CellStore(storage).read_grid(grid)),
         sheets=document.sheets,
         notes=document.notes,
         facts=ran_on(storage, found),

@@ -9,19 +9,23 @@ from pathlib import Path
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.grids.cells import Cell, Grid
 from curvetune.grids.labels import setting_parts
+from curvetune.planning.again import again
 from curvetune.report.document import as_markdown
 from curvetune.report.sheet import Sheet, markdown
 from curvetune.report.tables.main import footnotes, ma_sheet, report_csv, report_document
+from curvetune.store import CellStore
 from curvetune.tracking.sync.views import how_to_read
 
 REPORT = "report.md"
+AGAIN = "again.yaml"  # the grid as a space, which finds its results again
 NOTHING = "–"
 
 
 def grid_files(storage: Path | str, grid: Grid) -> Mapping[str, str]:
     """Return the tables of a grid by file name."""
     report = as_markdown(report_document(storage, grid))
-    return {REPORT: report, "report.csv": report_csv(grid)}
+    space = again(CellStore(storage).read_grid(grid.name))
+    return {REPORT: report, "report.csv": report_csv(grid), AGAIN: space}
 
 
 def grid_note(grid: Grid) -> str:
@@ -30,7 +34,7 @@ def grid_note(grid: Grid) -> str:
     command = grid.command.replace("`", "'")
     return (
         f"{markdown(ma_sheet(grid))}\n\n{notes}\n\n**Run by** `{command}`; all tables are in the "
-        f"artifact {REPORT}.\n\n{how_to_read(grid)}"
+        f"artifact {REPORT}, and all options in {AGAIN}.\n\n{how_to_read(grid)}"
     )
 
 
@@ -46,9 +50,18 @@ def method_note(grid: Grid, label: str) -> str:
 
 def cells_sheet(grid: Grid, label: str) -> Sheet:
     """Return the cells of a method: setting, seed, state, the three accuracies and seconds."""
-    header = ("setting", "seed", "state", "accuracy", "last 10", "best", "seconds", "cell")
+    header = (
+        "setting",
+        "seed",
+        "state",
+        "accuracy",
+        f"last {grid.last_epochs}",
+        "best",
+        "seconds",
+        "cell",
+    )
     return Sheet(
-        title=f"{grid.name}, {label}: its cells (accuracies in %)",
+        title=f"{grid.title}, {label}: its cells (accuracies in %)",
         header=tuple((text,) for text in header),
         rows=tuple(_cell_row(grid, cell) for cell in grid.methods()[label]),
     )

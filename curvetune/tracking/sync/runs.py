@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from curvetune.config import read_config
 from curvetune.data.duplicates import Copies, words
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import setting_parts, setting_text
 from curvetune.tracking.base import (
     CELL_TAG,
     GRID_TAG,
@@ -18,7 +18,7 @@ from curvetune.tracking.base import (
     Run,
     RunSpec,
 )
-from curvetune.tracking.sync.points import cell_params
+from curvetune.tracking.sync.points import cell_params, own_params
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
@@ -31,7 +31,7 @@ def grid_spec(grid: Grid) -> RunSpec:
     return RunSpec(
         experiment=grid.name,
         key=(GRID_TAG, grid.name),
-        name=grid.name,
+        name=grid.title,
         parent=None,
         tags={
             **SOURCE,
@@ -39,6 +39,7 @@ def grid_spec(grid: Grid) -> RunSpec:
             "curvetune.command": grid.command,
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
+            **profile_tag(grid),
         },
         began=_began(grid.cells),
     )
@@ -51,7 +52,7 @@ def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> R
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags={**SOURCE, LEVEL_TAG: "method"},
+        tags={**SOURCE, LEVEL_TAG: "method", **profile_tag(grid)},
         params={"method": cells[0].name},
         began=_began(cells),
     )
@@ -70,11 +71,17 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
             LEVEL_TAG: "cell",
             LABEL_TAG: cell.label,
             "curvetune.probe_id": cell.probe_id or "",
+            **profile_tag(grid),
             "curvetune.data_digest": grid.digest,
         },
-        params=cell_params(cell.config),
+        params=cell_params(cell.config) | own_params(cell.setting),
         began=_began([cell]),
     )
+
+
+def profile_tag(grid: Grid) -> dict[str, str]:
+    """Return the tag that says which profile a run is of."""
+    return {"curvetune.profile": ",".join(grid.profiles)} if grid.profiles else {}
 
 
 def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
@@ -104,20 +111,16 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting
-    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
-    if bias.is_human:
-        noise = f"{bias.noise} labels"
-    elif not bias.truth_is_known:
-        noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
         "noise_rate": cell.noise_rate,
+        **({"own_imbalance": setting.own_imbalance} if setting.own_imbalance else {}),
         "seed": config.seed,
         "content_sha256": grid.digest,
     }
     return DataSpec(
-        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        name=f"{setting.data}, {setting_text(setting)}",
         digest=config.split_id(grid.digest),  # of another seed it is another draw
         source=f"curvetune:{setting.data}",
         profile=profile,
