@@ -1,8 +1,8 @@
 """What all figures have in common: size, colours that everybody can tell apart, and their files.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008). Lines differ in their dashes as
-well, and areas in their hatching, so that a grey print can be read. The same data gives the same
-bytes.
+The colours of methods are those of report/colours.py; the others are of Okabe and Ito ("Color
+Universal Design", 2008). Lines differ in their dashes as well, and areas in their hatching, so that
+a grey print can be read. The same data gives the same bytes.
 """
 
 import contextlib
@@ -10,7 +10,10 @@ import functools
 import io
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from curvetune.report.colours import colours_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,9 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 )
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+MARKERS = "osD^vP*X<>ph"
+LEGEND_LINE = 0.16  # inches of a line of a legend of 7 points
+LEAST_SPAN = 5.0  # points that an axis of accuracies shows at least
 CLEAN, NOISY = BLUE, RED  # samples with a right and with a wrong label
 FORMATS = ("svg", "png")
 STYLE: dict[Any, Any] = {
@@ -93,6 +99,32 @@ def fit(text: str, width: int, lines: int = 3) -> str:
     """Return a name in lines of `width` letters, cut after `lines` of them."""
     found = textwrap.wrap(text, width, max_lines=lines, placeholder=" …")
     return "\n".join(found)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn: what tells it apart in colour, and without."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+
+def looks_of(labels: Sequence[str]) -> dict[str, Look]:
+    """Return how each row of a grid is drawn, by its label."""
+    return {
+        label: Look(colour, DASHES[k % len(DASHES)], MARKERS[k % len(MARKERS)])
+        for k, (label, colour) in enumerate(colours_of(labels).items())
+    }
+
+
+def calm_limits(axes: "Axes", least: float = LEAST_SPAN) -> None:
+    """Let an axis of percents show at least `least` points: less would make noise a cliff."""
+    low, high = axes.get_ylim()
+    if (missing := least - (high - low)) > 0:
+        low, high = low - missing / 2, high + missing / 2
+        shift = max(0.0, -low) - max(0.0, high - 100)
+        axes.set_ylim(low + shift, high + shift)
 
 
 def line_style(k: int) -> dict[str, Any]:
