@@ -18,6 +18,7 @@ from curvetune.report.figures.style import (
     fit,
     looks_of,
     new_grid,
+    shared_legend,
     styled,
 )
 from curvetune.store import CellStore
@@ -98,7 +99,7 @@ def draw_learning(
         low = [mean - (sd or 0.0) for _, mean, sd in points]
         high = [mean + (sd or 0.0) for _, mean, sd in points]
         axes.fill_between(epochs, low, high, color=look.colour, alpha=0.18, linewidth=0)
-    axes.set_xlabel("epoch of the final training")
+    axes.set_xlabel("epoch of the allocate stage")
     axes.locator_params(axis="x", integer=True)
     if key == "accuracy":
         calm_limits(axes)
@@ -130,12 +131,7 @@ def learning_of_methods(settings: Mapping[str, Histories], title: str = "") -> "
             axes.set_ylabel("")
         if k + columns < len(settings):  # there is one below that says it
             axes.set_xlabel("")
-    lines: dict[str, Any] = {}
-    for axes in plots[: len(settings)]:
-        lines |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend(
-        lines.values(), lines.keys(), loc="outside right upper", fontsize=8, frameon=False
-    )
+    shared_legend(figure, plots[: len(settings)])
     figure.suptitle(fit(title, 100), fontsize=9)
     return figure
 
