@@ -55,9 +55,9 @@ class CellFiles:
         self._grid = grid
         self._digest = grid.digest
         self._images = images
-        self.title = ", ".join(
-            [cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"]
-        )
+        where = setting_parts(cell.setting, grid.settings)
+        self.place = ", ".join([*where, f"seed {cell.seed}"])
+        self.title = f"{cell.label}, {self.place}"
 
     @cached_property
     def config(self) -> CellConfig:
@@ -154,6 +154,12 @@ class CellFiles:
             dataset = fed(self._images.dataset, self.config.data, self._digest)
             known[cell_id] = confusion_matrix(self.config, dataset, self.split, path)
         return known[cell_id]
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called; nothing where the images are not here."""
+        dataset = self._images.dataset
+        return () if dataset is None else tuple(map(printable, dataset.class_names))
 
     def beside(self, cell: Cell) -> "CellFiles":
         """Return the files of another cell of the same grid."""

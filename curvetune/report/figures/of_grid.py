@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
-from curvetune.grids.labels import axis_words, setting_parts
-from curvetune.report.figures import grids, samples, training
+from curvetune.grids.labels import axis_words, in_common, setting_parts
+from curvetune.report.figures import grids, overlay, samples, training
 from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
 from curvetune.report.figures.style import file_of, stamped
+from curvetune.report.figures.sweeps import sweeps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +44,8 @@ class Drawn:
 def heat(grid: Grid, select: Select) -> "Figure":
     """Return the accuracy over imbalance × noise rate for each method."""
     heats = {row.label: _heat(row) for row in method_rows(grid, select)}
-    return grids.heat_maps(heats, "%", words=axis_words(grid.settings))
+    unit, words = "test accuracy, %; brighter is better", axis_words(grid.settings)
+    return grids.heat_maps(heats, unit, title=_title(grid), words=words)
 
 
 def heat_difference(grid: Grid, select: Select) -> "Figure":
@@ -59,8 +61,9 @@ def heat_difference(grid: Grid, select: Select) -> "Figure":
         }
         for label, row in rows.items()
     }
+    unit = f"points over {BASELINE}: blue is better, red is worse"
     words = axis_words(grid.settings)
-    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True, words=words)
+    return grids.heat_maps(differences, unit, signed=True, title=_title(grid), words=words)
 
 
 def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
@@ -75,7 +78,7 @@ def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
             points[row.label] = (row.ma.mean, row.ma.std, seconds)
     if not points:
         raise MissingError("no method has a cell done in every setting")
-    return grids.accuracy_against_cost(points, ", ".join(sorted(devices)))
+    return grids.accuracy_against_cost(points, ", ".join(sorted(devices)), _title(grid))
 
 
 def by_setting(grid: Grid, select: Select) -> "Figure":
@@ -93,33 +96,46 @@ def by_setting(grid: Grid, select: Select) -> "Figure":
         raise MissingError("no cell is done")
     if len(grid.settings) > MOST_SETTINGS:
         raise MissingError(f"{len(grid.settings)} settings; `heat` shows more than {MOST_SETTINGS}")
-    return grids.accuracy_by_setting(found)
+    return grids.accuracy_by_setting(found, _title(grid))
 
 
 def ablation(grid: Grid, select: Select) -> "Figure":
-    """Return MA over the one option with numbers that tells the rows of a method apart."""
-    values: dict[str, list[tuple[float, float, float | None]]] = {}
-    others: dict[str, float] = {}
-    for row in method_rows(grid, select):
-        option = _numeric_option(row.label)
-        if row.ma.mean is None:
-            continue
-        if option is None:
-            others[row.label] = row.ma.mean
-        else:
-            values.setdefault(option[0], []).append((option[1], row.ma.mean, row.ma.std))
-    varied = {option: points for option, points in values.items() if len(points) > 1}
-    if len(varied) != 1:
-        raise MissingError("no option with numbers tells the rows of one method apart")
-    ((option_name, points),) = varied.items()
-    return grids.accuracy_over_option(option_name, points, others)
+    """Return MA over each option that tells the rows of a method apart, a plot for each."""
+    rows = [row for row in method_rows(grid, select) if row.ma.mean is not None]
+    found = sweeps(rows)
+    if not found:
+        raise MissingError("no option tells the rows of one method apart, or they are not done")
+    swept = {label for sweep in found for label in sweep.labels}
+    others = {r.label: r.ma.mean for r in rows if r.label not in swept and r.ma.mean is not None}
+    return grids.accuracy_over_options(found, others, _title(grid))
+
+
+def learning_of_methods(storage: Path, grid: Grid) -> "Figure":
+    """Return the test accuracy of all methods over epochs, a plot for each setting."""
+    if len(grid.settings) > MOST_SETTINGS:
+        raise MissingError(f"{len(grid.settings)} settings are more than {MOST_SETTINGS}")
+    found = {}
+    for setting in grid.settings:
+        if of_setting := overlay.histories(storage, grid, setting):
+            found[", ".join(setting_parts(setting, grid.settings))] = of_setting
+    if not found:
+        raise MissingError("no cell is done")
+    numbers = [len(seeds) for methods in found.values() for seeds in methods.values()]
+    return overlay.learning_of_methods(found, f"{_title(grid)}; {overlay.bands_said(numbers)}")
+
+
+def _title(grid: Grid) -> str:
+    """Return which grid it is, and what all its settings have in common."""
+    return f"{grid.name} ({in_common(grid.settings)})"
 
 
 def confusion(files: CellFiles, baseline: CellFiles | None) -> "Figure":
     """Return the confusion matrix of a cell, beside that of cross entropy in the same place."""
     matrices = {} if baseline is None else {baseline.cell.label: baseline.confusion()}
     matrices = {**matrices, files.cell.label: files.confusion()}
-    return training.confusion(matrices, known=files.truth_is_known)
+    return training.confusion(
+        matrices, known=files.truth_is_known, title=files.place, names=files.class_names
+    )
 
 
 def _weight_over_time(files: CellFiles) -> "Figure":
@@ -143,18 +159,27 @@ OF_GRID: dict[str, OfGrid] = {
 OF_CELL: dict[str, OfCell] = {
     "learning": lambda files: training.learning_curves(*files.rows(), files.title),
     "loss-curves": lambda files: samples.loss_curves(
-        files.curves(), files.split, files.title, known=files.labels_are_judged
+        files.curves(),
+        files.split,
+        files.title,
+        known=files.labels_are_judged,
+        names=files.class_names,
     ),
     "class-counts": lambda files: samples.class_counts(
-        files.split, files.title, known=files.labels_are_judged
+        files.split, files.title, known=files.labels_are_judged, names=files.class_names
     ),
     "weights": lambda files: samples.weights_by_class(
-        files.weights(), files.split, files.title, known=files.labels_are_judged
+        files.weights(),
+        files.split,
+        files.title,
+        known=files.labels_are_judged,
+        names=files.class_names,
     ),
     "weight-time": _weight_over_time,
 }
+LEARNING = "learning-methods"
 CONFUSION = "confusion"
-FIGURES = (*OF_GRID, *OF_CELL, CONFUSION)
+FIGURES = (*OF_GRID, LEARNING, *OF_CELL, CONFUSION)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -194,6 +219,8 @@ def draw_all(
     for name, of_grid in OF_GRID.items():
         if not only or name in only:
             yield _drawn(name, None, partial(of_grid, grid, select), grid.stamp)
+    if not only or LEARNING in only:
+        yield _drawn(LEARNING, None, partial(learning_of_methods, storage, grid), grid.stamp)
     for cell in first_seeds(grid) if cells is None else cells:
         if cell.result is None:
             continue
@@ -225,8 +252,14 @@ def files_of_grid(grid: Grid, select: Select = "last", form: str = "svg") -> dic
 def files_of_method(grid: Grid, label: str, select: Select = "last") -> dict[str, bytes]:
     """Return the heat map of one method as a file by name."""
     rows = {row.label: _heat(row) for row in method_rows(grid, select) if row.label == label}
-    words = axis_words(grid.settings)
-    drawn = _drawn("heat", None, partial(grids.heat_maps, rows, "%", words=words), grid.stamp)
+    draw = partial(
+        grids.heat_maps,
+        rows,
+        "test accuracy, %",
+        title=_title(grid),
+        words=axis_words(grid.settings),
+    )
+    drawn = _drawn("heat", None, draw, grid.stamp)
     return {} if drawn.figure is None else {"heat.svg": file_of(drawn.figure, "svg")}
 
 
@@ -283,15 +316,3 @@ def _seconds(cell: Cell, probes: dict[str, float]) -> float:
     """Return what a cell would take alone, its probe included."""
     own = float((cell.result or {}).get("seconds", {}).get("allocate", 0.0))
     return own + probes.get(cell.probe_id or "", 0.0)
-
-
-def _numeric_option(label: str) -> tuple[str, float] | None:
-    """Return ("skip_layers", 1.0) of "curvenet skip_layers=1"; None of any other label."""
-    name, _, rest = label.partition(" ")
-    option, equals, value = rest.partition("=")
-    if not equals or " " in rest:
-        return None
-    try:
-        return f"{name}: {option}", float(value)
-    except ValueError:
-        return None
