@@ -30,6 +30,7 @@ from curvetune.config.fingerprint import GRID_NAME
 from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
 from curvetune.config.profiles import apply_profile, native_recipe
 from curvetune.errors import ConfigError, nearest, printable
+from curvetune.planning.set_values import axes_of, values_of
 from curvetune.plugins.load import load_installed, load_plugins
 
 MAX_CELLS = 100_000  # a guard against a slip of the hand: to plan so many takes a minute
@@ -98,7 +99,7 @@ def load_space(
         methods: names that replace the space's own choice of methods; `all` is every method. A
             method keeps the options that the space gives it.
         seeds: seeds that replace the space's own.
-        fixed: `--set`: a key and its value as YAML text; a list there is an axis.
+        fixed: `--set`: a key and its value as YAML text (set_values.py).
         plugins: files and modules that register methods and more, beside the space's own.
 
     Raises:
@@ -110,11 +111,12 @@ def load_space(
     load_installed()
     given = load_plugins(plugins)
     load_plugins(file.plugins, path.parent, beside=given)
-    grid = _full_keys(file.grid, f"{origin}: grid")
+    axes = _full_keys(file.grid, f"{origin}: grid")
+    grid = {key: values_of(key, values) for key, values in axes.items()}
     grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
     if seeds:
         grid["seed"] = list(seeds)
-    settings = _parse_set(fixed or {})
+    settings = axes_of(fixed or {})
     _check_size(grid, settings, origin)
     cells: dict[str, CellConfig] = {}
     for point in _points(grid, origin):
@@ -180,15 +182,6 @@ def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:
     return chosen
 
 
-def _parse_set(fixed: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Return `--set` as axes: each full key with its values."""
-    axes: dict[str, list[Any]] = {}
-    for key, text in fixed.items():
-        value = parse_yaml(text, f"--set {printable(key)}: {printable(text)!r} is not a YAML value")
-        axes[key] = value if isinstance(value, list) else [value]
-    return _full_keys(axes, "--set")
-
-
 def _full_keys(axes: Mapping[str, list[Any]], origin: str) -> dict[str, list[Any]]:
     """Return the axes by their full keys, refusing one that is there twice by two names."""
     found: dict[str, list[Any]] = {}
@@ -234,16 +227,18 @@ def _points(axes: Mapping[str, list[Any]], origin: str) -> Iterator[dict[str, An
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"{origin}: {key} has no value, so the grid is empty; give it one")
-    expanded = [[one for value in values for one in _entries(value)] for values in axes.values()]
+    expanded = [
+        [one for value in values for one in _entries(key, value)] for key, values in axes.items()
+    ]
     for combination in itertools.product(*expanded):
         yield dict(zip(axes, combination, strict=True))
 
 
-def _entries(value: Any) -> Iterator[Any]:
+def _entries(section: str, value: Any) -> Iterator[Any]:
     if not isinstance(value, dict):
         yield value
         return
-    lists = {key: item if isinstance(item, list) else [item] for key, item in value.items()}
+    lists = {key: values_of(f"{section}.{key}", item) for key, item in value.items()}
     for combination in itertools.product(*lists.values()):
         yield dict(zip(lists, combination, strict=True))
 
