@@ -50,6 +50,11 @@ def is_section(key: str) -> bool:
     return any(section_of(annotation) is not None for annotation in annotations(key))
 
 
+def is_nested(key: str) -> bool:
+    """Say whether a dotted key is an option of a section that is an option itself."""
+    return key.count(".") > 1 and bool(annotations(key))
+
+
 def takes_lists_only(key: str) -> bool:
     """Say whether every value of a dotted key is a list."""
     return _all(key, lambda part: get_origin(part) in (tuple, list))

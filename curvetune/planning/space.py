@@ -252,7 +252,7 @@ def _merged(base: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]
         section, _, option = key.partition(".")
         before = raw.get(section, {})
         if option and isinstance(before, dict):
-            raw[section] = {**before, option: value}
+            raw[section] = _merged(before, {option: value})
         elif not option:  # else what is no section stays, and is refused as such
             raw[section] = value
     return raw
@@ -265,8 +265,11 @@ def _override(cell: CellConfig, override: Mapping[str, Any]) -> CellConfig:
         section, _, option = key.partition(".")
         if section != "method":
             raw = _merged(raw, {key: value})
-        elif option in type(cell.method).model_fields:
+            continue
+        option, _, inner = option.partition(".")
+        if option in type(cell.method).model_fields:
             before = raw["method"][option]
+            value = {inner: value} if inner else value
             if isinstance(before, dict) and isinstance(value, dict):  # a section of its own
                 value = {**before, **value}
             raw["method"] = {**raw["method"], option: value}
@@ -277,6 +280,7 @@ def _check_used(settings: Mapping[str, list[Any]], cells: Sequence[CellConfig]) 
     """Refuse a method option that no chosen method has."""
     for key in settings:
         section, _, option = key.partition(".")
+        option = option.partition(".")[0]
         if section == "method" and not any(option in type(c.method).model_fields for c in cells):
             names = ", ".join(sorted({c.method.name for c in cells}))
             raise ConfigError(f"--set {key}: none of the chosen methods ({names}) has this option")
