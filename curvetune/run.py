@@ -6,7 +6,7 @@ It raises and returns; whoever calls it prints. The command line is cli/run.py, 
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from curvetune.planning.selection import Selection
     from curvetune.status.notify import GridEnd
     from curvetune.store import CellStore, CurveStore
+    from curvetune.system.progress import At
     from curvetune.system.source_code import Code
+    from curvetune.tracking.sync.thread import TrackerThread
     from curvetune.tune.nodes.room import Notice
     from curvetune.tune.stopping import Stopping
 
@@ -174,12 +176,14 @@ def run_plan(
     from curvetune.jobs.inside import check_lasting
     from curvetune.status.notify import check_hook, notified
     from curvetune.store import open_storage
+    from curvetune.system.progress import working
     from curvetune.tracking.base import resolve_uri
 
     check_hook(telling.notify)
     check_lasting(places.storage)
     resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
-    plan = make()
+    with working("looking at the images and the storage", console):
+        plan = make()
     places = places.or_else(plan.data_dir, plan.on_bad)
     places = replace(places, storage=open_storage(places.storage))
     if (path := write_bad_list(plan.images, plan.digest, places.storage)) is not None:
@@ -284,9 +288,13 @@ class _Running:
         """Run the cells that are left while others watch; False if a signal stopped it."""
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
+        from curvetune.system.progress import working
 
         plan, storage = self.plan, self.places.storage
-        dataset = self._prepared() if plan.left else None
+        dataset = None
+        if plan.left:
+            with working("preparing", self.console) as at:
+                dataset = self._prepared(at)
         from curvetune.tracking.sync.thread import TrackerThread
 
         if not plan.is_part:
@@ -302,7 +310,7 @@ class _Running:
         if not plan.left:
             tracker.catch_up()
             return True
-        with tracker:
+        with self._tracked(tracker):
             from curvetune.store.files import refresh
             from curvetune.tune.launch import launch
             from curvetune.tune.nodes.room import Notice
@@ -319,6 +327,17 @@ class _Running:
                 if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                     tracker.end_s = PREEMPTED_END_S
 
+    @contextlib.contextmanager
+    def _tracked(self, tracker: "TrackerThread") -> Iterator[None]:
+        """Keep MLflow up to date while the block runs; its end may take as long as a minute."""
+        from curvetune.system.progress import working
+
+        with contextlib.ExitStack() as end, tracker:
+            try:
+                yield
+            finally:
+                end.enter_context(working("bringing MLflow up to date", self.console))
+
     def _progress(self, notice: "Notice") -> contextlib.AbstractContextManager[Any]:
         if self.console is None:
             return contextlib.nullcontext()
@@ -326,30 +345,41 @@ class _Running:
 
         only = {cell.cell_id for cell in self.plan.cells}
         return LiveProgress(
-            self.places.storage, self.plan.name, self.console, only=only, note=lambda: notice.text
+            self.places.storage,
+            self.plan.name,
+            self.console,
+            only=only,
+            note=lambda: notice.text,
+            stage=lambda: notice.stage,
         )
 
-    def _prepared(self) -> Any:
+    def _prepared(self, at: "At") -> Any:
         """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
+        at("importing PyTorch")
         from curvetune.training.classifier import check_classifiers
         from curvetune.training.split import prepare_splits
 
         plan, places = self.plan, self.places
         cells = [cell.config for cell in plan.left]
+        at("reading the images")
         dataset = places.source(cells[0].data).load(places.data_dir)
+        at("making splits")
         prepare_splits(cells, plan.digest, dataset, places.storage)
+        at("trying the classifier")
         check_classifiers(cells, dataset)
+        at("looking for images that are there twice")
         keep_facts(plan.images, dataset, sizes_of(dataset), plan.digest, places.storage)
         return dataset
 
     def _time_steps(self) -> None:
         """Measure what a step of each method takes, now that no trial runs beside it."""
+        from curvetune.system.progress import working
         from curvetune.tune.step_times import measure_step_times
 
-        self.tell("timing the steps")
         places = self.places
-        dataset = places.source(self.plan.cells[0].config.data).load(places.data_dir)
-        measure_step_times(self.plan, dataset, places.storage, self.options)
+        with working("timing the steps", self.console):
+            dataset = places.source(self.plan.cells[0].config.data).load(places.data_dir)
+            measure_step_times(self.plan, dataset, places.storage, self.options)
 
 
 def checked(plan: "Plan", images: "Source", places: Places) -> "Plan":

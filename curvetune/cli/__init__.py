@@ -94,6 +94,7 @@ app.command(context_settings=offline.CONTEXT)(offline.offline)
 app.command()(doctor.doctor)
 app.command()(check.check)
 app.command()(info.methods)
+app.command()(info.options)
 app.add_typer(own_data.app)
 app.command()(info.ui)
 

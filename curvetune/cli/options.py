@@ -47,8 +47,10 @@ Fixed = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Fix an option, e.g. probe.epochs=50. With imbalance=[1,20] the grid has cells of "
-        "both. Can be given again.",
+        help="Set an option, e.g. probe.epochs=50; `curvetune options` lists them. VALUE is YAML. "
+        "A list is an axis: imbalance=[1,20] gives cells of both. Where an option takes nothing "
+        "but lists, as milestones=[10,15], it is one value, and [[10],[15]] is an axis. Can be "
+        "given again.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.errors import ConfigError, StorageError, nearest
 
 if TYPE_CHECKING:
@@ -69,17 +70,22 @@ def suspects(
         raise ConfigError("--format, --html and --json are three forms; give one of them")
     if form == "parquet" and out is None and sys.stdout.isatty():
         raise ConfigError("--format parquet is no text for a terminal; give --out FILE")
-    from curvetune.analysis.suspects import find_suspects
+    from curvetune.system.progress import working
 
-    folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    found = find_suspects(folder, cell, images, score=score)
+    with working("ranking the samples", signs(as_json=as_json)):
+        from curvetune.analysis.suspects import find_suspects
+
+        folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
+        found = find_suspects(folder, cell, images, score=score)
     if form == "table" and out is None and not html and not as_json:
         from curvetune.report.suspects import print_suspects
         from curvetune.system.terminal import plain_console
 
         print_suspects(found, plain_console(), top)
         return
-    _write(_content(found, form, top, html=html, as_json=as_json), out)
+    with working("writing them", signs(as_json=as_json)):
+        content = _content(found, form, top, html=html, as_json=as_json)
+    _write(content, out)
     if not as_json and not html:
         _tell(found, top)
 

@@ -35,6 +35,7 @@ from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
 from curvetune.config.plugins import check_loaded, check_stated
 from curvetune.config.profiles import RELEASE, apply_profile, native_recipe
 from curvetune.errors import ConfigError, nearest, printable
+from curvetune.planning.set_values import axes_of, values_of
 from curvetune.plugins.load import load_installed, load_plugins
 
 MAX_CELLS = 100_000  # a guard against a slip of the hand: to plan so many takes a minute
@@ -124,7 +125,7 @@ def load_space(
         methods: names that replace the space's own choice of methods; `all` is every method. A
             method keeps the options that the space gives it.
         seeds: seeds that replace the space's own.
-        fixed: `--set`: a key and its value as YAML text; a list there is an axis.
+        fixed: `--set`: a key and its value as YAML text (set_values.py).
         plugins: files and modules that register methods and more, beside the space's own.
         name: of the grid; that of the space unless given.
 
@@ -138,7 +139,7 @@ def load_space(
     given = load_plugins(plugins)
     load_plugins(file.plugins, path.parent, beside=given)
     profile = _profile(file, profile, origin)
-    settings = _parse_set(fixed or {})
+    settings = axes_of(fixed or {})
     cells: dict[str, CellConfig] = {}
     for grid in _chosen_grids(file, methods, seeds, origin):
         _check_size(grid, settings, origin)
@@ -218,7 +219,8 @@ def _chosen_grids(
 
     A method that one of several grids has options for is that of these alone.
     """
-    grids = [_full_keys(grid, f"{origin}: grid") for grid in file.grids or (file.grid,)]
+    written = [_full_keys(grid, f"{origin}: grid") for grid in file.grids or (file.grid,)]
+    grids = [{key: values_of(key, value) for key, value in axes.items()} for axes in written]
     own = [grid.get("method", [{"name": "cross-entropy"}]) for grid in grids]
     named = {one.get("name") for entries in own for one in entries if isinstance(one, dict)}
     for grid, entries in zip(grids, own, strict=True):
@@ -250,15 +252,6 @@ def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:
         own = [e for e in entries if isinstance(e, dict) and e.get("name") == name]
         chosen += own or [{"name": name}]
     return chosen
-
-
-def _parse_set(fixed: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Return `--set` as axes: each full key with its values."""
-    axes: dict[str, list[Any]] = {}
-    for key, text in fixed.items():
-        value = parse_yaml(text, f"--set {printable(key)}: {printable(text)!r} is not a YAML value")
-        axes[key] = value if isinstance(value, list) else [value]
-    return _full_keys(axes, "--set")
 
 
 def _full_keys(axes: Mapping[str, list[Any]], origin: str) -> dict[str, list[Any]]:
@@ -306,16 +299,18 @@ def _points(axes: Mapping[str, list[Any]], origin: str) -> Iterator[dict[str, An
     for key, values in axes.items():
         if not values:
             raise ConfigError(f"{origin}: {key} has no value, so the grid is empty; give it one")
-    expanded = [[one for value in values for one in _entries(value)] for values in axes.values()]
+    expanded = [
+        [one for value in values for one in _entries(key, value)] for key, values in axes.items()
+    ]
     for combination in itertools.product(*expanded):
         yield dict(zip(axes, combination, strict=True))
 
 
-def _entries(value: Any) -> Iterator[Any]:
+def _entries(section: str, value: Any) -> Iterator[Any]:
     if not isinstance(value, dict):
         yield value
         return
-    lists = {key: item if isinstance(item, list) else [item] for key, item in value.items()}
+    lists = {key: values_of(f"{section}.{key}", item) for key, item in value.items()}
     for combination in itertools.product(*lists.values()):
         yield dict(zip(lists, combination, strict=True))
 
@@ -329,7 +324,7 @@ def _merged(base: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]
         section, _, option = key.partition(".")
         before = raw.get(section, {})
         if option and isinstance(before, dict):
-            raw[section] = {**before, option: value}
+            raw[section] = _merged(before, {option: value})
         elif not option:  # else what is no section stays, and is refused as such
             raw[section] = value
     return raw
@@ -342,8 +337,11 @@ def _override(cell: CellConfig, override: Mapping[str, Any]) -> CellConfig:
         section, _, option = key.partition(".")
         if section != "method":
             raw = _merged(raw, {key: value})
-        elif option in type(cell.method).model_fields:
+            continue
+        option, _, inner = option.partition(".")
+        if option in type(cell.method).model_fields:
             before = raw["method"][option]
+            value = {inner: value} if inner else value
             if isinstance(before, dict) and isinstance(value, dict):  # a section of its own
                 value = {**before, **value}
             raw["method"] = {**raw["method"], option: value}
@@ -354,6 +352,7 @@ def _check_used(settings: Mapping[str, list[Any]], cells: Sequence[CellConfig]) 
     """Refuse a method option that no chosen method has."""
     for key in settings:
         section, _, option = key.partition(".")
+        option = option.partition(".")[0]
         if section == "method" and not any(option in type(c.method).model_fields for c in cells):
             names = ", ".join(sorted({c.method.name for c in cells}))
             raise ConfigError(f"--set {key}: none of the chosen methods ({names}) has this option")

@@ -112,7 +112,11 @@ def summary_line(progress: GridProgress) -> str:
         for p in running[:MAX_NAMED]
     ]
     more = [f"and {len(running) - MAX_NAMED} more"] if len(running) > MAX_NAMED else []
-    return f"{counts_line(progress)} [{'; '.join([*named, *more])}]"
+    return (
+        f"{counts_line(progress)} [{'; '.join([*named, *more])}]"
+        if named
+        else counts_line(progress)
+    )
 
 
 def counts_line(progress: GridProgress) -> str:
