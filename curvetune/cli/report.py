@@ -185,8 +185,10 @@ def _write_page(
 ) -> None:
     """Write the page of a grid, and say how large it is."""
     from curvetune.report.pages.grid import write_html
+    from curvetune.system.terminal import progress
 
-    size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
+    with progress() as told:
+        size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir), told)
     typer.echo(out)
     typer.echo(f"{size / 1e6:.1f} MB; it needs no network", err=True)
 
