@@ -101,7 +101,18 @@ def test_whatever_a_table_says_reads_as_it_was_written(text: str) -> None:
     found = Table(fill("table.html.j2", sheet=sheet))
     assert found.caption == text
     assert found.rows == [[text, f"{text}\n{text}"], [text, text], [text, text]]
-    assert found.tags == {"table", "caption", "span", "thead", "tbody", "tr", "th", "td", "strong", "br"}
+    assert found.tags == {
+        "table",
+        "caption",
+        "span",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "strong",
+        "br",
+    }
     whole = FORMS["html"](Document("MA", text, (sheet,), (), (text,)))
     assert not re.search(r"<(script|img|!--)|onmouseover=[\"']", whole)
 
