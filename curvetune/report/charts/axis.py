@@ -60,7 +60,7 @@ def nice(low: float, high: float, count: int = TICKS) -> list[float]:
     """Return about `count` round numbers from `low` to `high`."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * k for k in NICE if power * k >= raw * 0.999)
+    step = next(power * k for k in NICE if power * k >= raw * 0.75)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(k * step, 10) + 0.0 for k in range(first, last + 1)]
 
