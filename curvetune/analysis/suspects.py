@@ -43,7 +43,7 @@ class Suspects:
     dataset: Dataset | None  # None where the images are not here
     probabilities: Values | None  # (N, K), of the cell's final classifier
     files: tuple[str, ...] | None  # of a folder
-    estimate: float  # of the share of wrong labels, from the losses
+    losses: Values  # of the probe or else the last ones, (N,): what `estimate` is made from
     ranked_by: str = ""  # the name of a column
     made_of: tuple[str, ...] = ()  # the score, in words
     notes: list[str] = field(default_factory=list)  # what is not known, and why
@@ -52,6 +52,13 @@ class Suspects:
     def score(self) -> Values:
         """Percentiles of the column that they are ranked by, (N,), in 0 to 1; 1 is the worst."""
         return scores.ranked(self.higher_is_worse()[self.ranked_by], self.columns["last_loss"])
+
+    @functools.cached_property
+    def estimate(self) -> float:
+        """The share of wrong labels that the losses suggest; it takes a second."""
+        from curvetune.probe.noise_rate import estimate_noise_rate
+
+        return estimate_noise_rate(np.asarray(self.losses[:, None], np.float32), self.split.y)
 
     @functools.cached_property
     def in_conflict(self) -> NDArray[np.bool_]:
@@ -153,7 +160,7 @@ def find_suspects(
         dataset=dataset,
         probabilities=None,
         files=files,
-        estimate=_estimate(loss, values["loss"], split),
+        losses=values["loss"] if np.isnan(loss).all() else loss,
         notes=notes,
     )
     _add_columns(found, storage, digest, curves, values, ask=ask)
@@ -228,13 +235,6 @@ def _curves(storage: Path, probe_id: str | None, notes: list[str]) -> Values | N
     except CorruptError as error:
         notes.append(f"no curves: {printable(error, 500)}")
         return None
-
-
-def _estimate(loss: Values, last_loss: Values, split: Split) -> float:
-    from curvetune.probe.noise_rate import estimate_noise_rate
-
-    known = loss if not np.isnan(loss).all() else last_loss
-    return estimate_noise_rate(np.asarray(known[:, None], np.float32), split.y)
 
 
 def _add_columns(

@@ -246,6 +246,14 @@ LogModels = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="OUT",
+        help="Write one page to the file OUT; it needs no network and runs no script.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 

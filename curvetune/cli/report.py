@@ -135,21 +135,17 @@ def report(
             help="Laid out as the paper's Table 1, 2, 3, 6, 7, 8, 9 or 10.",
         ),
     ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="OUT",
-            help="Write one page that needs no network: tables, figures, cells, suspect labels.",
-        ),
-    ] = None,
+    page: o.Html = None,
     only_last: o.OnlyLast = False,
     data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
     plugins: o.Plugins = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting."""
+    """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting.
+
+    The page of --html has tables, charts, every cell, and its suspect labels.
+    """
     chosen, grid = selected(select), o.part_of(grid, only_last=only_last)
     if page is not None:
         _write_page(grid, page, chosen, o.storage_or_default(storage), data_dir)
@@ -190,8 +186,24 @@ def _write_page(
 ) -> None:
     """Write the page of a grid, and say how large it is."""
     from curvetune.report.pages.grid import write_html
+    from curvetune.system.terminal import progress
 
-    size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
+    with progress() as told:
+        size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir), told)
+    tell_page(out, size)
+
+
+def write_page(out: Path, page: str) -> None:
+    """Write a page to a file, and say where it is and how large."""
+    from curvetune.store.files import write_atomic
+
+    content = page.encode("utf-8", "replace")
+    write_atomic(out, content, durable=False)
+    tell_page(out, len(content))
+
+
+def tell_page(out: Path, size: int) -> None:
+    """Say where a page is, and how large."""
     typer.echo(out)
     typer.echo(f"{size / 1e6:.1f} MB; it needs no network", err=True)
 

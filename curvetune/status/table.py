@@ -202,6 +202,8 @@ def _ma_so_far(progress: GridProgress) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for header in ("method", "MA so far", "cells done"):
         table.add_column(header, justify="left" if header == "method" else "right")
+    table.caption = "MA so far: over the settings and seeds that all methods have done"
+    table.caption_justify = "left"
     for row in method_rows(progress.grid):
         table.add_row(row.label, percent(row.ma_so_far), f"{row.cells_done}/{row.cells}")
     return table

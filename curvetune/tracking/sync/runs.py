@@ -22,6 +22,9 @@ from curvetune.tracking.sync.points import cell_params, own_params
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
+COLOUR_TAG = "mlflow.runColor"  # of a run in MLflow's charts and lists
+OF_A_GRID = ("data", "model", "probe_epochs", "allocate_epochs")
+VARIED = ("imbalance", "noise", "noise_rate", "seed")
 LONGEST_DIGEST = 36  # characters, in MLflow
 SHOWN = 100  # settings in a profile
 
@@ -40,25 +43,27 @@ def grid_spec(grid: Grid) -> RunSpec:
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
             **profile_tag(grid),
+            **_varied(grid),
         },
+        params=_common(grid),
         began=_began(grid.cells),
     )
 
 
-def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
-    """Return the run of a method, under that of the grid."""
+def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run, colour: str) -> RunSpec:
+    """Return the run of a method, under that of the grid; `colour` is that of our figures."""
     return RunSpec(
         experiment=grid.name,
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags={**SOURCE, LEVEL_TAG: "method", **profile_tag(grid)},
+        tags={**SOURCE, LEVEL_TAG: "method", COLOUR_TAG: colour, **profile_tag(grid)},
         params={"method": cells[0].name},
         began=_began(cells),
     )
 
 
-def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
+def cell_spec(grid: Grid, cell: Cell, parent: Run, colour: str) -> RunSpec:
     """Return the run of a cell, under that of its method."""
     where = setting_parts(cell.setting, grid.settings)
     return RunSpec(
@@ -70,6 +75,7 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
             **SOURCE,
             LEVEL_TAG: "cell",
             LABEL_TAG: cell.label,
+            COLOUR_TAG: colour,
             "curvetune.probe_id": cell.probe_id or "",
             **profile_tag(grid),
             "curvetune.data_digest": grid.digest,
@@ -125,6 +131,24 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
         source=f"curvetune:{setting.data}",
         profile=profile,
     )
+
+
+def _common(grid: Grid) -> dict[str, str]:
+    """Return the params that all cells of a grid share, without those of its methods."""
+    params = [cell_params(cell.config) for cell in grid.cells]
+    return {
+        key: params[0][key]
+        for key in OF_A_GRID
+        if params and len({each[key] for each in params}) == 1
+    }
+
+
+def _varied(grid: Grid) -> dict[str, str]:
+    """Return in tags what a wider grid has more of: MLflow never changes a param."""
+    params = [cell_params(cell.config) for cell in grid.cells]
+    values = {key: dict.fromkeys(each[key] for each in params) for key in VARIED}
+    methods = {"curvetune.methods": ", ".join(grid.methods())}
+    return methods | {f"curvetune.{key}": ", ".join(found) for key, found in values.items()}
 
 
 def _began(cells: Sequence[Cell]) -> float:
