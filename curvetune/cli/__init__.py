@@ -27,7 +27,7 @@ from curvetune.cli import (
     suspects,
     sync,
 )
-from curvetune.cli.classifier import predict
+from curvetune.cli.classifier import clean, predict
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -82,6 +82,7 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(figures.figures)
 app.command()(suspects.suspects)
+app.command()(clean.clean)
 app.command()(predict.predict)
 app.command()(explain.why)
 app.command()(retry.retry)
