@@ -18,20 +18,33 @@ if TYPE_CHECKING:
 FORMS = ("table", "csv", "parquet", "cleanlab", "labels")
 
 
+Score = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        "--by",
+        metavar="NAME",
+        help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
+        "weight, forgetting_events, or another score of the table.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Which setting of GRID/METHOD, e.g. noise_rate=0.4. Can be given again.",
+    ),
+]
+
+
 def suspects(
     cell: Annotated[
         str,
         typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many samples to show.")] = 200,
-    score: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
-            "weight, forgetting_events, or another score of the table.",
-        ),
-    ] = "combined",
+    score: Score = "combined",
     form: Annotated[
         str,
         typer.Option(
@@ -49,12 +62,15 @@ def suspects(
             "--out", metavar="FILE", help="Write to this file instead of standard output."
         ),
     ] = None,
+    where: Where = None,
     plugins: o.Plugins = None,
     storage: o.Storage = None,
     data_dir: o.StoredDataDir = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
+
+    Of GRID/METHOD with several seeds, every value is the mean over the seeds.
 
     The score is the mean percentile of the area under the margin, the last loss and the method's
     weight. The margin is the given label's logit less the largest other, which the probe recorded.
@@ -75,10 +91,10 @@ def suspects(
     from curvetune.system.progress import working
 
     with working("ranking the samples", signs(as_json=as_json)):
-        from curvetune.analysis.suspects import find_suspects
+        from curvetune.analysis.averaged import suspects_of
 
         folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-        found = find_suspects(folder, cell, images, score=score)
+        found = suspects_of(folder, cell, images, score=score, where=tuple(where or ()))
     if page is not None:
         from curvetune.report.pages.suspects import suspects_page
 

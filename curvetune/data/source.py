@@ -42,6 +42,7 @@ class Dataset:
     human: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     # Size of a random resized crop, which then takes the place of pad; images are larger than it
     crop: int | None = None
+    white: int = 255  # the raw value of the brightest pixel
 
     @property
     def num_classes(self) -> int:
