@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import ConfigError, nearest
 from curvetune.report.pages.templates import render
-from curvetune.report.sheet import Sheet, latex, markdown, rich_tables
+from curvetune.report.sheet import Sheet, latex, markdown, terminal_table
+from curvetune.system.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,9 +109,8 @@ def print_sheets(sheets: Sequence[Sheet], notes: Sequence[str], console: "Consol
     """Print tables, then notes."""
     for sheet in sheets:
         console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
-        for table in rich_tables(sheet, console.width):
-            console.print(table)
-            console.print()
+        print_table(terminal_table(sheet), console)
+        console.print()
     for note in notes:
         console.print(note, style="dim", highlight=False)
 

@@ -116,7 +116,8 @@ class Screen:
         self._live.start()
 
     def show(self, progress: GridProgress, note: str = "") -> None:
-        view = live_view(progress, rows=max(4, self._console.height - 16), note=note)
+        rows, width = max(4, self._console.height - 16), self._console.width
+        view = live_view(progress, rows=rows, note=note, width=width)
         self._live.update(view, refresh=True)
 
     def close(self) -> None:

@@ -36,6 +36,8 @@ def published_document(grid: Grid, select: Select) -> Document:
         title=f"{grid.name}: ours beside published accuracies (%)",
         header=tuple((text,) for text in header),
         rows=tuple(_row(match) for match in found),
+        keys=2,
+        words=2,
     )
     notes = (
         *rule_notes(grid, [m.table for m in found], select),

@@ -85,9 +85,8 @@ def seeds_document(grid: Grid, select: Select) -> Document:
         )
         for row, column, by_seed in found
     ]
-    sheet = Sheet(
-        f"{grid.name}: accuracy (%) of each seed", tuple((h,) for h in header), tuple(rows)
-    )
+    titles = tuple((title,) for title in header)
+    sheet = Sheet(f"{grid.name}: accuracy (%) of each seed", titles, tuple(rows), keys=2, words=2)
     records = tuple(_seed_record(*one) for one in found)
     notes = (*footnotes(grid, select), _interval_note("seeds"))
     return Document("seeds", grid.name, (sheet,), records, notes)
@@ -112,7 +111,8 @@ def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -
         for cell, record in zip(grid.cells, records, strict=True)
     ]
     names = (*header, "AUROC", "seconds", "cell")
-    sheet = Sheet(f"{grid.name}: its cells (%)", tuple((name,) for name in names), tuple(rows))
+    titles = tuple((name,) for name in names)
+    sheet = Sheet(f"{grid.name}: its cells (%)", titles, tuple(rows), keys=3, words=2)
     notes = (shots.SAID[rule], AUROC_NOTE, *notes_of(samples), *footnotes(grid, select)[1:])
     return Document("cells", grid.name, (sheet,), tuple(records), notes)
 
@@ -172,7 +172,8 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
         for one in compared
     ]
     bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
-    return Sheet(title, tuple((name,) for name in header), tuple(rows), bold)
+    titles = tuple((name,) for name in header)
+    return Sheet(title, titles, tuple(rows), bold, keys=2, words=2)
 
 
 def paired_notes(compared: Sequence[Paired]) -> list[str]:
