@@ -72,6 +72,7 @@ def _print(found: "Checked") -> None:
         print_table(Table(columns, [[*map(str, r.values())] for r in rows[:SHOWN]]), console)
         if len(rows) > SHOWN:
             console.print(f"and {len(rows) - SHOWN:,} more classes: --json has all")
+        console.print()
     if found.problem is not None:
         console.print(f"problem: {found.problem}", highlight=False, soft_wrap=True)
         return
