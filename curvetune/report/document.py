@@ -9,8 +9,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import ConfigError, nearest
+from curvetune.report import latex
 from curvetune.report.pages.templates import render
-from curvetune.report.sheet import Sheet, latex, markdown, terminal_table
+from curvetune.report.sheet import Sheet, markdown, terminal_table
 from curvetune.system.tables import print_table
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Document:
     records: tuple[Mapping[str, Any], ...]  # a mapping per row, all of the same keys
     notes: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)  # for programs alone
+    print_sheets: tuple[Sheet, ...] = ()  # for a paper, where they differ
 
 
 def as_markdown(found: Document) -> str:
@@ -44,8 +46,8 @@ def markdown_note(note: str) -> str:
 
 def as_latex(found: Document) -> str:
     """Return the tables with booktabs, the notes as comments above them."""
-    notes = [f"% {note}" for note in found.notes]
-    return "\n".join([*notes, r"% \usepackage{booktabs}", *map(latex, found.sheets)])
+    sheets = found.print_sheets or found.sheets
+    return latex.document(sheets, found.notes, f"{found.grid}-{found.name}")
 
 
 def as_csv(found: Document) -> str:
@@ -70,6 +72,7 @@ def document_json(found: Document) -> dict[str, Any]:
         "grid": found.grid,
         "table": found.name,
         "rows": [dict(record) for record in found.records],
+        "verdict": [line for sheet in found.sheets for line in sheet.below],
         "notes": list(found.notes),
     }
 
@@ -110,6 +113,8 @@ def print_sheets(sheets: Sequence[Sheet], notes: Sequence[str], console: "Consol
     for sheet in sheets:
         console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
         print_table(terminal_table(sheet), console)
+        for line in sheet.below:
+            console.print(line, highlight=False)
         console.print()
     for note in notes:
         console.print(note, style="dim", highlight=False)

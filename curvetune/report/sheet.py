@@ -1,20 +1,9 @@
-"""A table of text before it is one for a terminal, Markdown, LaTeX or HTML."""
+"""A table of text before it is one for a terminal, Markdown or HTML; LaTeX is in latex.py."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curvetune.system.tables import Column, Table
 
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        **{char: rf"\{char}" for char in "&%$#_{}"},
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "–": "--",
-    }
-)
 # Markdown takes HTML for HTML, and MLflow's pages show Markdown.
 MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": r"\|", "`": r"\`"})
 
@@ -26,6 +15,7 @@ class Sheet:
     Args:
         keys: how many columns at its beginning say which row this is.
         words: how many columns at its beginning are set left; numbers are set right.
+        below: what it says, in sentences that stand below it.
     """
 
     title: str
@@ -34,6 +24,7 @@ class Sheet:
     best: frozenset[tuple[int, int]] = frozenset()  # (row, column)
     keys: int = 1
     words: int = 1
+    below: tuple[str, ...] = ()
 
 
 def terminal_table(sheet: Sheet) -> Table:
@@ -60,44 +51,8 @@ def markdown(sheet: Sheet) -> str:
         for k, row in enumerate(sheet.rows)
     ]
     lines = [f"| {' | '.join(cells)} |" for cells in ([*header], marks, *body)]
-    return "\n".join([f"**{_for_markdown(sheet.title)}**", "", *lines])
-
-
-def latex(sheet: Sheet) -> str:
-    """Return `sheet` as a LaTeX table with booktabs rules."""
-    header = [_stacked([_escape(line) for line in lines]) for lines in sheet.header]
-    body = [
-        [
-            rf"\textbf{{{_escape(t)}}}" if (k, c) in sheet.best else _escape(t)
-            for c, t in enumerate(r)
-        ]
-        for k, r in enumerate(sheet.rows)
-    ]
-    rule = [" & ".join(cells) + r" \\" for cells in body]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"  \centering",
-            rf"  \caption{{{_escape(sheet.title)}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-            r"    \toprule",
-            f"    {' & '.join(header)} \\\\",
-            r"    \midrule",
-            *(f"    {line}" for line in rule),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _stacked(lines: Sequence[str]) -> str:
-    return lines[0] if len(lines) == 1 else r"\shortstack{" + r" \\ ".join(lines) + "}"
-
-
-def _escape(text: str) -> str:
-    return text.translate(LATEX)
+    below = [text for line in sheet.below for text in ("", _for_markdown(line))]
+    return "\n".join([f"**{_for_markdown(sheet.title)}**", "", *lines, *below])
 
 
 def _for_markdown(text: str) -> str:

@@ -1,6 +1,7 @@
 """The tables of `curvetune report --table`: MA, cells, seeds and significance."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.sheet import Sheet
-from curvetune.report.tables.main import best_rows, by_ma, footnotes, settings_sheet
+from curvetune.report.tables.main import SELECTED, best_rows, by_ma, footnotes, settings_sheet
+from curvetune.report.verdict import verdict, verdict_lines
 
 REFERENCE = "cross-entropy"
 ALL = "all"
@@ -57,10 +59,24 @@ def ma_document(grid: Grid, select: Select) -> Document:
             for r in rows
         ),
         best=frozenset((k, 1) for k in best_rows([row.ma.mean for row in rows])),
+        below=tuple(verdict_lines(grid, select)),
+    )
+    alike = verdict(grid, select).like_the_best()
+    bold = "bold: the best MA, and those not told apart from it" if alike else "no bold"
+    paper = replace(
+        sheet,
+        best=frozenset((k, 1) for k, row in enumerate(rows) if row.label in alike),
+        below=(
+            SELECTED[select],
+            _interval_note("seeds that have all settings"),
+            bold,
+            *sheet.below,
+        ),
     )
     notes = (*footnotes(grid, select), _interval_note("seeds that have all settings"))
     records = tuple(_ma_record(row) for row in rows)
-    return Document("MA", grid.name, (sheet, settings_sheet(grid, select)), records, notes)
+    sheets = (sheet, settings_sheet(grid, select))
+    return Document("MA", grid.name, sheets, records, notes, print_sheets=(paper,))
 
 
 def seeds_document(grid: Grid, select: Select) -> Document:
