@@ -46,7 +46,7 @@ def methods(plugins: o.Plugins = None, as_json: o.AsJson = False) -> None:
         (m["name"], f"{m['description']}\n{m['source']}", needs(m), f"{m['cost']}×") for m in found
     ]
     print_table(Table(columns, rows), plain_console())
-    typer.echo("\ntime: of the final training, relative to cross entropy; a probe comes on top")
+    typer.echo("\ntime: of the allocate stage, relative to cross entropy; a probe comes on top")
 
 
 def ui(

@@ -5,7 +5,7 @@ in is what the difference may come from. Two methods: cells of the same setting 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from curvetune.grids.labels import NO_OPTION, flatten, setting_parts
 from curvetune.report.document import Document
 from curvetune.report.tables.detail import find_method, paired_notes, paired_record, paired_sheet
 from curvetune.report.tables.main import SELECTED
+from curvetune.report.verdict import sentences_of_pairs
 
 SHOWN = 12  # differences of configs
 
@@ -39,7 +40,8 @@ def compare_grids(storage: Path | str, a: str, b: str, select: Select) -> Docume
     pairing = _paired_grids(read_grid(storage, a), read_grid(storage, b))
     compared = corrected([_of_both(pairing, one, two, select) for one, two in pairing.labels])
     _check_some(pairing, compared)
-    sheet = paired_sheet(f"{b} minus {a}: accuracy in points, paired", compared)
+    sheet = paired_sheet(f"{b} − {a}: accuracy in points, paired", compared)
+    sheet = replace(sheet, below=tuple(sentences_of_pairs(compared, b)))
     differs = config_differences(pairing)
     notes = [SELECTED[select], *_said(differs), *_left_out(pairing), *paired_notes(compared)]
     records = tuple(
@@ -62,9 +64,9 @@ def compare_methods(storage: Path | str, grid: str, a: str, b: str, select: Sele
     wanted = len({(cell.setting, cell.seed) for cell in found.methods()[first]})
     whole = corrected([compare(first, second, of_a, of_b, wanted)])
     parts = _per_setting(found, first, second, of_a, of_b)
-    title = f"{grid}: {second} minus {first}, accuracy in points, paired"
+    title = f"{grid}: {second} − {first}, accuracy in points, paired"
     sheets = (
-        paired_sheet(title, whole),
+        replace(paired_sheet(title, whole), below=tuple(sentences_of_pairs(whole))),
         paired_sheet(f"{grid}: the same in each setting", parts, first="setting"),
     )
     settings = [None, *(one.b for one in parts)]

@@ -13,6 +13,7 @@ from curvetune.analysis.aggregate import MethodRow, method_rows, scores
 from curvetune.analysis.signed_rank import smallest_p
 from curvetune.analysis.significance import LEVEL, Paired, Scores, all_pairs
 from curvetune.grids.cells import Grid, Select
+from curvetune.report.numbers import p_value, signed
 
 NAMED = 8  # groups of methods that a sentence names
 
@@ -97,6 +98,38 @@ def sentences(found: Verdict) -> list[str]:
 def verdict_lines(grid: Grid, select: Select = "last") -> list[str]:
     """Return the verdict on a grid in words, as lines under its table of MA."""
     return sentences(verdict(grid, select))
+
+
+def sentences_of_pairs(compared: Sequence[Paired], whole: str = "") -> list[str]:
+    """Return in words which of `compared` are apart, and in which direction: one line for each.
+
+    Args:
+        whole: what the first names of the lines are of, as the name of a grid.
+    """
+    lines = [_of_pair(one, len(compared), whole) for one in compared[:NAMED]] + _more(len(compared))
+    return [f"verdict: {lines[0]}", *lines[1:]] if lines else []
+
+
+def _of_pair(one: Paired, count: int, whole: str) -> str:
+    """Return whether `one.b` is told from `one.a`, by how much, and by how many pairs."""
+    of = f" of {whole}" * bool(whole)
+    pairs = f"{one.n} pair{'s' * (one.n != 1)}"
+    if one.difference is None:
+        return f"{one.b}{of} has no pair with {one.a}"
+    said = f"{one.b}{of} − {one.a} = {signed(one.difference)} points"
+    if one.is_significant:
+        better, worse = (one.b + of, one.a) if one.difference > 0 else (one.a, one.b + of)
+        return f"{better} is better than {worse}: {said}, p {_p(one)} over {pairs}"
+    smallest = min(1.0, smallest_p(one.differing or one.n) * count)
+    why = f"p {_p(one)} over {pairs}"
+    if smallest >= LEVEL:
+        why = f"with {pairs} no p can be below {smallest:.3g}"
+    return f"{one.b}{of} and {one.a} are not told apart: {said}, {why}"
+
+
+def _p(one: Paired) -> str:
+    text = p_value(one.p_holm)
+    return text.replace("<", "< ") if "<" in text else f"= {text}"
 
 
 def _apart(found: Verdict) -> list[str]:

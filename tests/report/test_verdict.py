@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from storage_fixtures import finish, make_cells, write_grid
 
+from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.grids.cells import read_grid
 from curvetune.report.tables.main import ma_sheet
-from curvetune.report.verdict import Verdict, sentences, verdict_of
+from curvetune.report.verdict import Verdict, sentences, sentences_of_pairs, verdict_of
 
 PLACES = tuple(product(range(4), range(3)))  # settings and seeds
 
@@ -92,3 +93,31 @@ def test_methods_without_an_ma_are_left_out_and_the_line_is_under_the_table(
     below = ma_sheet(read_grid(tmp_path, "small")).below
     assert below[0] == "verdict: curvenet is better than cross-entropy"
     assert "over 12 pairs" in below[-1]
+
+
+# -- of two, as `compare` says it ------------------------------------------------------------------
+
+
+def pair(difference: float, places: int = len(PLACES), waver: float = 0.0) -> Paired:
+    low = {place: 70 + n / 10 for n, place in enumerate(PLACES[:places])}
+    high = {p: v + difference + waver * (-1) ** n for n, (p, v) in enumerate(low.items())}
+    return corrected([compare("ce", "curvenet", low, high)])[0]
+
+
+def test_a_comparison_says_whose_minus_whose_and_who_is_better() -> None:
+    assert sentences_of_pairs([pair(5)]) == [
+        "verdict: curvenet is better than ce: curvenet − ce = +5.00 points, p < 0.001 over 12 pairs"
+    ]
+    assert sentences_of_pairs([pair(-5)])[0].startswith(
+        "verdict: ce is better than curvenet: curvenet − ce = -5.00 points"
+    )
+    alike = sentences_of_pairs([pair(0, waver=1)])[0]
+    assert alike.startswith("verdict: curvenet and ce are not told apart: curvenet − ce = ")
+    assert "p = 1.000 over 12 pairs" in alike
+
+
+def test_a_comparison_of_few_pairs_says_that_nothing_could_be_told() -> None:
+    said = sentences_of_pairs([pair(30, places=3)])[0]
+    assert "are not told apart" in said
+    assert "with 3 pairs no p can be below 0.25" in said
+    assert sentences_of_pairs([]) == []

@@ -25,6 +25,7 @@ from curvetune.report.figures.of_grid import (
 )
 from curvetune.report.numbers import NOTHING
 from curvetune.report.pages.suspects import thumbnail_uri
+from curvetune.system.units import duration
 
 SUSPECTS = 24  # thumbnails of a cell
 CAPTIONS = {
@@ -133,7 +134,7 @@ def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
         ("devices", _each(result.get("device") for result in results)),
         ("versions", _each(_versions(result.get("versions")) for result in results)),
         ("commits", _each(result.get("commit") for result in results)),
-        ("time of all cells and probes", f"{seconds / 3600:.2f} device-hours"),
+        ("time of all cells and probes", duration(seconds)),
     ]
     if finished:
         facts.append(("finished", f"{_date(min(finished))} to {_date(max(finished))}"))

@@ -142,7 +142,7 @@ def significance_document(grid: Grid, select: Select, reference: str | None = No
     else:
         compared = against(find_method(grid, reference), methods, pairs)
     compared.sort(key=lambda one: -1e9 if one.difference is None else one.difference, reverse=True)
-    sheet = paired_sheet(f"{grid.name}: difference of accuracy in points, paired", compared)
+    sheet = paired_sheet(f"{grid.name}: method − than, accuracy in points, paired", compared)
     notes = (*footnotes(grid, select), *paired_notes(compared))
     records = tuple(paired_record(one) for one in compared)
     return Document("significance", grid.name, (sheet,), records, notes)
