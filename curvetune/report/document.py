@@ -113,6 +113,8 @@ def print_sheets(sheets: Sequence[Sheet], notes: Sequence[str], console: "Consol
     for sheet in sheets:
         console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
         print_table(terminal_table(sheet), console)
+        if sheet.below:
+            console.print()
         for line in sheet.below:
             console.print(line, highlight=False)
         console.print()

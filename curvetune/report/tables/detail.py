@@ -173,12 +173,16 @@ def find_method(grid: Grid, wanted: str | None) -> str:
 
 
 def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") -> Sheet:
-    """Return comparisons as a table; a significant one is bold."""
-    header = (first, "than", "difference", "95 % interval", "p", "p (Holm)", "pairs")
+    """Return comparisons as a table; a significant one is bold.
+
+    Args:
+        first: what the rows are; of settings, all rows are of the same two methods.
+    """
+    names = (first,) if first == "setting" else (first, "than")
+    header = (*names, "difference", "95 % interval", "p", "p (Holm)", "pairs")
     rows = [
         (
-            one.b,
-            one.a,
+            *(one.b, one.a)[: len(names)],
             signed(one.difference),
             between(one.interval, "+"),
             p_value(one.p),
@@ -187,9 +191,10 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
         )
         for one in compared
     ]
-    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
+    holm = header.index("p (Holm)")
+    bold = frozenset((k, holm) for k, one in enumerate(compared) if one.is_significant)
     titles = tuple((name,) for name in header)
-    return Sheet(title, titles, tuple(rows), bold, keys=2, words=2)
+    return Sheet(title, titles, tuple(rows), bold, keys=len(names), words=len(names))
 
 
 def paired_notes(compared: Sequence[Paired]) -> list[str]:
