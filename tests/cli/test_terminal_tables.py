@@ -58,6 +58,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_grid(root, cells)
     for k, cell in enumerate(cells[:-2]):
         finish(root, cell, 70 + k / 7)
+    finish(root, make_cells(seeds=(9,))[0], 50)  # no grid has it: `gc` lists it
     fail(root, cells[-2], "RuntimeError: no luck")
     add_epochs(root, cells[-1], 2, start=time.time())
     return root
@@ -172,6 +173,9 @@ def test_methods_plans_and_reasons_are_whole_at_every_width(
     keys = ("1", " ", "all", "probe", "curvenet", "cross-entropy", "mw-net-noise")
     check(plan, width, keys, ("cross-entropy", "mw-net-noise", "curvenet", "0.4"))
     cell = read_grid(storage, "small").cells[1]
+    unused = make_cells(seeds=(9,))[0].cell_id(DIGEST)
+    gc = at(monkeypatch, width, command("gc", "--dry-run", "--storage", storage))
+    check(gc, width, ("",), (unused,))
     why = at(monkeypatch, width, command("why", cell.cell_id, "--storage", storage))
     check(why, width, ("",), (cell.cell_id, "skip_layers", "allocate.epochs"))
 
