@@ -11,7 +11,10 @@ from curvetune.cli.report import print_form, selected, write_page
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A grid; or a method, with --in.")],
     b: Annotated[
-        str, typer.Argument(metavar="B", help="Another grid or method. Shown is B minus A.")
+        str,
+        typer.Argument(
+            metavar="B", help="Another grid or method. Shown is B − A: above 0, B is better."
+        ),
     ],
     grid: Annotated[
         str | None,

@@ -11,6 +11,7 @@ import typer
 from curvetune.cli import options as o
 from curvetune.cli.run import signs
 from curvetune.errors import ConfigError, StorageError
+from curvetune.system.units import size_text
 
 if TYPE_CHECKING:
     from curvetune.store.garbage import Garbage
@@ -105,7 +106,7 @@ def _confirm(wanted: Sequence["Garbage"], *, yes: bool, ask: bool) -> None:
         return
     if not ask or not _is_terminal():
         raise ConfigError("nothing was removed: add --yes to remove it, or --dry-run to list it")
-    if not typer.confirm(f"Remove {size_words(sum(i.size for i in wanted))}?", err=True):
+    if not typer.confirm(f"Remove {size_text(sum(i.size for i in wanted))}?", err=True):
         typer.echo("nothing was removed", err=True)
         raise typer.Exit
 
@@ -120,7 +121,7 @@ def _remove(folder: Path, wanted: Sequence["Garbage"]) -> dict[Path, str]:
 
     results = dict(remove_garbage(folder, wanted))
     size = sum(item.size for item, why in results.items() if not why)
-    typer.echo(f"removed {size_words(size)}", err=True)
+    typer.echo(f"removed {size_text(size)}", err=True)
     return {item.path: why for item, why in results.items()}
 
 
@@ -133,9 +134,9 @@ def _print(folder: Path, found: Sequence["Garbage"], removed: Sequence["Garbage"
         if not items:
             continue
         stays = "" if items[0] in removed else " (they stay: --cells removes them)"
-        typer.echo(f"{words}: {len(items)}, {size_words(sum(i.size for i in items))}{stays}")
+        typer.echo(f"{words}: {len(items)}, {size_text(sum(i.size for i in items))}{stays}")
         for item in items[:MAX_NAMED]:
-            typer.echo(f"  {item.path}  {size_words(item.size)}")
+            typer.echo(f"  {item.path}  {size_text(item.size)}")
         if len(items) > MAX_NAMED:
             typer.echo(f"  and {len(items) - MAX_NAMED} more (--json names all)")
     from curvetune.store.names import GRIDS
@@ -164,12 +165,3 @@ def _json(
             for item in found
         ],
     }
-
-
-def size_words(size: float) -> str:
-    """Return bytes as people say them: 512 B, 3.4 MB."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

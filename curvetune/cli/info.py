@@ -33,20 +33,20 @@ def methods(plugins: o.Plugins = None, as_json: o.AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "methods": found}, indent=1))
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
+    from curvetune.system.tables import Column, Table, print_table
     from curvetune.system.terminal import plain_console
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for header in ("method", "what it does", "needs", "time"):
-        table.add_column(header, no_wrap=header in ("method", "time"))
-    for method in found:
-        text = Text.assemble(f"{method['description']}\n", (method["source"], "dim"))
-        table.add_row(method["name"], text, needs(method), f"{method['cost']}×")
-    plain_console().print(table)
-    typer.echo("\ntime: of the final training, relative to cross entropy; a probe comes on top")
+    columns = [
+        Column("method", is_key=True, is_left=True),
+        Column("what it does", is_left=True, is_prose=True),
+        Column("needs", is_left=True, is_prose=True),
+        Column("time"),
+    ]
+    rows = [
+        (m["name"], f"{m['description']}\n{m['source']}", needs(m), f"{m['cost']}×") for m in found
+    ]
+    print_table(Table(columns, rows), plain_console())
+    typer.echo("\ntime: of the allocate stage, relative to cross entropy; a probe comes on top")
 
 
 def options(

@@ -63,11 +63,8 @@ def check(
 
 
 def _print(found: "Checked") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     from curvetune.status.data_check import SHOWN, lines
+    from curvetune.system.tables import Column, Table, print_table
     from curvetune.system.terminal import plain_console
 
     console = plain_console()
@@ -75,14 +72,11 @@ def _print(found: "Checked") -> None:
         console.print(line, highlight=False, soft_wrap=True)
     rows = found.rows()
     if rows:
-        table = Table(box=SIMPLE_HEAD, show_edge=False)
-        for column in rows[0]:
-            table.add_column(column, justify="left" if column == "class" else "right")
-        for row in rows[:SHOWN]:
-            table.add_row(*(Text(str(value)) for value in row.values()))
-        console.print(table)
+        columns = [Column(c, is_key=c == "class", is_left=c == "class") for c in rows[0]]
+        print_table(Table(columns, [[*map(str, r.values())] for r in rows[:SHOWN]]), console)
         if len(rows) > SHOWN:
             console.print(f"and {len(rows) - SHOWN:,} more classes: --json has all")
+        console.print()
     if found.problem is not None:
         console.print(f"problem: {found.problem}", highlight=False, soft_wrap=True)
         return

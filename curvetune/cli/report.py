@@ -259,15 +259,10 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
     if not counts:
         typer.echo(f"no grid in {storage} yet; `curvetune grid digits` makes one", err=True)
         return
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
+    from curvetune.system.tables import Column, Table, print_table
     from curvetune.system.terminal import plain_console
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    table.add_column("grid")
-    for header in ("cells", *next(iter(counts.values()))):
-        table.add_column(header, justify="right")
-    for name, states in counts.items():
-        table.add_row(name, str(sum(states.values())), *map(str, states.values()))
-    plain_console().print(table)
+    columns = [Column("grid", is_key=True, is_left=True), Column("cells")]
+    columns += [Column(state) for state in next(iter(counts.values()))]
+    rows = [(name, str(sum(s.values())), *map(str, s.values())) for name, s in counts.items()]
+    print_table(Table(columns, rows), plain_console())

@@ -158,6 +158,7 @@ def show_jobs(
 
     from curvetune.jobs.find import find
     from curvetune.jobs.table import jobs_json, jobs_table
+    from curvetune.system.tables import print_table
     from curvetune.system.terminal import plain_console
 
     jobs = _jobs(address, insecure=insecure)
@@ -171,7 +172,7 @@ def show_jobs(
     if not found:
         tell(f"{jobs.head.address}: no job of `curvetune submit` yet")
         return
-    plain_console().print(jobs_table(found))
+    print_table(jobs_table(found), plain_console())
     if job is not None:
         _show_one(jobs, job, storage)
 

@@ -160,7 +160,7 @@ def _validated(read: Callable[[], S], schema: type[S], origin: str) -> S:
 def _complaint(detail: dict[str, Any], schema: type[BaseModel]) -> str:
     """Return one of pydantic's complaints as: key, value, what is allowed, the nearest name."""
     loc: tuple[str | int, ...] = detail["loc"]
-    key = printable(".".join(map(str, loc))) or "(whole section)"
+    key = printable(".".join(map(str, loc))) or "(these options together)"
     value, context = detail["input"], detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":
         allowed = sorted(_section_at(schema, loc[:-1]).model_fields)

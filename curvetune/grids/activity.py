@@ -80,7 +80,7 @@ def _progress(
     epoch = min(len(activity.rows), epochs)
     words = f"{activity.stage} {epoch}/{epochs}"
     if cell.state in ("stale", "waiting"):
-        return Progress(cell, f"stopped in {words}", epoch, epochs)
+        return Progress(cell, f"{cell.state} at {words}", epoch, epochs)
     accuracy = activity.rows[-1].get("accuracy") if activity.rows else None
     left = _seconds_left(cell, activity, costs, now)
     return Progress(cell, words, epoch, epochs, accuracy, left)

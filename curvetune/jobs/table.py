@@ -4,10 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from curvetune.jobs.job import Job
+from curvetune.system.tables import Column, Table
 from curvetune.system.units import duration
 
 SCHEMA_VERSION = 1
@@ -15,15 +13,20 @@ SCHEMA_VERSION = 1
 
 def jobs_table(jobs: Sequence[Job]) -> Table:
     """Return a table with a row for each job, the last one first."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for header in ("grid", "job", "state", "started", "time"):
-        table.add_column(header, overflow="fold", justify="right" if header == "time" else "left")
+    columns = [
+        Column("grid", is_key=True, is_left=True),
+        Column("job", is_key=True, is_left=True),
+        Column("state", is_left=True),
+        Column("started", is_left=True),
+        Column("time"),
+    ]
+    rows = []
     for job in reversed(jobs):
         began = "" if job.started_s is None else _clock(job.started_s)
         seconds = seconds_of(job)
         took = "" if seconds is None else duration(seconds)
-        table.add_row(job.grid, job.job_id, state_words(job), began, took)
-    return table
+        rows.append((job.grid, job.job_id, state_words(job), began, took))
+    return Table(columns, rows)
 
 
 def jobs_json(jobs: Sequence[Job], address: str) -> dict[str, Any]:

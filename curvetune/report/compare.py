@@ -5,7 +5,7 @@ in is what the difference may come from. Two methods: cells of the same setting 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from curvetune.grids.stamps import stamp_notes
 from curvetune.report.document import Document
 from curvetune.report.tables.detail import find_method, paired_notes, paired_record, paired_sheet
 from curvetune.report.tables.main import selected
+from curvetune.report.verdict import sentences_of_pairs
 
 SHOWN = 12  # differences of configs
 
@@ -41,9 +42,8 @@ def compare_grids(storage: Path | str, a: str, b: str, select: Select) -> Docume
     pairing = _paired_grids(first, second)
     compared = corrected([_of_both(pairing, one, two, select) for one, two in pairing.labels])
     _check_some(pairing, compared)
-    sheet = paired_sheet(
-        f"{second.title} minus {first.title}: accuracy in points, paired", compared
-    )
+    title = f"{second.title} − {first.title}: accuracy in points, paired"
+    sheet = replace(paired_sheet(title, compared), below=tuple(sentences_of_pairs(compared, b)))
     differs = config_differences(pairing)
     notes = [*dict.fromkeys((selected(select, first), selected(select, second)))]
     notes += stamp_notes([*dict.fromkeys((*first.profiles, *second.profiles))])
@@ -68,9 +68,9 @@ def compare_methods(storage: Path | str, grid: str, a: str, b: str, select: Sele
     wanted = len({(cell.setting, cell.seed) for cell in found.methods()[first]})
     whole = corrected([compare(first, second, of_a, of_b, wanted)])
     parts = _per_setting(found, first, second, of_a, of_b)
-    title = f"{found.title}: {second} minus {first}, accuracy in points, paired"
+    title = f"{found.title}: {second} − {first}, accuracy in points, paired"
     sheets = (
-        paired_sheet(title, whole),
+        replace(paired_sheet(title, whole), below=tuple(sentences_of_pairs(whole))),
         paired_sheet(f"{found.title}: the same in each setting", parts, first="setting"),
     )
     settings = [None, *(one.b for one in parts)]

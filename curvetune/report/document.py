@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import ConfigError, nearest
 from curvetune.grids.stamps import stamp, stamp_notes
+from curvetune.report import latex
 from curvetune.report.pages.templates import render
-from curvetune.report.sheet import Sheet, latex, markdown, rich_tables
+from curvetune.report.sheet import Sheet, markdown, terminal_table
+from curvetune.system.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +31,7 @@ class Document:
     records: tuple[Mapping[str, Any], ...]  # a mapping per row, all of the same keys
     notes: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)  # for programs alone
+    print_sheets: tuple[Sheet, ...] = ()  # for a paper, where they differ
 
 
 def stamped(found: Document, profiles: Sequence[str]) -> Document:
@@ -53,8 +56,8 @@ def markdown_note(note: str) -> str:
 
 def as_latex(found: Document) -> str:
     """Return the tables with booktabs, the notes as comments above them."""
-    notes = [f"% {note}" for note in found.notes]
-    return "\n".join([*notes, r"% \usepackage{booktabs}", *map(latex, found.sheets)])
+    sheets = found.print_sheets or found.sheets
+    return latex.document(sheets, found.notes, f"{found.grid}-{found.name}")
 
 
 def as_csv(found: Document) -> str:
@@ -79,6 +82,7 @@ def document_json(found: Document) -> dict[str, Any]:
         "grid": found.grid,
         "table": found.name,
         "rows": [dict(record) for record in found.records],
+        "verdict": [line for sheet in found.sheets for line in sheet.below],
         "notes": list(found.notes),
     }
 
@@ -118,9 +122,12 @@ def print_sheets(sheets: Sequence[Sheet], notes: Sequence[str], console: "Consol
     """Print tables, then notes."""
     for sheet in sheets:
         console.print(sheet.title, style="bold", highlight=False, soft_wrap=True)
-        for table in rich_tables(sheet, console.width):
-            console.print(table)
+        print_table(terminal_table(sheet), console)
+        if sheet.below:
             console.print()
+        for line in sheet.below:
+            console.print(line, highlight=False)
+        console.print()
     for note in notes:
         console.print(note, style="dim", highlight=False)
 

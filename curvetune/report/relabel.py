@@ -104,6 +104,7 @@ def _effect(storage: Path, what: Relabelling) -> Sheet:
             (*row, of(sum(c.is_changed for c in changes), len(changes)))
             for row, changes in rows.items()
         ),
+        keys=2,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from curvetune.analysis.suspects import ScoreTable, Suspects
 from curvetune.errors import ConfigError, printable
-from curvetune.report.lines import table_lines
+from curvetune.system.tables import Column, Table, print_table
 
 if TYPE_CHECKING:
     import polars
@@ -149,36 +149,32 @@ def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
 
 
 def print_suspects(found: Suspects, console: "Console", top: int) -> None:
-    """Print the `top` samples, then how well each score does where the truth is known.
-
-    Nothing is folded or cut: the file is last, and may be as long as it likes.
-    """
+    """Print the `top` samples, then how well each score does where the truth is known."""
     frame = suspects_frame(found, top)
-    names = [name for name in shown_columns(frame) if name != "file"]
-    names += ["file"] if "file" in frame.columns else []
+    names = shown_columns(frame)
+    columns = [
+        Column(
+            TITLES[name].replace(" ", "\n"),
+            is_key=name in ("rank", "index"),
+            is_left=name == "file" or name.endswith("_name"),
+        )
+        for name in names
+    ]
     rows = [[cell_text(name, row[name]) for name in names] for row in frame.iter_rows(named=True)]
-    left = frozenset(k for k, n in enumerate(names) if n == "file" or n.endswith("_name"))
-    lines = table_lines([TITLES[name] for name in names], rows, left)
-    for line in (f"{title(found)}, the {len(frame)} worst", *lines):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{title(found)}, the {len(frame)} worst", highlight=False)
+    print_table(Table(columns, rows), console)
     print_scores(found, console, top)
 
 
 def print_scores(found: Suspects, console: "Console", top: int) -> None:
     """Print how well each score finds the wrong labels, and what to know about it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-
     scored = found.table(top)
     if scored:
-        table = RichTable(box=SIMPLE_HEAD, show_edge=False)
-        for k, name in enumerate(score_header(scored)):
-            table.add_column(name, justify="right" if k else "left", no_wrap=True)
-        for row in score_rows(found, scored):
-            table.add_row(*row)
+        header = score_header(scored)
+        columns = [Column(name, is_key=k == 0, is_left=k == 0) for k, name in enumerate(header)]
         console.print()
         console.print("against the known noise", highlight=False)
-        console.print(table)
+        print_table(Table(columns, score_rows(found, scored)), console)
     for note in footnotes(found):
         console.print(note, style="dim", highlight=False)
 
@@ -287,7 +283,7 @@ def suspects_text(found: Suspects, top: int) -> str:
     """Return what `print_suspects` prints, as text for a file."""
     from curvetune.system.terminal import plain_console
 
-    console = plain_console(file=io.StringIO(), width=160)
+    console = plain_console(file=io.StringIO())
     print_suspects(found, console, top)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text

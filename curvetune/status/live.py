@@ -145,7 +145,8 @@ class Screen:
 
     def show(self, progress: GridProgress, note: str = "") -> None:
         words = self._note.timed(note, time.time())
-        view = live_view(progress, rows=max(4, self._console.height - 16), note=words)
+        rows, width = max(4, self._console.height - 16), self._console.width
+        view = live_view(progress, rows=rows, note=words, width=width)
         self._live.update(view, refresh=True)
 
     def close(self) -> None:

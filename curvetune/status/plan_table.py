@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
 
 from curvetune.grids.labels import bias_words, setting_of, setting_text
 from curvetune.planning.plan import Plan, PlannedCell
+from curvetune.system.tables import Column, Table, print_table
 
 NUMBERS = ("cells done", "cells to run", "probes stored", "probes to run", "cells per probe")
 
@@ -17,17 +17,15 @@ def print_plan(plan: Plan, console: Console) -> None:
     rows: dict[tuple[str, str], list[PlannedCell]] = {}
     for cell in plan.cells:
         rows.setdefault(planned_bias(plan, cell), []).append(cell)
-    table = Table(title=plan.name, title_justify="left")
-    table.add_column("imbalance", justify="right", no_wrap=True)
-    table.add_column("noise", no_wrap=True)
-    for name in NUMBERS:
-        table.add_column(name, justify="right")
-    for setting, cells in rows.items():
-        table.add_row(*setting, *_counts(plan, cells))
-    if len(rows) > 1:
-        table.add_section()
-        table.add_row("all", "", *_counts(plan, plan.cells))
-    console.print(table)
+    columns = [Column("imbalance", is_key=True), Column("noise", is_key=True, is_left=True)]
+    columns += [Column(name.replace(" ", "\n", 1)) for name in NUMBERS]
+    shown = [(*setting, *_counts(plan, cells)) for setting, cells in rows.items()]
+    several = len(rows) > 1
+    if several:
+        shown.append(("all", "", *_counts(plan, plan.cells)))
+    console.print(plan.name, style="bold", highlight=False, soft_wrap=True)
+    print_table(Table(columns, shown, last=int(several)), console)
+    console.print()
     console.print(_summary(plan), highlight=False)
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 
 from curvetune.config import METHOD_SECTIONS
 from curvetune.planning.price.disk import Disk
 from curvetune.planning.price.estimates import Past
 from curvetune.planning.price.price import Price, PricedKind
-from curvetune.system.units import duration, size_text
+from curvetune.system.tables import Column, Table, print_table
+from curvetune.system.units import device_time, duration, size_text
 
 LARGEST = ("curves", "models", "samples", "histories", "splits")
 
@@ -17,21 +17,25 @@ LARGEST = ("curves", "models", "samples", "histories", "splits")
 def print_price(price: Price, console: Console) -> None:
     """Print what a plan costs; where nobody knows, how to find out."""
     if price.kinds:
-        console.print(_kinds(price))
+        console.print(f"on {price.machine.device}", style="bold", highlight=False, soft_wrap=True)
+        print_table(_kinds(price), console)
+        console.print()
     for line in _lines(price):
         console.print(line, highlight=False)
 
 
 def _kinds(price: Price) -> Table:
-    table = Table(title=f"on {price.machine.device}", title_justify="left")
-    table.add_column("to run", no_wrap=True)
-    table.add_column("runs", justify="right")
-    table.add_column("each", justify="right", no_wrap=True)
-    table.add_column("known from")
+    columns = [
+        Column("to run", is_key=True, is_left=True),
+        Column("runs"),
+        Column("each"),
+        Column("known from", is_left=True, is_prose=True),
+    ]
+    rows = []
     for kind in price.kinds:
         each = "unknown" if kind.least is None else _span(kind.least, kind.most or kind.least)
-        table.add_row(kind.name, str(kind.runs), each, known_from(kind))
-    return table
+        rows.append((kind.name, str(kind.runs), each, known_from(kind)))
+    return Table(columns, rows)
 
 
 def known_from(kind: PricedKind) -> str:
@@ -68,12 +72,11 @@ def _lines(price: Price) -> Iterator[str]:
 
 
 def _time(price: Price) -> str:
-    unit = "GPU-hours" if price.machine.is_gpu else "CPU-hours"
     runs = sum(kind.runs for kind in price.kinds)
     if price.unknown == runs:
         return f"time: unknown on {price.machine.device}"
     some = f", and {price.unknown} of {runs} runs unknown" if price.unknown else ""
-    line = f"time: {price.hours(price.seconds):.3g} {unit}{some}"
+    line = f"time: {_on_devices(price, price.seconds)}{some}"
     if price.wall is None or price.machine.slots is None:
         return line
     slots = price.machine.slots
@@ -94,11 +97,14 @@ def _how_to_know(price: Price) -> str:
 def _sharing(price: Price) -> str:
     shared = price.sharing
     probes = "1 probe" if shared.probes == 1 else f"{shared.probes} probes"
-    unit = "GPU-hours" if price.machine.is_gpu else "CPU-hours"
     line = f"probes: {shared.cells} cells share {probes}, which saves {shared.saved} probe runs"
     if shared.seconds is None:
         return line
-    return f"{line}, {price.hours(shared.seconds):.3g} {unit}"
+    return f"{line}, {_on_devices(price, shared.seconds)}"
+
+
+def _on_devices(price: Price, seconds: float) -> str:
+    return device_time(3600 * price.hours(seconds), is_gpu=price.machine.is_gpu)
 
 
 def disk_line(disk: Disk) -> str:

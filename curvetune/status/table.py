@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from curvetune.analysis.aggregate import method_rows
@@ -22,11 +20,13 @@ from curvetune.status.failures import (
     retry_command,
     retry_lines,
 )
+from curvetune.system.tables import Column, Table, print_table, table_lines
 from curvetune.system.units import duration
 
 SCHEMA_VERSION = 1
 STYLES = {"done": "green", "failed": "red", "running": "cyan", "stale": "yellow", "waiting": "dim"}
 MAX_NAMED = 3  # cells named in one line
+SO_FAR = "MA so far: over the settings and seeds that all methods have done"
 SHORT_ID = 6  # digits of an id that tell cells apart
 
 
@@ -38,7 +38,9 @@ def print_status(
     Args:
         given_storage: what --storage was given, if it was: for the commands that are shown.
     """
-    console.print(cells_table(progress, progress.cells, ids=True))
+    print_table(cells_table(progress, progress.cells, ids=True), console)
+    if progress.of("failed"):
+        console.print()
     for line, style in _failure_lines(progress, storage):
         console.print(Text(line, style), soft_wrap=True)
     console.print()
@@ -47,19 +49,26 @@ def print_status(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def live_view(progress: GridProgress, rows: int, note: str = "") -> RenderableType:
+def live_view(
+    progress: GridProgress, rows: int, note: str = "", *, width: int = 80
+) -> RenderableType:
     """Return what a terminal shows while a grid runs: at most `rows` cells, counts, MA so far.
 
     Args:
         note: what else there is to say.
+        width: of the terminal, in letters.
     """
     running = progress.of("running")
-    parts: list[RenderableType] = [cells_table(progress, running[:rows])] if running else []
+    parts: list[RenderableType] = []
+    if running:
+        parts += table_lines(cells_table(progress, running[:rows]), width)
     if len(running) > rows:
         parts.append(Text(f"… and {len(running) - rows} more", "dim"))
     failed = progress.of("failed")
+    parts += [Text()] * bool(running and failed)
     parts += [Text(failure_line(p.cell, progress.grid), "red") for p in failed[-MAX_NAMED:]]
-    parts += [Text(), _ma_so_far(progress), Text(), Text(counts_line(progress), "bold")]
+    parts += [Text(), *table_lines(_ma_so_far(progress), width), Text(SO_FAR, "dim"), Text()]
+    parts += [Text(counts_line(progress), "bold")]
     parts += [Text(note, "yellow")] if note else []
     return Group(*parts)
 
@@ -67,17 +76,12 @@ def live_view(progress: GridProgress, rows: int, note: str = "") -> RenderableTy
 def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool = False) -> Table:
     """Return a table with a row for each of `cells`; `ids` begins it with how they are called."""
     settings = progress.grid.settings
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    if ids:
-        table.add_column("cell", no_wrap=True)
-    table.add_column("method", overflow="fold")
-    for key in setting_words(settings[0], settings):
-        table.add_column(key, justify="right")
-    for header in ("seed", "state", "accuracy", "time"):
-        justify: Literal["left", "right"] = "left" if header == "state" else "right"
-        table.add_column(header, justify=justify, no_wrap=True)
-    for p in cells:
-        table.add_row(
+    keys = ["cell"] if ids else []
+    keys += ["method", *setting_words(settings[0], settings), "seed"]
+    columns = [Column(key, is_key=True, is_left=key in ("cell", "method")) for key in keys]
+    columns += [Column("state", is_left=True), Column("accuracy"), Column("time")]
+    rows: list[tuple[str | Text, ...]] = [
+        (
             *([p.cell.cell_id[:SHORT_ID]] if ids else []),
             p.cell.label,
             *setting_words(p.cell.setting, settings).values(),
@@ -86,7 +90,9 @@ def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool 
             "" if p.accuracy is None else percent(p.accuracy),
             _time(p),
         )
-    return table
+        for p in cells
+    ]
+    return Table(columns, rows)
 
 
 def event_line(progress: Progress, grid: Grid, done: int) -> str:
@@ -199,11 +205,9 @@ def _time(progress: Progress) -> str:
 
 
 def _ma_so_far(progress: GridProgress) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for header in ("method", "MA so far", "cells done"):
-        table.add_column(header, justify="left" if header == "method" else "right")
-    table.caption = "MA so far: over the settings and seeds that all methods have done"
-    table.caption_justify = "left"
-    for row in method_rows(progress.grid):
-        table.add_row(row.label, percent(row.ma_so_far), f"{row.cells_done}/{row.cells}")
-    return table
+    columns = [Column("method", is_key=True, is_left=True), Column("MA so far")]
+    rows = [
+        (row.label, percent(row.ma_so_far), f"{row.cells_done}/{row.cells}")
+        for row in method_rows(progress.grid)
+    ]
+    return Table([*columns, Column("cells done")], rows)

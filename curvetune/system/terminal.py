@@ -8,14 +8,19 @@ from typing import Any
 from rich.console import Console
 
 LINE_S = 5.0  # between two lines of progress where there is no terminal
+UNFOLDED = 1_000_000  # letters to a line of a pipe or a file, which programs read
 
 
 def plain_console(**options: Any) -> Console:
     """Return rich's console, which takes no `[red]` for a colour and no `:x:` for a picture.
 
-    What it prints can be anybody's: names of grids, options and errors come out of files.
+    What it prints can be anybody's: names of grids, options and errors come out of files. Only a
+    terminal has a width: what goes into a pipe or a file is not folded.
     """
-    return _Console(markup=False, emoji=False, **options)
+    console = _Console(markup=False, emoji=False, **options)
+    if "width" not in options and not console.is_terminal:
+        console.width = UNFOLDED
+    return console
 
 
 @contextlib.contextmanager

@@ -18,6 +18,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def device_time(seconds: float, *, is_gpu: bool) -> str:
+    """Return time on devices as people say it, of one CPU or GPU: 4 min of CPU time."""
+    return f"{duration(seconds)} of {'GPU' if is_gpu else 'CPU'} time"
+
+
 def size_text(size: float) -> str:
     """Return bytes for people: 54 MB."""
     unit = 0

@@ -197,13 +197,14 @@ def test_the_command_writes_every_form(storage: Path, tmp_path: Path) -> None:
     assert content["scores"]["score"]["auroc"] is not None
 
 
-@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_a_narrow_terminal_cuts_no_number(storage: Path, width: int) -> None:
     found = find_suspects(storage, cell_id())
     console = plain_console(file=io.StringIO(), width=width)
     print_suspects(found, console, 5)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     table, _ = text.split("against the known noise")
+    assert max(map(len, table.splitlines()[1:])) <= width
     assert "…" not in table
     for row in suspects_frame(found, 5).iter_rows(named=True):
         assert all(f"{row[name]:.3f}" in table for name in ("score", "weight", "mean_loss"))

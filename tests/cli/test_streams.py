@@ -116,6 +116,7 @@ def test_every_table_has_a_form_in_ascii(storage: Path, arguments: list[str]) ->
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout) > 50
     assert done.stdout.isascii()
+    assert b"\\u2" not in done.stdout  # no rule, dash or sign without a form of its own
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "markdown", "latex", "html"])

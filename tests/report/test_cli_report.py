@@ -59,7 +59,11 @@ def test_report_as_json_has_methods_and_cells(storage: Path) -> None:
 
 @pytest.mark.parametrize(
     ("form", "start"),
-    [("markdown", "**small: mean accuracy"), ("csv", "method,ma,ma_std"), ("latex", "% accuracy")],
+    [
+        ("markdown", "**small: mean accuracy"),
+        ("csv", "method,ma,ma_std"),
+        ("latex", r"% needs \usepackage{booktabs}"),
+    ],
 )
 def test_report_prints_the_form_that_is_asked_for(storage: Path, form: str, start: str) -> None:
     result = run("report", "small", "--storage", storage, "--format", form)

@@ -65,7 +65,7 @@ def test_it_tells_what_ran_and_how_to_repeat_it(html: str) -> None:
     assert "<code>curvetune grid tiny</code>" in html
     assert "8 done" in html
     assert "torch 2." in html
-    assert "device-hours" in html
+    assert "time of all cells" in html
 
 
 def test_a_grid_with_holes_has_a_page_that_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from curvetune.config import CellConfig
 from curvetune.errors import ConfigError
 from curvetune.grids.cells import read_grid
 from curvetune.grids.labels import method_labels
-from curvetune.report.sheet import Sheet, latex, markdown
+from curvetune.report.latex import table as latex
+from curvetune.report.sheet import Sheet, markdown
 from curvetune.report.tables.main import print_report, render, report_json
 from curvetune.store import CellStore
 from curvetune.store.files import write_json
@@ -203,9 +204,10 @@ def test_latex_escapes_what_latex_would_read() -> None:
         rows=(("curvenet skip_layers=1", "1.00 ± 0.50"), ("back\\slash~^", "–")),
         best=frozenset({(0, 1)}),
     )
-    text = latex(sheet)
-    assert r"\caption{50 \% of a\_b \& c\#1}" in text
-    assert r"method & \shortstack{noise\_rate \\ \{x\}} \\" in text
+    text = latex(sheet, "a_b")
+    assert r"\caption{50 \% of a\_b \& c\#1.}\label{tab:a-b}" in text
+    assert r" & \multicolumn{1}{c}{noise\_rate} \\" in text
+    assert r"method & \{x\} \\" in text
     assert r"curvenet skip\_layers=1 & \textbf{1.00 $\pm$ 0.50} \\" in text
     assert r"back\textbackslash{}slash\textasciitilde{}\textasciicircum{} & -- \\" in text
     for rule in ("toprule", "midrule", "bottomrule"):

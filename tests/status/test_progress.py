@@ -158,7 +158,7 @@ def test_a_cell_without_news_is_taken_to_have_been_stopped(
     add_epochs(root, cells[0], 2)
     for path in CellStore(root).folder(cells[0].cell_id(DIGEST)).iterdir():
         shift(path, -STALE_S - 1)
-    assert states(root)[0] == ("stale", f"stopped in allocate 2/{EPOCHS}")
+    assert states(root)[0] == ("stale", f"stale at allocate 2/{EPOCHS}")
 
 
 def test_a_reader_sees_that_its_grid_was_replaced(root: Path, cells: list[CellConfig]) -> None:

@@ -138,7 +138,7 @@ def test_a_cell_runs_as_long_as_its_process_lives_and_is_stale_thereafter(
         process.send_signal(signal.SIGKILL)
     assert states(root) == ["stale", "waiting", "waiting"]
     progress = grid_progress(read_grid(root, "small"))
-    assert progress.cells[0].words == f"stopped in allocate 2/{EPOCHS}"
+    assert progress.cells[0].words == f"stale at allocate 2/{EPOCHS}"
     found = progress_json(progress, root)
     assert found["counts"] == {"done": 0, "running": 0, "failed": 0, "stale": 1, "waiting": 2}
     assert (found["cells"][0]["holder"]["pid"], found["cells"][0]["holder"]["alive"]) == (

@@ -96,21 +96,27 @@ def _print_csv(looked: "Iterable[Looked]", count: int) -> "list[Looked]":
 
 
 def _print_table(looked: "Iterable[Looked]") -> "list[Looked]":
-    """Print a line for each picture, its path last; nothing is cut."""
-    from curvetune.report.lines import table_lines
+    """Print a row for each picture; nothing is cut."""
+    from curvetune.system.tables import Column, Table, print_table
+    from curvetune.system.terminal import plain_console
 
     seen = list(looked)
     rows = [_cells(one) for one in seen if one.problem is None]
     if rows:
-        header = ("class", "probability", "then", "picture")
-        typer.echo("\n".join(table_lines(header, rows, frozenset({0, 2, 3}))))
+        columns = (
+            Column("picture", is_key=True, is_left=True),
+            Column("class", is_left=True),
+            Column("probability"),
+            Column("then", is_left=True, is_prose=True),
+        )
+        print_table(Table(columns, rows), plain_console())
     return [one for one in seen if one.problem is not None]
 
 
 def _cells(one: "Looked") -> tuple[str, str, str, str]:
     (first, p), *others = one.top
     then = ", ".join(f"{printable(name)} {_percent(p)}" for name, p in others)
-    return printable(first), f"{_percent(p)} %", then, printable(one.path, 4096)
+    return printable(one.path, 4096), printable(first), f"{_percent(p)} %", then
 
 
 def _percent(p: float) -> str:

@@ -141,7 +141,10 @@ class CurveNetConfig(WeightNetConfig):
     last_bias: Annotated[float, Field(description="Initial bias of the last layer.")] = 4.5
     virtual_step: Annotated[
         Literal["sgd", "optimizer"],
-        Field(description="sgd: Eq. 11; optimizer: with momentum and weight decay, as released."),
+        Field(
+            description="sgd: Eq. 11 of the source; optimizer: with momentum and weight decay, as "
+            "released."
+        ),
     ] = "optimizer"
     late_weights: Annotated[
         Literal["last", "frozen"],

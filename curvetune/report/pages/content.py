@@ -21,6 +21,7 @@ from curvetune.report.pages.charts import Chart
 from curvetune.report.pages.of_cell import charts_of_cell, class_name
 from curvetune.report.pages.options import cell_options
 from curvetune.report.pages.suspects import thumbnail_uri
+from curvetune.system.units import duration
 
 Told = Callable[[str], None]  # hears how far something is
 
@@ -99,7 +100,7 @@ def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
         ("devices", _each(result.get("device") for result in results)),
         ("versions", _each(_versions(result.get("versions")) for result in results)),
         ("commits", _each(result.get("commit") for result in results)),
-        ("time of all cells and probes", f"{seconds / 3600:.2f} device-hours"),
+        ("time of all cells and probes", duration(seconds)),
     ]
     if finished:
         facts.append(("finished", f"{_date(min(finished))} to {_date(max(finished))}"))

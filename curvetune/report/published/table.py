@@ -14,6 +14,10 @@ from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import by_ma, footnotes
 
 PAPER_EPOCHS = 200  # Jiang et al., AAAI 2022, section "Implementation Details"
+THE_PAPER = (
+    'the paper: Jiang et al., "Delving into Sample Loss Curve to Embrace Noisy and Imbalanced '
+    'Data", AAAI 2022'
+)
 NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
@@ -36,6 +40,8 @@ def published_document(grid: Grid, select: Select) -> Document:
         title=f"{grid.title}: ours beside published accuracies (%)",
         header=tuple((text,) for text in header),
         rows=tuple(_row(match) for match in found),
+        keys=2,
+        words=2,
     )
     notes = (
         *rule_notes(grid, [m.table for m in found], select),
@@ -70,7 +76,7 @@ def rule_notes(grid: Grid, tables: Sequence[Published], select: Select) -> list[
             f"{', '.join(sorted(map(str, kinds)))} (docs/reproduction.md)"
         )
     said = dict.fromkeys(f"{table.table}: {table.note}" for table in tables if table.note)
-    return [*notes, *said, *footnotes(grid, select)]
+    return [*notes, *said, THE_PAPER, *footnotes(grid, select)]
 
 
 def record(match: Match) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def why_nothing(grid: Grid, found: Library) -> list[str]:
         if plain not in all_data:
             reasons.append(
                 f"the paper has no {plain} numbers: its data are {', '.join(of_paper)}; nor has "
-                f"another publication in published.yaml"
+                f"another publication that curvetune knows"
             )
         elif data != plain:
             whole = NAMES.get(plain, plain)
@@ -150,6 +156,7 @@ def _nothing(grid: Grid, select: Select) -> Document:
         *why_nothing(grid, library()),
         *_missing(grid, library()),
         *_elsewhere(grid, library()),
+        THE_PAPER,
         *footnotes(grid, select),
     )
     found_document = Document("published", grid.name, (sheet,), records, notes)

@@ -1,6 +1,7 @@
 """The tables of `curvetune report --table`: MA, cells, seeds and significance."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.sheet import Sheet
-from curvetune.report.tables.main import best_rows, by_ma, footnotes, settings_sheet
+from curvetune.report.tables.main import best_rows, by_ma, footnotes, selected, settings_sheet
+from curvetune.report.verdict import verdict, verdict_lines
 
 REFERENCE = "cross-entropy"
 ALL = "all"
@@ -59,10 +61,24 @@ def ma_document(grid: Grid, select: Select) -> Document:
             for r in rows
         ),
         best=frozenset((k, 1) for k in best_rows([row.ma.mean for row in rows])),
+        below=tuple(verdict_lines(grid, select)),
+    )
+    alike = verdict(grid, select).like_the_best()
+    bold = "bold: the best MA, and those not told apart from it" if alike else "no bold"
+    paper = replace(
+        sheet,
+        best=frozenset((k, 1) for k, row in enumerate(rows) if row.label in alike),
+        below=(
+            selected(select, grid),
+            _interval_note("seeds that have all settings"),
+            bold,
+            *sheet.below,
+        ),
     )
     notes = (*footnotes(grid, select), _interval_note("seeds that have all settings"))
     records = tuple(_ma_record(row) for row in rows)
-    return Document("MA", grid.name, (sheet, settings_sheet(grid, select)), records, notes)
+    sheets = (sheet, settings_sheet(grid, select))
+    return Document("MA", grid.name, sheets, records, notes, print_sheets=(paper,))
 
 
 def seeds_document(grid: Grid, select: Select) -> Document:
@@ -87,9 +103,8 @@ def seeds_document(grid: Grid, select: Select) -> Document:
         )
         for row, column, by_seed in found
     ]
-    sheet = Sheet(
-        f"{grid.title}: accuracy (%) of each seed", tuple((h,) for h in header), tuple(rows)
-    )
+    titles = tuple((title,) for title in header)
+    sheet = Sheet(f"{grid.title}: accuracy (%) of each seed", titles, tuple(rows), keys=2, words=2)
     records = tuple(_seed_record(*one) for one in found)
     notes = (*footnotes(grid, select), _interval_note("seeds"))
     return Document("seeds", grid.name, (sheet,), records, notes)
@@ -114,7 +129,8 @@ def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -
         for cell, record in zip(grid.cells, records, strict=True)
     ]
     names = (*header, *shots.GROUPS, "AUROC", "seconds", "cell")
-    sheet = Sheet(f"{grid.title}: its cells (%)", tuple((name,) for name in names), tuple(rows))
+    titles = tuple((name,) for name in names)
+    sheet = Sheet(f"{grid.title}: its cells (%)", titles, tuple(rows), keys=3, words=2)
     notes = (shots.SAID[rule], AUROC_NOTE, *notes_of(samples), *footnotes(grid, select)[1:])
     return Document("cells", grid.name, (sheet,), tuple(records), notes)
 
@@ -128,7 +144,7 @@ def significance_document(grid: Grid, select: Select, reference: str | None = No
     else:
         compared = against(find_method(grid, reference), methods, pairs)
     compared.sort(key=lambda one: -1e9 if one.difference is None else one.difference, reverse=True)
-    sheet = paired_sheet(f"{grid.title}: difference of accuracy in points, paired", compared)
+    sheet = paired_sheet(f"{grid.title}: method − than, accuracy in points, paired", compared)
     notes = (*footnotes(grid, select), *paired_notes(compared))
     records = tuple(paired_record(one) for one in compared)
     return Document("significance", grid.name, (sheet,), records, notes)
@@ -159,12 +175,16 @@ def find_method(grid: Grid, wanted: str | None) -> str:
 
 
 def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") -> Sheet:
-    """Return comparisons as a table; a significant one is bold."""
-    header = (first, "than", "difference", "95 % interval", "p", "p (Holm)", "pairs")
+    """Return comparisons as a table; a significant one is bold.
+
+    Args:
+        first: what the rows are; of settings, all rows are of the same two methods.
+    """
+    names = (first,) if first == "setting" else (first, "than")
+    header = (*names, "difference", "95 % interval", "p", "p (Holm)", "pairs")
     rows = [
         (
-            one.b,
-            one.a,
+            *(one.b, one.a)[: len(names)],
             signed(one.difference),
             between(one.interval, "+"),
             p_value(one.p),
@@ -173,8 +193,10 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
         )
         for one in compared
     ]
-    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
-    return Sheet(title, tuple((name,) for name in header), tuple(rows), bold)
+    holm = header.index("p (Holm)")
+    bold = frozenset((k, holm) for k, one in enumerate(compared) if one.is_significant)
+    titles = tuple((name,) for name in header)
+    return Sheet(title, titles, tuple(rows), bold, keys=len(names), words=len(names))
 
 
 def paired_notes(compared: Sequence[Paired]) -> list[str]:

@@ -18,6 +18,7 @@ from curvetune.report.numbers import spread
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.devices import device_notes
 from curvetune.report.tables.step_times import read_step_times, step_times_sheet
+from curvetune.report.verdict import sentences, verdict, verdict_lines
 from curvetune.system.source_code import code_of, mixture
 
 if TYPE_CHECKING:
@@ -44,6 +45,37 @@ def ma_sheet(grid: Grid, select: Select = "last") -> Sheet:
         header=(("method",), ("MA",), ("cells done",)),
         rows=tuple((r.label, spread(r.ma), f"{r.cells_done}/{r.cells}") for r in rows),
         best=frozenset((k, 1) for k in best),
+        below=tuple(verdict_lines(grid, select)),
+    )
+
+
+def paper_sheet(grid: Grid, select: Select = "last") -> Sheet:
+    """Return one table for a paper: the accuracy in each setting, then the MA.
+
+    Bold are the best MA and those that are not told apart from it, if the number of pairs allows
+    such a verdict. Within a setting there are seeds alone, which are too few for bold.
+    """
+    rows = by_ma(method_rows(grid, select))
+    found = verdict(grid, select)
+    alike = found.like_the_best()
+    settings = grid.settings
+    several = len(settings) > 1
+    parts = [setting_parts(setting, settings) for setting in settings]
+    title = f"Test accuracy (%) on {in_common(settings)}" + ", and its mean (MA)" * several
+    header = (("method",), *parts, *([("MA",)] if several else []))
+    body = tuple(
+        (row.label, *_setting_values(row), *([spread(row.ma)] if several else [])) for row in rows
+    )
+    last = len(header) - 1
+    bold = "bold: the best MA, and those not told apart from it" if alike else "no bold"
+    seeds = len({cell.seed for cell in grid.cells})
+    over = f"; mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "; one seed"
+    return Sheet(
+        title=title,
+        header=header,
+        rows=body,
+        best=frozenset((k, last) for k, row in enumerate(rows) if row.label in alike),
+        below=(f"{selected(select, grid)}{over}", bold, *sentences(found)),
     )
 
 
@@ -110,7 +142,9 @@ def report_document(storage: Path | str, grid: Grid, select: Select = "last") ->
         times = None
         notes.append(f"the times of a step cannot be read: {printable(error)}")
     notes = [*footnotes(grid, select), *notes]
-    return Document("report", grid.name, tuple(sheets), (), tuple(notes), {"step_times": times})
+    paper = (paper_sheet(grid, select), *sheets[2:])
+    more = {"step_times": times}
+    return Document("report", grid.name, tuple(sheets), (), tuple(notes), more, paper)
 
 
 def print_report(
@@ -150,7 +184,8 @@ def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict
     """
     found = read_grid(storage, grid)
     document = report_document(storage, found, select)
-    return {**grid_json(found, select), **document.more, "notes": list(document.notes)}
+    said = {"verdict": list(document.sheets[0].below), "notes": list(document.notes)}
+    return {**grid_json(found, select), **document.more, **said}
 
 
 def report_csv(grid: Grid, select: Select = "last") -> str:
