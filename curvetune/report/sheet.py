@@ -14,6 +14,7 @@ LATEX = str.maketrans(
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
+        "†": r"$^\dagger$",
         "–": "--",
     }
 )
