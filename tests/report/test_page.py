@@ -52,7 +52,7 @@ def test_the_page_needs_nothing_else(html: str) -> None:
 def test_the_first_seed_has_figures_and_suspects_and_the_others_have_their_facts(
     html: str,
 ) -> None:
-    details = re.findall(r"<details id="cell-.*?</details>", html, re.DOTALL)
+    details = re.findall(r'<details id="cell-.*?</details>', html, re.DOTALL)
     with_pictures = [one for one in details if "<img" in one]
     assert (len(details), len(with_pictures)) == (8, 4)
     assert all("seed 0" in one for one in with_pictures)
