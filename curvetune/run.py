@@ -136,7 +136,7 @@ def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
 
     store = CellStore(places.storage)
     plan = plan_retry(
-        grid,
+        grid.removesuffix("@last"),  # it is the grid itself that MLflow hears of
         store.read_grid(grid),
         failed_as=kinds,
         is_done=lambda cell_id: store.result(cell_id) is not None,
@@ -290,7 +290,8 @@ class _Running:
         from curvetune.tracking.sync.thread import TrackerThread
 
         if not plan.is_part:
-            CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
+            record = _grid_file(plan, self.command)
+            CellStore(storage).write_grid(plan.name, record, has_run=bool(plan.left))
         if dataset is not None:
             keep_estimate(plan, sizes_of(dataset), storage, self.options)
         else:

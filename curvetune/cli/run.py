@@ -67,6 +67,7 @@ def run_and_tell(
         show(plan)
     elif outcome.finished:
         _print_report(plan.name, places.storage, as_json=as_json)
+        _tell_of_more(plan, places.storage)
     _exit(plan, CellStore(places.storage), outcome)
 
 
@@ -90,6 +91,18 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
     from curvetune.system.terminal import plain_console
 
     print_report(storage, name, plain_console())
+
+
+def _tell_of_more(plan: "Plan", storage: Path) -> None:
+    """Say so if the tables have cells of earlier commands, which this one did not ask for."""
+    from curvetune.store import CellStore
+
+    known = len(CellStore(storage).read_grid(plan.name)["cells"])
+    if not plan.is_part and known > len(plan.cells):
+        tell(
+            f"{plan.name}: the tables have all {known} cells of its commands; of the "
+            f"{len(plan.cells)} of this one alone: curvetune report {plan.name} --only-last"
+        )
 
 
 def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:

@@ -162,11 +162,12 @@ class CellStore:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
         return read_rows(self.folder(cell_id) / HISTORY)
 
-    def write_grid(self, name: str, grid: Mapping[str, Any]) -> None:
+    def write_grid(self, name: str, grid: Mapping[str, Any], *, has_run: bool = True) -> None:
         """Record which cells a command for a grid has, beside those of earlier ones.
 
         Args:
             grid: cells, command and data_digest; made, with what else there is to run it again.
+            has_run: whether the command runs a cell; else that which ran the same cells is told of.
 
         Raises:
             ConfigError: `name` is not a plain file name.
@@ -176,7 +177,7 @@ class CellStore:
         check_inside(self.root, self.root / GRIDS)
         self._adopt(name)
         content = {"schema_version": SCHEMA_VERSION, "name": name, **grid}
-        newest = keep_record(self.root, name, content)
+        newest = keep_record(self.root, name, content, has_run=has_run)
         known = records(self.root, name)
         known.setdefault(newest, content)  # one that no reader would take, as tests write it
         grid = {"schema_version": SCHEMA_VERSION, **merged(known, newest)}

@@ -43,8 +43,12 @@ NOT_COMPARED = {"data": ("relabel", "residence"), "model": ("weights",)}
 logger = logging.getLogger(__name__)
 
 
-def keep_record(root: Path, name: str, record: Mapping[str, Any]) -> str:
-    """Keep what a command had, beside those of earlier ones; return its id."""
+def keep_record(root: Path, name: str, record: Mapping[str, Any], *, has_run: bool = True) -> str:
+    """Keep what a command had, beside those of earlier ones; return its id.
+
+    Args:
+        has_run: whether it ran a cell. Else what is known of the one that ran the same cells stays.
+    """
     record_id = id_of(record)
     path = command_file(root, name, record_id)
     check_inside(root, path.parent)
@@ -52,6 +56,8 @@ def keep_record(root: Path, name: str, record: Mapping[str, Any]) -> str:
     known = records(root, name)
     began = known[record_id]["began"] if record_id in known else next_number(known.values())
     content = {**record, "name": name, "began": began}
+    if not has_run and "made" in known.get(record_id, {}):
+        return record_id
     if known.get(record_id) != content:
         write_json(path, content)
     return record_id
