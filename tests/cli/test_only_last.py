@@ -56,15 +56,20 @@ def test_figures_are_of_all_cells_or_of_the_last(storage: Path, tmp_path: Path) 
     assert "curvenet" not in last.read_text()
 
 
-def test_results_and_the_page_show_all(storage: Path) -> None:
+def test_results_show_all(storage: Path) -> None:
     results = curvetune.Results(storage)
     assert (len(results.cells("small")), len(results.cells("small@last"))) == (16, 4)
-    invoke(storage, "report", "small", "--html", storage / "page.html")
-    invoke(storage, "report", "small", "--only-last", "--html", storage / "last.html")
-    counts = [
-        (storage / name).read_text().count('id="cell-') for name in ("page.html", "last.html")
-    ]
-    assert counts == [16, 4]
+
+
+def test_so_does_the_page(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_grid(tmp_path, cells := make_cells([CE], [1], [0.4], [seed]))
+        finish(tmp_path, cells[0], 60.0)
+    counts = []
+    for more in ([], ["--only-last"]):
+        invoke(tmp_path, "report", "small", *more, "--html", tmp_path / "page.html")
+        counts.append((tmp_path / "page.html").read_text().count('id="cell-'))
+    assert counts == [2, 1]
 
 
 def test_status_lists_other_grids_of_a_name(storage: Path) -> None:
