@@ -55,6 +55,7 @@ class Results:
 
     Every call takes first what it is about: a grid by its name, a cell by the first digits of its
     id, or GRID/METHOD. Where one cell is wanted and several are meant, the error lists them.
+    A grid is all cells of its commands; GRID@last is those of the newest command alone.
     """
 
     def __init__(self, storage: Path | str | None = None) -> None:

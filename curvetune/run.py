@@ -114,8 +114,10 @@ def another_grid(plan: "Plan", storage: Path) -> str | None:
         known = store.read_grid(plan.name)
     except CorruptError:  # it will be written anew
         return None
+    if {cell.cell_id for cell in plan.cells} & {cell["cell_id"] for cell in known["cells"]}:
+        return None  # which is quick to see
     mine = _grid_file(plan, "")
-    if known["data_digest"] == plan.digest and is_same_grid(mine, known):
+    if is_same_grid(mine, known):
         return None
     keys = differing(mine, known)
     more = " and more" * (len(keys) > SHOWN_KEYS)
@@ -138,7 +140,7 @@ def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
 
     store = CellStore(places.storage)
     plan = plan_retry(
-        grid,
+        grid.removesuffix("@last"),  # it is the grid itself that MLflow hears of
         store.read_grid(grid),
         failed_as=kinds,
         is_done=lambda cell_id: store.result(cell_id) is not None,
@@ -298,7 +300,8 @@ class _Running:
         from curvetune.tracking.sync.thread import TrackerThread
 
         if not plan.is_part:
-            CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
+            record = _grid_file(plan, self.command)
+            CellStore(storage).write_grid(plan.name, record, has_run=bool(plan.left))
         if dataset is not None:
             keep_estimate(plan, sizes_of(dataset), storage, self.options)
         else:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curvetune.analysis.chance import Chance, chance_of, is_at_chance
 from curvetune.analysis.statistics import Mean, accuracies_so_far, mean_accuracy, over_seeds
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select, read_grid
 from curvetune.grids.labels import Setting, setting_text
@@ -29,6 +30,12 @@ class SettingMean:
     accuracy: Mean
     seeds_done: int
     seeds: int
+    chance: Chance | None = None  # of its test images
+
+    @property
+    def at_chance(self) -> bool | None:
+        """Whether it is no better than chance; None if that is not known."""
+        return is_at_chance(self.chance, self.accuracy.mean)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class MethodRow:
     settings: tuple[SettingMean, ...]
     cells_done: int
     cells: int
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether it is no better than chance in any setting."""
+        return any(column.at_chance for column in self.settings)
 
 
 def method_rows(grid: Grid, select: Select = "last") -> list[MethodRow]:
@@ -63,12 +75,13 @@ def _method_row(
 ) -> MethodRow:
     wanted = [cell.setting for cell in cells]
     done = [setting for setting, _ in values]
+    chances = {cell.setting: chance_of(grid, cell) for cell in cells}
     return MethodRow(
         label=label,
         ma=mean_accuracy(grid.settings, values),
         ma_so_far=so_far,
         settings=tuple(
-            SettingMean(s, over_seeds(s, values), done.count(s), wanted.count(s))
+            SettingMean(s, over_seeds(s, values), done.count(s), wanted.count(s), chances.get(s))
             for s in grid.settings
         ),
         cells_done=len(values),
@@ -106,6 +119,7 @@ def _method_json(row: MethodRow) -> dict[str, Any]:
                 "accuracy_interval": _ends(column.accuracy),
                 "seeds_done": column.seeds_done,
                 "seeds": column.seeds,
+                "at_chance": column.at_chance,
             }
             for column in row.settings
         ],

@@ -75,6 +75,7 @@ def run_and_tell(
         show(plan)
     elif outcome.finished:
         _print_report(plan.name, places.storage, as_json=as_json)
+        _tell_of_more(plan, places.storage)
     if outcome.finished and not as_json:
         _tell_what_is_next(plan.name, places.storage)
     _exit(plan, CellStore(places.storage), outcome)
@@ -111,6 +112,18 @@ def _tell_what_is_next(name: str, storage: Path) -> None:
 
     for line in next_lines(read_grid(storage, name), storage, command_line()):
         tell(line)
+
+
+def _tell_of_more(plan: "Plan", storage: Path) -> None:
+    """Say so if the tables have cells of earlier commands, which this one did not ask for."""
+    from curvetune.store import CellStore
+
+    known = len(CellStore(storage).read_grid(plan.name)["cells"])
+    if not plan.is_part and known > len(plan.cells):
+        tell(
+            f"{plan.name}: the tables have all {known} cells of its commands; of the "
+            f"{len(plan.cells)} of this one alone: curvetune report {plan.name} --only-last"
+        )
 
 
 def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:

@@ -117,6 +117,7 @@ class Grid:
     stored_probes: frozenset[str] = frozenset()  # of those that a cell which is not done needs
     profiles: tuple[str, ...] = ()  # of its commands
     others: tuple[str, ...] = ()  # other grids under its name, a line each
+    test_sizes: Sizes | None = None  # test images of each class of its data, if somebody counted
 
     @functools.cached_property  # every cell of a table or a sync asks
     def settings(self) -> tuple[Setting, ...]:
@@ -203,6 +204,7 @@ class GridReader:
             stored_probes=frozenset(probe for probe in probes if self._one.is_stored(probe)),
             profiles=profiles_of(grid),
             others=other_grids(grid),
+            test_sizes=class_sizes(self.cells.root, str(grid.get("data_digest", "")), "test"),
         )
 
     def _planned(self) -> tuple[dict[str, Any], list[str]]:

@@ -28,9 +28,8 @@ SHOWN_KEYS = 3  # in which another grid of the same name differs
 
 def profiles_of(grid: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the profiles of a grid's commands, from its record."""
-    found = grid.get("profiles")
-    names = [one for one in found if one in MEANT] if isinstance(found, list) else []
-    return tuple(names) or (profile_of(grid),)
+    names = tuple(name for name in grid.get("profiles", ()) if name in MEANT)
+    return names or (profile_of(grid),)
 
 
 def stamp(profiles: Sequence[str]) -> str:
@@ -49,8 +48,7 @@ def stamp_notes(profiles: Sequence[str]) -> list[str]:
 
 def other_grids(grid: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what other grids there are under the name of a grid, a line each, from its record."""
-    found = grid.get("others")
-    return tuple(_other(one) for one in found if isinstance(one, Mapping)) if found else ()
+    return tuple(_other(one) for one in grid.get("others", ()))
 
 
 def _other(one: Mapping[str, Any]) -> str:

@@ -25,9 +25,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section
 from curvetune.config.fingerprint import GRID_NAME
@@ -45,25 +46,39 @@ class SpaceFile(Section):
     """The keys of a search-space file."""
 
     base: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] = Field(default_factory=dict)
     plugins: tuple[str, ...] = ()  # files, below the space's own folder, or modules
     grids: tuple[dict[str, list[Any]], ...] = ()  # in place of `grid`
+    grid: Annotated[dict[str, list[Any]] | None, Field(validate_default=True)] = None
     name: Annotated[str | None, Field(pattern=f"^{GRID_NAME.pattern}$")] = None  # else the file's
     resolved: bool = False
     profile: str | None = None  # that the values of a resolved space have in them
     data_dir: str | None = None  # unless --data-dir is given
     on_bad: str | None = None
 
-    @model_validator(mode="after")
-    def _it_has_axes(self) -> Self:
-        if bool(self.grid) == bool(self.grids):
+    @field_validator("grid")
+    @classmethod
+    def _it_has_axes(
+        cls, grid: dict[str, list[Any]] | None, info: ValidationInfo
+    ) -> dict[str, list[Any]] | None:
+        if info.data.get("grids"):
+            if grid is not None:
+                raise ValueError("is there beside grids, which takes its place; leave one out")
+            return None
+        if grid is None:
+            raise PydanticKnownError("missing")
+        if not grid:
+            sizes = {"field_type": "Dictionary", "min_length": 1, "actual_length": 0}
+            raise PydanticKnownError("too_short", sizes)
+        return grid
+
+    @field_validator("profile")
+    @classmethod
+    def _it_is_of_a_resolved_space(cls, profile: str | None, info: ValidationInfo) -> str | None:
+        if profile is not None and not info.data.get("resolved"):
             raise ValueError(
-                "a space has a grid, a mapping of at least one axis: `grid: {seed: [0]}`; or "
-                "grids, a list of such"
+                f"{profile}: is for a resolved space; leave it out, and give --profile"
             )
-        if self.profile is not None and not self.resolved:
-            raise ValueError(f"profile={self.profile}: is for a resolved space; give --profile")
-        return self
+        return profile
 
 
 @dataclass(frozen=True)
@@ -219,7 +234,8 @@ def _chosen_grids(
 
     A method that one of several grids has options for is that of these alone.
     """
-    written = [_full_keys(grid, f"{origin}: grid") for grid in file.grids or (file.grid,)]
+    own_grids = file.grids or (file.grid or {},)
+    written = [_full_keys(grid, f"{origin}: grid") for grid in own_grids]
     grids = [{key: values_of(key, value) for key, value in axes.items()} for axes in written]
     own = [grid.get("method", [{"name": "cross-entropy"}]) for grid in grids]
     named = {one.get("name") for entries in own for one in entries if isinstance(one, dict)}

@@ -11,7 +11,7 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "–": "--", "—": "---", "→": r"$\to$",
     "≤": r"$\le$", "≥": r"$\ge$", "…": r"\ldots{}", "<": "$<$", ">": "$>$", "|": "$|$",
-    "·": r"$\cdot$", "’": "'", "‘": "`", "“": "``", "”": "''",
+    "·": r"$\cdot$", "†": r"$^\dagger$", "’": "'", "‘": "`", "“": "``", "”": "''",
     # a line of a table that begins with one of these would be an option of the line before
     "[": "{[}", "]": "{]}", "*": "{*}",
     **{char: rf"\{char}" for char in "&%$#_{}"},

@@ -162,11 +162,12 @@ class CellStore:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
         return read_rows(self.folder(cell_id) / HISTORY)
 
-    def write_grid(self, name: str, grid: Mapping[str, Any]) -> None:
+    def write_grid(self, name: str, grid: Mapping[str, Any], *, has_run: bool = True) -> None:
         """Record which cells a command for a grid has, beside those of earlier ones.
 
         Args:
             grid: cells, command and data_digest; made, with what else there is to run it again.
+            has_run: whether the command runs a cell; else that which ran the same cells is told of.
 
         Raises:
             ConfigError: `name` is not a plain file name.
@@ -174,25 +175,24 @@ class CellStore:
         if not GRID_NAME.fullmatch(name):
             raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
         check_inside(self.root, self.root / GRIDS)
-        self._adopt(name)
+        path, known = self.grid_file(name), records(self.root, name)
+        before = self._recorded(name)
+        if before and "commands" not in before:  # an older version's, which has no other place
+            keep_record(self.root, name, before, known)
         content = {"schema_version": SCHEMA_VERSION, "name": name, **grid}
-        newest = keep_record(self.root, name, content)
-        known = records(self.root, name)
-        known.setdefault(newest, content)  # one that no reader would take, as tests write it
-        grid = {"schema_version": SCHEMA_VERSION, **merged(known, newest)}
-        write_json(self.grid_file(name), grid)
+        newest = keep_record(self.root, name, content, known, has_run=has_run)
+        known = records(self.root, name, known)  # another driver may have come between
+        if (whole := {"schema_version": SCHEMA_VERSION, **merged(known, newest)}) != before:
+            write_json(path, whole)
 
-    def _adopt(self, name: str) -> None:
-        """Keep the record of an older version of curvetune, which has no other place."""
-        if not is_there(self.grid_file(name)):
-            return
+    def _recorded(self, name: str) -> dict[str, Any]:
+        """Return what is in a grid's file, nothing if it is not there or damaged."""
+        path = self.grid_file(name)
         try:
-            grid = checked_grid(self.grid_file(name), read_json(self.grid_file(name)))
+            return checked_grid(path, read_json(path)) if is_there(path) else {}
         except CorruptError as error:
             logger.warning("%s; it is written anew", error)
-            return
-        if "commands" not in grid:
-            keep_record(self.root, name, grid)
+            return {}
 
     def grid_file(self, name: str) -> Path:
         """Return the file of a grid, whether or not it exists."""

@@ -43,17 +43,32 @@ NOT_COMPARED = {"data": ("relabel", "residence"), "model": ("weights",)}
 logger = logging.getLogger(__name__)
 
 
-def keep_record(root: Path, name: str, record: Mapping[str, Any]) -> str:
-    """Keep what a command had, beside those of earlier ones; return its id."""
+def keep_record(
+    root: Path,
+    name: str,
+    record: Mapping[str, Any],
+    known: dict[str, Record],
+    *,
+    has_run: bool = True,
+) -> str:
+    """Keep what a command had, beside those of earlier ones; return its id.
+
+    Args:
+        known: the records of that name, to which it is added.
+        has_run: whether it ran a cell. Else what is known of the one that ran the same cells stays.
+    """
     record_id = id_of(record)
     path = command_file(root, name, record_id)
     check_inside(root, path.parent)
-    record = {key: value for key, value in record.items() if key not in DERIVED}
-    known = records(root, name)
-    began = known[record_id]["began"] if record_id in known else next_number(known.values())
-    content = {**record, "name": name, "began": began}
-    if known.get(record_id) != content:
+    before = known.get(record_id)
+    if before is not None and not has_run and "made" in before:
+        return record_id
+    content = {key: value for key, value in record.items() if key not in DERIVED}
+    began = next_number(known.values()) if before is None else before["began"]
+    content |= {"name": name, "began": began}
+    if before != content:
         write_json(path, content)
+        known[record_id] = content
     return record_id
 
 
@@ -63,13 +78,16 @@ def id_of(record: Mapping[str, Any]) -> str:
     return fingerprint({"cells": ids, "data": _digest(record)})
 
 
-def records(root: Path, name: str) -> dict[str, Record]:
+def records(root: Path, name: str, known: Mapping[str, Record] | None = None) -> dict[str, Record]:
     """Return the records of all commands for a grid by id, in the order in which they came.
 
     A damaged one is left out, which is said: the grid's own file has its cells too.
+
+    Args:
+        known: those that were read before, and never change.
     """
-    found: dict[str, Record] = {}
-    for record_id in record_ids(root, name):
+    found: dict[str, Record] = {**(known or {})}
+    for record_id in [one for one in record_ids(root, name) if one not in found]:
         path = command_file(root, name, record_id)
         try:
             check_inside(root, path.parent)
@@ -181,6 +199,8 @@ def next_number(known: Iterable[Record]) -> int:
 
 def _grids(known: Mapping[str, Record]) -> list[list[str]]:
     """Return the ids of the records of each grid, both in their order."""
+    if len(known) == 1:
+        return [[*known]]
     groups: list[tuple[list[str], str, set[Frame]]] = []  # with their data and their frames
     for record_id, record in known.items():
         ids, digest, frames = [record_id], _digest(record), {*_frames_of(record)}

@@ -22,12 +22,32 @@ def checked_grid(path: Path, grid: dict[str, Any]) -> dict[str, Any]:
                 _check_id(cell["probe_id"])
             _check_config(cell["config"])
             cell["config"] = restored(cell["config"])
+        _check_more(grid)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptError(
             f"{path}: not the record of a grid ({type(error).__name__}: {error}); run the grid's "
             f"command again, which writes it anew, or remove it"
         ) from None
     return grid
+
+
+def _check_more(grid: Mapping[str, Any]) -> None:
+    """Check what a record may have beside its cells (commands.py); older ones have none of it."""
+    for key in ("last", "commands", "profiles"):
+        if any(not isinstance(text, str) for text in _list(grid, key)):
+            raise TypeError(f"{key} is a list of texts")
+    for one in _list(grid, "others"):
+        if not isinstance(one["grid"], str) or not isinstance(one["differs"], list):
+            raise TypeError("others is a list of grids with names and keys")
+    if not isinstance(grid.get("made", {}), dict):
+        raise TypeError(f"made is a mapping, got {grid['made']!r}")
+
+
+def _list(grid: Mapping[str, Any], key: str) -> list[Any]:
+    found = grid.get(key, [])
+    if not isinstance(found, list):
+        raise TypeError(f"{key} is a list, got {found!r}")
+    return found
 
 
 def _check_id(value: Any) -> None:

@@ -136,8 +136,8 @@ def test_plan_shows_that_four_values_of_skip_layers_train_one_probe(
     code, out, _, _ = curvetune_command("plan", space, *fixed, cwd=tmp_path)
     assert code == 0
     assert "would train 1 probe and 4 cells; nothing was started" in out
-    (row,) = [line for line in out.splitlines() if "uniform_prop 0.4" in line]
-    assert row.replace("│", " ").split() == ["10", "uniform_prop", "0.4", "0", "4", "0", "1", "4"]
+    (row,) = [line for line in out.splitlines() if "0.4 uniform_prop" in line]
+    assert row.replace("│", " ").split() == ["10", "0.4", "uniform_prop", "0", "4", "0", "1", "4"]
     assert not (tmp_path / "curvetune-results").exists()
 
 

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import curvetune
 from curvetune.cli import app
+from curvetune.config import CellConfig
+from curvetune.data.people.cells import with_digests
 from curvetune.errors import ConfigError
 from curvetune.places import Places
 from curvetune.planning.again import again
@@ -217,3 +219,29 @@ def test_a_hostile_command_stays_a_comment(tmp_path: Path) -> None:
     grid = CellStore(tmp_path).read_grid("small") | {"command": "x\nbase: {evil: 1}\r\u2028y"}
     values = yaml.safe_load(again(grid))
     assert {*values} == {"name", "resolved", "base", "grid"}
+
+
+def test_labels_of_people_and_corrected_labels_are_shown_as_they_were(tmp_path: Path) -> None:
+    kinds = {"human-worse": "1" * 16, "human-aggre": "2" * 16}
+    plain = [
+        *make_cells([{"name": "cross-entropy"}], data={"name": "cifar10"}, noise_rates=[0.0, 0.2]),
+        *(
+            CellConfig.model_validate(
+                {"data": {"name": "cifar10"}, "bias": {"noise": kind}, "seed": seed}
+            )
+            for kind in kinds
+            for seed in range(3)
+        ),
+    ]
+    corrected = [
+        cell.model_copy(update={"data": cell.data.model_copy(update={"relabel": "3" * 16})})
+        for cell in plain[::3]
+    ]
+    cells = with_digests([*plain, *corrected], kinds)
+    pairs = [(c.cell_id(DIGEST), c.model_dump(mode="json")) for c in cells]
+    entries = [{"cell_id": cell_id, "config": config} for cell_id, config in pairs]
+    file = tmp_path / "again.yaml"
+    file.write_text(again({"name": "people", "data_digest": DIGEST, "cells": entries}))
+    found = load_space(str(file)).cells
+    assert {c.cell_id(DIGEST) for c in found} == {cell_id for cell_id, _ in pairs}
+    assert len(found) == len(cells)

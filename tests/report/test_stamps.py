@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib.text
 import pytest
@@ -30,6 +31,11 @@ from curvetune.tracking.sync.runs import cell_spec, grid_spec, method_spec
 
 SHORT = {"allocate": {"epochs": 3, "warmup": 0, "milestones": [2]}}
 SAID = "profile smoke"
+
+
+def tiny(**options: Any) -> list[CellConfig]:
+    """Return one cell, whose page is quickly drawn."""
+    return make_cells([{"name": "cross-entropy"}], [1], [0.4], [0], **(options or SHORT))
 
 
 def stored(
@@ -87,7 +93,8 @@ def test_a_release_says_nothing_and_its_csv_is_as_it_was(tmp_path: Path) -> None
     assert (grid.stamp, grid.title) == ("", "small")
     assert "profile" not in render(tmp_path, "small", "csv")
     assert "profile" not in render(tmp_path, "small", "markdown")
-    assert "<dt>profile" not in page(tmp_path, "small")
+    stored(tmp_path / "tiny", "release", tiny())
+    assert "<dt>profile" not in page(tmp_path / "tiny", "small")
 
 
 def test_the_live_table_and_status_say_it(tmp_path: Path) -> None:
@@ -99,7 +106,7 @@ def test_the_live_table_and_status_say_it(tmp_path: Path) -> None:
 
 
 def test_the_page_says_it_in_title_and_facts(tmp_path: Path) -> None:
-    stored(tmp_path)
+    stored(tmp_path, "smoke", tiny())
     text = page(tmp_path, "small")
     assert f"<title>small ({SAID}): results</title>" in text
     assert "<dt>profile</dt><dd>smoke</dd>" in text
@@ -155,7 +162,7 @@ def test_the_mean_of_the_last_epochs_is_called_by_its_number(
     tmp_path: Path, epochs: int, said: str
 ) -> None:
     options = {"epochs": epochs, "warmup": 0, "milestones": [2]}
-    grid = stored(tmp_path, "release", make_cells(allocate=options))
+    grid = stored(tmp_path, "release", tiny(allocate=options))
     text = render(tmp_path, "small", "markdown", "last10")
     assert f"mean accuracy of the last {said} epochs" in text
     assert (f"last {said}",) in table(tmp_path, grid, "cells", "last").sheets[0].header

@@ -161,15 +161,17 @@ def test_a_cell_without_news_is_taken_to_have_been_stopped(
     assert states(root)[0] == ("stale", f"stale at allocate 2/{EPOCHS}")
 
 
-def test_a_reader_sees_that_its_grid_was_replaced(root: Path, cells: list[CellConfig]) -> None:
-    reader = GridReader(root, "small")
+def test_a_reader_sees_another_command_for_its_grid(root: Path, cells: list[CellConfig]) -> None:
+    reader, last = GridReader(root, "small"), GridReader(root, "small@last")
+    assert len(last.read().cells) == 3
     assert [cell.label for cell in reader.read().cells] == [
         "cross-entropy",
         "curvenet skip_layers=0",
         "curvenet skip_layers=3",
     ]
     write_grid(root, cells[:2])
-    assert [cell.label for cell in reader.read().cells] == ["cross-entropy", "curvenet"]
+    assert len(reader.read().cells) == 3
+    assert [cell.label for cell in last.read().cells] == ["cross-entropy", "curvenet"]
 
 
 def test_what_was_left_by_an_earlier_command_waits_until_it_is_begun_again(

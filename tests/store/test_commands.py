@@ -11,7 +11,7 @@ import pytest
 from storage_fixtures import DIGEST, finish, make_cells, write_grid
 
 from curvetune.config import CellConfig
-from curvetune.errors import ConfigError
+from curvetune.errors import ConfigError, CorruptError
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import GridReader, read_grid
 from curvetune.store import CellStore
@@ -226,3 +226,40 @@ def test_what_is_written_is_json_that_older_versions_read(tmp_path: Path) -> Non
     grid = json.loads((tmp_path / "grids" / "small.json").read_text())
     assert {"schema_version", "name", "command", "data_digest", "cells"} <= grid.keys()
     assert [cell["cell_id"] for cell in grid["cells"]] == ids(make_cells())
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"others": "x"},
+        {"others": [{"cells": 3}]},
+        {"others": [{"grid": 1, "differs": []}]},
+        {"made": []},
+        {"profiles": [{}]},
+        {"last": 3},
+        {"commands": [None]},
+    ],
+)
+def test_a_record_that_lies_is_refused_as_none(tmp_path: Path, hostile: dict[str, Any]) -> None:
+    write_grid(tmp_path, make_cells())
+    path = tmp_path / "grids" / "small.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | hostile))
+    with pytest.raises(CorruptError, match="not the record of a grid"):
+        read_grid(tmp_path, "small")
+    write_grid(tmp_path, make_cells(seeds=[5]))  # the next command writes it anew, from the records
+    assert set(shown(tmp_path)) == set(ids([*make_cells(), *make_cells(seeds=[5])]))
+
+
+def test_a_command_that_ran_nothing_leaves_what_is_known_of_the_one_that_did(
+    tmp_path: Path,
+) -> None:
+    store = CellStore(tmp_path)
+    write_grid(tmp_path, make_cells())
+    grid = {key: store.read_grid("small")[key] for key in ("cells", "data_digest")}
+    first = {**grid, "command": "first", "made": {"profile": "smoke"}}
+    store.write_grid("small", first)
+    store.write_grid("small", {**grid, "command": "again", "made": {}}, has_run=False)
+    found = store.read_grid("small")
+    assert (found["command"], found["made"]) == ("first", {"profile": "smoke"})
+    store.write_grid("small", {**grid, "command": "again", "made": {}})
+    assert store.read_grid("small")["command"] == "again"

@@ -123,7 +123,12 @@ def test_notes_and_files_say_what_the_report_says(root: Path) -> None:
         {"report.md", "report.csv"},
         {"ma.svg", "heat.svg", "settings.svg", "heat-difference.svg"},
     )
-    assert {path.name for path in of_grid.iterdir()} == {*tables, *figures, "accuracy-cost.svg"}
+    assert {path.name for path in of_grid.iterdir()} == {
+        *tables,
+        *figures,
+        "accuracy-cost.svg",
+        "again.yaml",
+    }
     cells = (folder / runs["curvenet"].info.run_id / "artifacts" / "cells.md").read_text()
     assert cells.count("| done |") == 2
 

@@ -16,7 +16,14 @@ from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.sheet import Sheet
-from curvetune.report.tables.main import best_rows, by_ma, footnotes, selected, settings_sheet
+from curvetune.report.tables.main import (
+    best_rows,
+    by_ma,
+    footnotes,
+    marked,
+    selected,
+    settings_sheet,
+)
 from curvetune.report.verdict import verdict, verdict_lines
 
 REFERENCE = "cross-entropy"
@@ -57,7 +64,13 @@ def ma_document(grid: Grid, select: Select) -> Document:
         title=f"{grid.title}: mean accuracy (MA, %) over {len(grid.settings)} bias settings",
         header=(("method",), ("MA",), ("95 % interval",), ("seeds",), ("cells done",)),
         rows=tuple(
-            (r.label, spread(r.ma), between(r.ma.interval), str(r.ma.n), of(r.cells_done, r.cells))
+            (
+                r.label,
+                marked(spread(r.ma), r.at_chance),
+                between(r.ma.interval),
+                str(r.ma.n),
+                of(r.cells_done, r.cells),
+            )
             for r in rows
         ),
         best=frozenset((k, 1) for k in best_rows([row.ma.mean for row in rows])),
@@ -97,7 +110,7 @@ def seeds_document(grid: Grid, select: Select) -> Document:
             row.label,
             _setting(column.setting, grid),
             *(percent(by_seed[seed]) for seed in seeds),
-            spread(column.accuracy),
+            marked(spread(column.accuracy), column.at_chance),
             between(column.accuracy.interval),
             of(column.seeds_done, column.seeds),
         )

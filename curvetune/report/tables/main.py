@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curvetune.analysis.aggregate import MethodRow, grid_json, method_rows
+from curvetune.analysis.chance import MARK, chance_note
 from curvetune.config import HUMAN
 from curvetune.errors import StorageError, printable
 from curvetune.grids.cells import Grid, Select, read_grid
@@ -43,7 +44,9 @@ def ma_sheet(grid: Grid, select: Select = "last") -> Sheet:
         title=f"{grid.title}: mean accuracy (MA, %) over {settings} bias "
         f"setting{'s' if settings > 1 else ''}",
         header=(("method",), ("MA",), ("cells done",)),
-        rows=tuple((r.label, spread(r.ma), f"{r.cells_done}/{r.cells}") for r in rows),
+        rows=tuple(
+            (r.label, marked(spread(r.ma), r.at_chance), f"{r.cells_done}/{r.cells}") for r in rows
+        ),
         best=frozenset((k, 1) for k in best),
         below=tuple(verdict_lines(grid, select)),
     )
@@ -110,6 +113,8 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
         notes.append(f"`curvetune status {grid.name}` shows each cell and why it failed")
     notes += _shares(grid)
     results = [cell.result for cell in grid.cells if cell.result is not None]
+    columns = [column for row in method_rows(grid, select) for column in row.settings]
+    notes += chance_note([c.chance for c in columns if c.at_chance and c.chance is not None])
     notes += [*stamp_notes(grid.profiles), *grid.others]
     return [*notes, *mixture(map(code_of, results)), *device_notes(results)]
 
@@ -206,6 +211,11 @@ def report_csv(grid: Grid, select: Select = "last") -> str:
     return text.getvalue()
 
 
+def marked(text: str, at_chance: bool | None) -> str:
+    """Return an accuracy with the mark of chance level, if it is no better."""
+    return f"{text} {MARK}" if at_chance else text
+
+
 def by_ma(rows: Sequence[MethodRow]) -> list[MethodRow]:
     """Return `rows` by falling MA; those without one last, in the grid's order."""
     return sorted(rows, key=lambda row: -1.0 if row.ma.mean is None else row.ma.mean, reverse=True)
@@ -222,6 +232,7 @@ def best_rows(column: Sequence[float | None]) -> list[int]:
 def _setting_values(row: MethodRow) -> list[str]:
     """Return the accuracies of a row, with (n/N) where seeds are missing."""
     return [
-        spread(c.accuracy) + (f" ({c.seeds_done}/{c.seeds})" if 0 < c.seeds_done < c.seeds else "")
+        marked(spread(c.accuracy), c.at_chance)
+        + (f" ({c.seeds_done}/{c.seeds})" if 0 < c.seeds_done < c.seeds else "")
         for c in row.settings
     ]

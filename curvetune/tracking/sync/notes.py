@@ -3,6 +3,7 @@
 Markdown that comes out of a storage is escaped (sheet.py).
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -30,8 +31,14 @@ NOTHING = "–"
 def grid_files(storage: Path | str, grid: Grid) -> Mapping[str, str]:
     """Return the tables of a grid by file name."""
     report = as_markdown(report_document(storage, grid))
-    space = again(CellStore(storage).read_grid(grid.name))
+    file = CellStore(storage).grid_file(grid.name.partition("@")[0])
+    space = _again(Path(storage), grid.name, file.stat().st_mtime_ns)
     return {REPORT: report, "report.csv": report_csv(grid), AGAIN: space}
+
+
+@functools.lru_cache(maxsize=4)  # a running grid asks every few seconds
+def _again(storage: Path, name: str, _written: int) -> str:
+    return again(CellStore(storage).read_grid(name))
 
 
 def grid_pictures(grid: Grid) -> Mapping[str, str]:
