@@ -50,7 +50,9 @@ TESTS: Mapping[str, Callable[[Grid], bool]] = {
     "signed rank, pairs": lambda g: below(signed_rank(g.ravel().tolist())),
     "signed rank, settings": lambda g: below(signed_rank(g.mean(axis=1).tolist())),
     "interval over pairs (t)": lambda g: excludes_zero(t_interval(g.ravel().tolist(), within=WIDE)),
-    "hierarchical bootstrap": lambda g: excludes_zero(hierarchical_interval(g.tolist(), draws=2000)),
+    "hierarchical bootstrap": lambda g: excludes_zero(
+        hierarchical_interval(g.tolist(), draws=2000)
+    ),
     "sequence, looked at after every seed": ever,
 }
 WIDE = (-1e9, 1e9)

@@ -19,8 +19,8 @@ below 20.
 
 Source: H. Wang and A. Ramdas, "Anytime-valid t-tests and confidence sequences for Gaussian means
 with unknown variance", 2023, https://arxiv.org/abs/2310.03722, the Gaussian mixture of section 4;
-the martingale is the Bayes factor of M. Gönen et al., "The Bayesian two-sample t test", The American
-Statistician 59, 2005.
+the martingale is the Bayes factor of M. Gönen et al., "The Bayesian two-sample t test", The
+American Statistician 59, 2005.
 """
 
 import math
@@ -51,7 +51,7 @@ def sequence_interval(
 
 
 def half_width(n: int, sd: float, *, alpha: float = ALPHA, c: float = MIXTURE_C) -> float:
-    """Return half the width of the interval after `n` values with a sample sd; infinite at first."""
+    """Return half the interval's width after `n` values of a sample sd; infinite at first."""
     if n < FEWEST:
         return math.inf
     ratio = c * c / (n + c * c)
