@@ -5,7 +5,6 @@ seed there is a verdict. All verdicts together are wrong with a chance of at mos
 stops (sequence.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal

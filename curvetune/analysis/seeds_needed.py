@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 
 ALPHA, POWER = 0.05, 0.8
+CERTAIN = 8.0  # standard errors beyond the critical value
 MOST = 1000  # seeds; beyond that it is "over 1,000"
 
 
@@ -43,4 +44,6 @@ def power_of(effect: float, n: int, alpha: float = ALPHA) -> float:
     from scipy.stats import nct
 
     critical, shift = float(stdtrit(n - 1, 1 - alpha / 2)), effect * n**0.5
+    if shift > critical + CERTAIN:  # where scipy's noncentral t gives NaN
+        return 1.0
     return float(nct.sf(critical, n - 1, shift) + nct.cdf(-critical, n - 1, shift))
