@@ -66,7 +66,7 @@ def test_after_the_grids_seeds_come_the_next_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-3", "2.5", "h", "1d", "nan", "0h"])
 def test_a_budget_is_a_number_of_cells_or_a_time_above_zero(text: str) -> None:
-    with pytest.raises(ConfigError, match="--budget .*allowed are a number of cells.*above 0"):
+    with pytest.raises(ConfigError, match=r"--budget .*allowed are a number of cells.*above 0"):
         parse_budget(text)
     assert parse_budget("40").cells == 40
     assert parse_budget("1.5h").seconds == 5400
@@ -75,7 +75,7 @@ def test_a_budget_is_a_number_of_cells_or_a_time_above_zero(text: str) -> None:
 
 def test_a_method_that_the_grid_has_not_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
     root = storage_with(tmp_path, {0: 1.0})
-    with pytest.raises(ConfigError, match="'curvnet' is no method .*did you mean 'curvenet'"):
+    with pytest.raises(ConfigError, match=r"'curvnet' is no method .*did you mean 'curvenet'"):
         read_duel("small", A, "curvnet", root)
     with pytest.raises(ConfigError, match="compared with itself"):
         read_duel("small", A, A, root)
