@@ -28,6 +28,7 @@ from curvetune.cli import (
     sync,
 )
 from curvetune.cli.classifier import clean, predict
+from curvetune.cli.desk import decide
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -80,6 +81,7 @@ app.command()(grid.plan)
 app.command()(report.status)
 app.command()(report.report)
 app.command()(compare.compare)
+app.command()(decide.decide)
 app.command()(figures.figures)
 app.command()(suspects.suspects)
 app.command()(clean.clean)

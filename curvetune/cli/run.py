@@ -78,7 +78,7 @@ def run_and_tell(
         _tell_of_more(plan, places.storage)
     if outcome.finished and not as_json:
         _tell_what_is_next(plan.name, places.storage)
-    _exit(plan, CellStore(places.storage), outcome)
+    exit_for(plan, CellStore(places.storage), outcome)
 
 
 def command_line() -> str:
@@ -126,7 +126,7 @@ def _tell_of_more(plan: "Plan", storage: Path) -> None:
         )
 
 
-def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:
+def exit_for(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:
     """List what is not done, and exit with the code for it; return if all is done."""
     lacking = outcome.lacking
     if not outcome.finished:

@@ -1,0 +1,1 @@
+"""Commands for who must convince a reviewer."""
