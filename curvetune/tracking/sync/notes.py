@@ -16,10 +16,10 @@ from curvetune.report.pages.of_grid import ma_chart
 from curvetune.report.pages.pictures import picture
 from curvetune.report.sheet import MARKDOWN, Sheet, markdown
 from curvetune.report.tables.main import footnotes, ma_sheet, report_csv, report_document
+from curvetune.tracking.sync.share import PICTURE
 from curvetune.tracking.sync.views import how_to_read
 
 REPORT = "report.md"
-PICTURE = "ma.svg"
 MOST_NAMED = 20  # cells that diverged
 NOTHING = "–"
 
