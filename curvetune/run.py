@@ -6,7 +6,7 @@ It raises and returns; whoever calls it prints. The command line is cli/run.py, 
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,21 @@ from curvetune.places import Places, Telling
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from curvetune.data import Dataset, Report, Source
+    from curvetune.data import ClassSizes, Dataset, Report, Source
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
     from curvetune.status.notify import GridEnd
     from curvetune.store import CellStore, CurveStore
+    from curvetune.system.progress import At
     from curvetune.system.source_code import Code
+    from curvetune.tracking.sync.thread import TrackerThread
     from curvetune.tune.nodes.room import Notice
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
+SHOWN_KEYS = 3  # in which another grid of the same name differs
+CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
 Tell = Callable[[str], object]
 
@@ -66,12 +70,14 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     """
     from curvetune.data import OWN
     from curvetune.data.people.cells import with_labels
+    from curvetune.planning.again import made_of
     from curvetune.planning.plan import build_plan
     from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import others, this_code
 
     space = selected_space(selection)
+    places = places.or_else(space.data_dir, space.on_bad)
     images = places.source(space.cells[0].data)
     digest = images.digest(places.data_dir)
     space = replace(space, cells=with_labels(space.cells, images, places.data_dir))
@@ -88,8 +94,37 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
         report = images.report(places.data_dir)
         for line in report.words():
             tell(line)
-        plan = replace(plan, images=report)
+        sizes = images.sizes(places.data_dir)  # the table of a plan tells of them
+        plan = replace(plan, images=report, sizes=sizes)
+    plan = replace(plan, made=made_of(space, places.data_dir, places.on_bad, selection))
+    if (said := another_grid(plan, places.storage)) is not None:
+        tell(said)
     return checked(plan, images, places) if plan.left else plan
+
+
+def another_grid(plan: "Plan", storage: Path) -> str | None:
+    """Say if what a storage has under the name of a plan is another grid; None if it is not."""
+    from curvetune.store import CellStore
+    from curvetune.store.commands import differing, is_same_grid
+
+    store = CellStore(storage)
+    if plan.name not in store.grids():
+        return None
+    try:
+        known = store.read_grid(plan.name)
+    except CorruptError:  # it will be written anew
+        return None
+    mine = _grid_file(plan, "")
+    if known["data_digest"] == plan.digest and is_same_grid(mine, known):
+        return None
+    keys = differing(mine, known)
+    more = " and more" * (len(keys) > SHOWN_KEYS)
+    return (
+        f"{plan.name}: the storage has another grid of this name, of {len(known['cells'])} cells "
+        f"with other {', '.join(keys[:SHOWN_KEYS])}{more}. Nothing of it is lost: it is called "
+        f"{plan.name}@ID from then on, as `curvetune status` lists it. To give this one a name of "
+        f"its own: --name NAME"
+    )
 
 
 def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
@@ -141,12 +176,15 @@ def run_plan(
     from curvetune.jobs.inside import check_lasting
     from curvetune.status.notify import check_hook, notified
     from curvetune.store import open_storage
+    from curvetune.system.progress import working
     from curvetune.tracking.base import resolve_uri
 
     check_hook(telling.notify)
     check_lasting(places.storage)
     resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
-    plan = make()
+    with working("looking at the images and the storage", console):
+        plan = make()
+    places = places.or_else(plan.data_dir, plan.on_bad)
     places = replace(places, storage=open_storage(places.storage))
     if (path := write_bad_list(plan.images, plan.digest, places.storage)) is not None:
         tell(f"all of them, with the reasons: {path}")
@@ -172,8 +210,10 @@ def what_starts(plan: "Plan") -> str:
     )
 
 
-def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storage: Path) -> None:
-    """Keep what the data has more than once, for the page and MLflow; of arrays, count it first.
+def keep_facts(
+    report: "Report | None", dataset: "Dataset", sizes: "ClassSizes", digest: str, storage: Path
+) -> None:
+    """Keep what the data has more than once, and how large its classes are; of arrays, count first.
 
     Raises:
         StorageError: it cannot be written.
@@ -181,12 +221,38 @@ def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storag
     from curvetune.data import duplicates
     from curvetune.store.facts import read_facts, write_facts
 
+    known = read_facts(storage, digest) or {}
     if report is not None:
-        write_facts(storage, digest, report.copies.to_json())
-    elif read_facts(storage, digest) is None:
+        facts = report.copies.to_json()
+    elif set(known) - {CLASS_SIZES}:
+        facts = known
+    else:
         train, test = ((images.x, images.y) for images in (dataset.train, dataset.test))
         samples = duplicates.samples_of(train, test, dataset.class_names)
-        write_facts(storage, digest, duplicates.copies_of(list(samples)).to_json())
+        facts = duplicates.copies_of(list(samples)).to_json()
+    if (facts := facts | {CLASS_SIZES: sizes.to_json()}) != known:
+        write_facts(storage, digest, facts)
+
+
+def keep_sizes(plan: "Plan", storage: Path) -> None:
+    """Keep how large the classes of a plan's data are, where an older version has not.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from curvetune.store.facts import read_facts, write_facts
+
+    known = read_facts(storage, plan.digest) or {}
+    if plan.sizes is not None and CLASS_SIZES not in known:
+        write_facts(storage, plan.digest, known | {CLASS_SIZES: plan.sizes.to_json()})
+
+
+def sizes_of(dataset: "Dataset") -> "ClassSizes":
+    """Return how many images of each class a data set has, without its clean set."""
+    from curvetune.data import ClassSizes
+
+    train, test = dataset.train.y, dataset.test.y
+    return ClassSizes.of(train, test, dataset.num_classes, dataset.clean)
 
 
 @dataclass(frozen=True)
@@ -220,19 +286,23 @@ class _Running:
 
     def _left(self, stopping: "Stopping") -> bool:
         """Run the cells that are left while others watch; False if a signal stopped it."""
-        from curvetune.data import ClassSizes
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
+        from curvetune.system.progress import working
 
         plan, storage = self.plan, self.places.storage
-        dataset = self._prepared() if plan.left else None
+        dataset = None
+        if plan.left:
+            with working("preparing", self.console) as at:
+                dataset = self._prepared(at)
         from curvetune.tracking.sync.thread import TrackerThread
 
         if not plan.is_part:
             CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
         if dataset is not None:
-            sizes = ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes)
-            keep_estimate(plan, sizes, storage, self.options)
+            keep_estimate(plan, sizes_of(dataset), storage, self.options)
+        else:
+            keep_sizes(plan, storage)
         telling = self.telling
         tracker = TrackerThread(
             storage, plan.name, telling.tracking_uri, log_models=telling.log_models
@@ -240,7 +310,7 @@ class _Running:
         if not plan.left:
             tracker.catch_up()
             return True
-        with tracker:
+        with self._tracked(tracker):
             from curvetune.store.files import refresh
             from curvetune.tune.launch import launch
             from curvetune.tune.nodes.room import Notice
@@ -257,6 +327,17 @@ class _Running:
                 if stopping.preempted:  # its grace is nearly over; the next command tells MLflow
                     tracker.end_s = PREEMPTED_END_S
 
+    @contextlib.contextmanager
+    def _tracked(self, tracker: "TrackerThread") -> Iterator[None]:
+        """Keep MLflow up to date while the block runs; its end may take as long as a minute."""
+        from curvetune.system.progress import working
+
+        with contextlib.ExitStack() as end, tracker:
+            try:
+                yield
+            finally:
+                end.enter_context(working("bringing MLflow up to date", self.console))
+
     def _progress(self, notice: "Notice") -> contextlib.AbstractContextManager[Any]:
         if self.console is None:
             return contextlib.nullcontext()
@@ -264,30 +345,41 @@ class _Running:
 
         only = {cell.cell_id for cell in self.plan.cells}
         return LiveProgress(
-            self.places.storage, self.plan.name, self.console, only=only, note=lambda: notice.text
+            self.places.storage,
+            self.plan.name,
+            self.console,
+            only=only,
+            note=lambda: notice.text,
+            stage=lambda: notice.stage,
         )
 
-    def _prepared(self) -> Any:
+    def _prepared(self, at: "At") -> Any:
         """Load the data and make every split, so that a bias it cannot bear is found before Ray."""
+        at("importing PyTorch")
         from curvetune.training.classifier import check_classifiers
         from curvetune.training.split import prepare_splits
 
         plan, places = self.plan, self.places
         cells = [cell.config for cell in plan.left]
+        at("reading the images")
         dataset = places.source(cells[0].data).load(places.data_dir)
+        at("making splits")
         prepare_splits(cells, plan.digest, dataset, places.storage)
+        at("trying the classifier")
         check_classifiers(cells, dataset)
-        keep_copies(plan.images, dataset, plan.digest, places.storage)
+        at("looking for images that are there twice")
+        keep_facts(plan.images, dataset, sizes_of(dataset), plan.digest, places.storage)
         return dataset
 
     def _time_steps(self) -> None:
         """Measure what a step of each method takes, now that no trial runs beside it."""
+        from curvetune.system.progress import working
         from curvetune.tune.step_times import measure_step_times
 
-        self.tell("timing the steps")
         places = self.places
-        dataset = places.source(self.plan.cells[0].config.data).load(places.data_dir)
-        measure_step_times(self.plan, dataset, places.storage, self.options)
+        with working("timing the steps", self.console):
+            dataset = places.source(self.plan.cells[0].config.data).load(places.data_dir)
+            measure_step_times(self.plan, dataset, places.storage, self.options)
 
 
 def checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
@@ -333,6 +425,7 @@ def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:
         "cells": [cell_json(cell) for cell in plan.cells],
         "command": command,
         "data_digest": plan.digest,
+        **({"made": dict(plan.made)} if plan.made else {}),
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from curvetune.analysis.statistics import Mean, accuracies_so_far, mean_accuracy, over_seeds
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select, read_grid
-from curvetune.grids.labels import Setting
+from curvetune.grids.labels import Setting, setting_text
 
 if TYPE_CHECKING:
     import polars
@@ -81,6 +81,7 @@ def grid_json(grid: Grid, select: Select = "last") -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": grid.name,
+        "profiles": list(grid.profiles),
         "select": select,
         "command": grid.command,
         "methods": [_method_json(row) for row in method_rows(grid, select)],
@@ -127,6 +128,8 @@ def cell_json(cell: Cell) -> dict[str, Any]:
         "data": cell.config["data"]["name"],
         "model": cell.setting.model,
         **{key: cell.config["bias"][key] for key in ("imbalance", "noise", "noise_rate")},
+        "setting": setting_text(cell.setting),
+        "own_imbalance": cell.setting.own_imbalance,
         "seed": cell.seed,
         **{key: result.get(key) for key in ACCURACY.values()},
         "per_class_accuracy": result.get("per_class_accuracy"),

@@ -47,6 +47,12 @@ class Suspects:
     ranked_by: str = ""  # the name of a column
     made_of: tuple[str, ...] = ()  # the score, in words
     notes: list[str] = field(default_factory=list)  # what is not known, and why
+    # Of a mean over cells with other seeds (averaged.py)
+    mean_of: tuple[str, ...] = ()  # their ids; empty of one cell
+    of_seeds: tuple["Suspects", ...] = ()
+    seeds: tuple[int, ...] = ()
+    counts: NDArray[np.int64] | None = None  # in how many of them a sample has this label, (N,)
+    copies: NDArray[np.bool_] | None = None  # `in_conflict` in one of them, (N,)
 
     @property
     def score(self) -> Values:
@@ -55,7 +61,9 @@ class Suspects:
 
     @functools.cached_property
     def estimate(self) -> float:
-        """The share of wrong labels that the losses suggest; it takes a second."""
+        """The share of wrong labels that the losses suggest; it takes a second for each seed."""
+        if self.of_seeds:
+            return float(np.mean([one.estimate for one in self.of_seeds]))
         from curvetune.probe.noise_rate import estimate_noise_rate
 
         return estimate_noise_rate(np.asarray(self.losses[:, None], np.float32), self.split.y)
@@ -63,6 +71,8 @@ class Suspects:
     @functools.cached_property
     def in_conflict(self) -> NDArray[np.bool_]:
         """Which samples are the same picture as one with another given label, (N,)."""
+        if self.copies is not None:
+            return self.copies
         if self.dataset is None:
             return np.zeros(len(self.score), np.bool_)
         images = Chosen(as_pixels(self.dataset.train.x), self.split.train)
@@ -124,6 +134,7 @@ def find_suspects(
     data_dir: Path | None = None,
     *,
     images: Dataset | None = None,
+    files: tuple[str, ...] | None = None,
     ask: bool = True,
     score: str = COMBINED,
 ) -> Suspects:
@@ -132,6 +143,7 @@ def find_suspects(
     Args:
         score: name of the column to rank by.
         images: those that the cell was trained on, if they are loaded already.
+        files: of these images, if they have any.
         ask: its classifiers about the images, which takes a while.
 
     Raises:
@@ -144,7 +156,7 @@ def find_suspects(
     config, digest = Catalog(storage).config(cell_id)
     values = _samples(storage, cell_id)
     notes: list[str] = []
-    dataset, files = images, None
+    dataset = images
     if dataset is None and ask:
         dataset, files = images_of(config, digest, data_dir, notes)
     if dataset is not None:

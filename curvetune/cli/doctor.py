@@ -5,6 +5,7 @@ import json
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.planning.options import check_address
 
 UNFIT = 5  # as where storage or backend cannot be reached
@@ -26,10 +27,12 @@ def doctor(
     check_address(address)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
     from curvetune.status.doctor import Subject, examine, findings_json, print_findings
+    from curvetune.system.progress import working
     from curvetune.tune.address import chosen_address
 
     cluster, _ = chosen_address(address)
-    findings = examine(Subject(folder, images, tracking_uri, cluster))
+    with working("checking", signs(as_json=as_json)) as at:
+        findings = examine(Subject(folder, images, tracking_uri, cluster), at=at)
     if as_json:
         typer.echo(json.dumps(findings_json(findings), indent=1))
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -51,16 +52,20 @@ def gc(
     """
     folder = o.storage_or_default(storage)
     _check_folder(folder)
-    from curvetune.store.garbage import find_garbage
+    from curvetune.system.progress import working
 
-    found = [*find_garbage(folder), *_unused_images(cache_days)]
+    with working("looking for what nobody needs", signs(as_json=as_json)):
+        from curvetune.store.garbage import find_garbage
+
+        found = [*find_garbage(folder), *_unused_images(cache_days)]
     wanted = [item for item in found if cells or item.kind != "result"]
     if not as_json:
         _print(folder, found, removed=wanted)
     removed: dict[Path, str] = {}
     if wanted and not dry_run:
         _confirm(wanted, yes=yes, ask=not as_json)
-        removed = _remove(folder, wanted)
+        with working("removing", signs(as_json=as_json)):
+            removed = _remove(folder, wanted)
     if as_json:
         content = _json(folder, found, removed, dry_run=dry_run)
         typer.echo(json.dumps(content, indent=1))

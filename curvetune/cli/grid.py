@@ -8,7 +8,7 @@ import typer
 from curvetune.cli import groups
 from curvetune.cli import options as o
 from curvetune.cli.groups import Choice, with_groups
-from curvetune.cli.run import run_and_tell, tell
+from curvetune.cli.run import run_and_tell, signs, tell
 from curvetune.places import Places, Telling
 from curvetune.planning.resources import LaunchOptions
 
@@ -93,13 +93,21 @@ def plan(
     from curvetune.planning.ablations import shared_probes
     from curvetune.pricing import price_plan
     from curvetune.run import make_plan
+    from curvetune.system.progress import working
 
     selection = choice.of(space)
-    result = make_plan(selection, places, tell)
-    price = price_plan(result, places, room, device=device, calibrate=calibrate, tell=tell)
-    shared = shared_probes(result, selection)
+    with working("looking at the images and the storage", signs(as_json=as_json)):
+        result = make_plan(selection, places, tell)
+        price = price_plan(result, places, room, device=device, calibrate=calibrate, tell=tell)
+        shared = shared_probes(result, selection)
     if as_json:
-        more = {"price": price.to_json(), "probes_shared_with_ablations": shared}
+        from curvetune.status.plan_table import planned_settings
+
+        more = {
+            "settings": planned_settings(result),
+            "price": price.to_json(),
+            "probes_shared_with_ablations": shared,
+        }
         typer.echo(json.dumps({**result.to_json(), **more}, indent=1))
         return
     from curvetune.status.plan_table import print_plan, print_shared

@@ -1,4 +1,4 @@
-"""`curvetune methods` and `curvetune ui`."""
+"""`curvetune methods`, `curvetune options` and `curvetune ui`."""
 
 import json
 import sys
@@ -42,6 +42,61 @@ def methods(plugins: o.Plugins = None, as_json: o.AsJson = False) -> None:
         table.add_row(method["name"], text, needs(method), f"{method['cost']}×")
     plain_console().print(table)
     typer.echo("\ntime: of the final training, relative to cross entropy; a probe comes on top")
+
+
+def options(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[METHOD|SECTION|KEY]",
+            help="A method; data, bias, model, probe, allocate or seed; or one option, such as "
+            "milestones. An overview unless given.",
+        ),
+    ] = None,
+    plugins: o.Plugins = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="All of them as a page in Markdown.")
+    ] = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """List what a space and --set can say: every option with its type, limits, default and meaning.
+
+    Options of plugins are among them: of --plugin, and of packages that are installed.
+    """
+    from curvetune.plugins.load import load_installed
+
+    load_installed()
+    o.load_plugins(plugins)
+    from curvetune.config.manual import chapter, chapters
+
+    if markdown and (as_json or name is not None):
+        raise ConfigError("--markdown is the page of all options; give it alone")
+    chosen = chapters() if name is None else [chapter(name)]
+    if as_json:
+        found = [one.to_json() for one in chosen]
+        typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "chapters": found}, indent=1))
+        return
+    from curvetune.report import manual
+
+    if markdown:
+        typer.echo("\n".join(manual.page()))
+        return
+    for line in manual.overview() if name is None else manual.lines(chosen[0]):
+        _print_wrapped(line)
+
+
+def _print_wrapped(line: str) -> None:
+    """Print a line: wrapped where a terminal ends, indented as it begins; whole into a pipe."""
+    from rich.padding import Padding
+
+    from curvetune.system.terminal import plain_console
+
+    console = plain_console(highlight=False)
+    if not console.is_terminal:
+        typer.echo(line)
+        return
+    text = line.lstrip(" ")
+    console.print(Padding(text, (0, 0, 0, len(line) - len(text))))
 
 
 def ui(

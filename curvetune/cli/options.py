@@ -47,8 +47,10 @@ Fixed = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Fix an option, e.g. probe.epochs=50. With imbalance=[1,20] the grid has cells of "
-        "both. Can be given again.",
+        help="Set an option, e.g. probe.epochs=50; `curvetune options` lists them. VALUE is YAML. "
+        "A list is an axis: imbalance=[1,20] gives cells of both. Where an option takes nothing "
+        "but lists, as milestones=[10,15], it is one value, and [[10],[15]] is an axis. Can be "
+        "given again.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -59,6 +61,22 @@ Plugins = Annotated[
         metavar="FILE.py|MODULE",
         help="Methods, networks, sources or transforms of your own (docs/plugins.md). Repeatable.",
         rich_help_panel=WHAT,
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="What the grid is called, for `report` and the others; else as the space.",
+        rich_help_panel=WHAT,
+    ),
+]
+OnlyLast = Annotated[
+    bool,
+    typer.Option(
+        "--only-last",
+        help="Only the cells of the newest command for the grid; the same as GRID@last.",
     ),
 ]
 DataDir = Annotated[
@@ -260,6 +278,11 @@ def storage_or_default(storage: Path | None) -> Path:
     from curvetune.store.files import open_storage  # inside: it imports NumPy
 
     return open_storage(found)
+
+
+def part_of(grid: str, *, only_last: bool) -> str:
+    """Return what a grid is called, of which only the newest command's cells may be meant."""
+    return f"{grid.partition('@')[0]}@last" if only_last else grid
 
 
 def load_plugins(names: list[str] | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 
 if TYPE_CHECKING:
     from curvetune.status.data_check import Checked
@@ -47,9 +48,12 @@ def check(
     Its form, images of each class, and what is missing, unreadable, or both in train and test.
     Every image is read once; a grid does not read it again. Exit code 2 if no grid could run.
     """
-    from curvetune.status.data_check import check_data
+    from curvetune.system.progress import working
 
-    found = check_data(data_dir, name=name, variant=variant, image_size=image_size, quick=quick)
+    with working("looking at the images", signs(as_json=as_json)):
+        from curvetune.status.data_check import check_data
+
+        found = check_data(data_dir, name=name, variant=variant, image_size=image_size, quick=quick)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
     else:

@@ -10,7 +10,7 @@ from curvetune.cli import groups
 from curvetune.cli import options as o
 from curvetune.cli.groups import with_groups
 from curvetune.cli.report import print_form, selected, write_page
-from curvetune.cli.run import run_and_tell, tell
+from curvetune.cli.run import run_and_tell, signs, tell
 from curvetune.places import Places, Telling
 from curvetune.planning.resources import LaunchOptions
 
@@ -61,10 +61,12 @@ def relabel(
     from curvetune.relabelling import make_relabel
     from curvetune.report.document import as_html
     from curvetune.report.relabel import gain_document
+    from curvetune.system.progress import working
 
     chosen = selected(select)
     o.load_plugins(plugins)
-    found = make_relabel(grid, labels, places, tell)
+    with working("looking at the images and the storage", signs(as_json=as_json)):
+        found = make_relabel(grid, labels, places, tell)
     if found.what.empty:
         tell(f"{labels}: {found.what.empty} rows have no label, so they change nothing")
     if dry_run:

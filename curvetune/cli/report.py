@@ -30,6 +30,7 @@ def status(
             "--every", metavar="SECONDS", min=0.2, help="Time between two looks of --watch."
         ),
     ] = 2.0,
+    only_last: o.OnlyLast = False,
     storage: o.Storage = None,
     address: Annotated[
         str | None,
@@ -58,8 +59,11 @@ def status(
     if grid is None:
         if follow:
             raise ConfigError("--watch needs a GRID; `curvetune status` lists those there are")
+        if only_last:
+            raise ConfigError("--only-last needs a GRID; `curvetune status` lists those there are")
         _status_of_all(folder, as_json=as_json)
         return
+    grid = o.part_of(grid, only_last=only_last)
     if follow:
         from curvetune.status.watch import watch
 
@@ -132,6 +136,7 @@ def report(
         ),
     ] = None,
     page: o.Html = None,
+    only_last: o.OnlyLast = False,
     data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
     plugins: o.Plugins = None,
@@ -141,7 +146,7 @@ def report(
 
     The page of --html has tables, charts, every cell, and its suspect labels.
     """
-    chosen = selected(select)
+    chosen, grid = selected(select), o.part_of(grid, only_last=only_last)
     if page is not None:
         _write_page(grid, page, chosen, o.storage_or_default(storage), data_dir)
         return
@@ -244,7 +249,9 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
     from curvetune.grids.cells import read_grid
     from curvetune.store import CellStore
 
-    counts = {name: read_grid(storage, name).counts() for name in CellStore(storage).grids()}
+    store = CellStore(storage)
+    names = [one for name in store.grids() for one in (name, *store.kept(name))]
+    counts = {name: read_grid(storage, name).counts() for name in names}
     if as_json:
         grids = [{"grid": name, **states} for name, states in counts.items()]
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "grids": grids}, indent=1))

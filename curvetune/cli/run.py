@@ -18,6 +18,8 @@ from curvetune.places import Places, Telling
 from curvetune.system import redact
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.run import Outcome
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 def tell(line: str) -> None:
     """Say something on stderr, which is for people."""
     typer.echo(line, err=True)
+
+
+def signs(*, as_json: bool = False) -> "Console | None":
+    """Return where signs of life go (system/progress.py): to stderr; nowhere for a program."""
+    from curvetune.system.terminal import plain_console
+
+    return None if as_json else plain_console(stderr=True)
 
 
 def run_and_tell(
@@ -46,7 +55,6 @@ def run_and_tell(
     """
     from curvetune.run import run_plan
     from curvetune.store import CellStore
-    from curvetune.system.terminal import plain_console
 
     def made() -> "Plan":
         plan = make()
@@ -60,13 +68,15 @@ def run_and_tell(
         options,
         command=command_line(),
         tell=tell,
-        console=plain_console(stderr=True),
+        console=signs(),
         time_steps=time_steps,
     )
     if outcome.finished and show is not None:
         show(plan)
     elif outcome.finished:
         _print_report(plan.name, places.storage, as_json=as_json)
+    if outcome.finished and not as_json:
+        _tell_what_is_next(plan.name, places.storage)
     _exit(plan, CellStore(places.storage), outcome)
 
 
@@ -86,10 +96,21 @@ def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
 
         typer.echo(json.dumps(report_json(storage, name), indent=1))
         return
-    from curvetune.report.tables.main import print_report
+    from curvetune.system.progress import working
     from curvetune.system.terminal import plain_console
 
+    with working("making the report", signs()):
+        from curvetune.report.tables.main import print_report
+
     print_report(storage, name, plain_console())
+
+
+def _tell_what_is_next(name: str, storage: Path) -> None:
+    from curvetune.grids.cells import read_grid
+    from curvetune.status.next_steps import next_lines
+
+    for line in next_lines(read_grid(storage, name), storage, command_line()):
+        tell(line)
 
 
 def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:
@@ -104,17 +125,21 @@ def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:
         raise typer.Exit(PREEMPTED if outcome.preempted else INTERRUPTED)
     if lacking:
         tell(f"{len(lacking)} of {len(plan.cells)} cells failed:")
-        lines = [_failure(cell, store) for cell in lacking]
+        lines = [_failure(plan, cell, store) for cell in lacking]
         tell("\n".join([*lines, f"to try them again: {command_line()}"]))
         raise typer.Exit(SOME_FAILED)
 
 
-def _failure(cell: "PlannedCell", store: "CellStore") -> str:
+def _failure(plan: "Plan", cell: "PlannedCell", store: "CellStore") -> str:
     """Return which cell failed, why, and where its log is."""
-    bias = cell.config.bias
+    from curvetune.grids.labels import setting_of, setting_text
+    from curvetune.grids.own import class_sizes
+
+    sizes = class_sizes(store.root, plan.digest)
+    setting = setting_of(cell.config.model_dump(mode="json"), sizes)
     failure = store.failure(cell.cell_id) or {"error": "it left neither a result nor an error"}
     return (
-        f"  {cell.cell_id} {cell.config.method.name}, imbalance {bias.imbalance:g}, "
-        f"{bias.named()}, seed {cell.config.seed}: {failure['error']}\n"
+        f"  {cell.cell_id} {cell.config.method.name}, {setting_text(setting)}, "
+        f"seed {cell.config.seed}: {failure['error']}\n"
         f"    log: {store.failure_file(cell.cell_id)}"
     )

@@ -9,6 +9,7 @@ import typer
 
 from curvetune.cli import options as o
 from curvetune.cli.report import write_page
+from curvetune.cli.run import signs
 from curvetune.errors import ConfigError, StorageError, nearest
 
 if TYPE_CHECKING:
@@ -17,20 +18,33 @@ if TYPE_CHECKING:
 FORMS = ("table", "csv", "parquet", "cleanlab", "labels")
 
 
+Score = Annotated[
+    str,
+    typer.Option(
+        "--score",
+        "--by",
+        metavar="NAME",
+        help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
+        "weight, forgetting_events, or another score of the table.",
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Which setting of GRID/METHOD, e.g. noise_rate=0.4. Can be given again.",
+    ),
+]
+
+
 def suspects(
     cell: Annotated[
         str,
         typer.Argument(metavar="CELL", help="Its id, the first digits of it, or GRID/METHOD."),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="How many samples to show.")] = 200,
-    score: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What to rank by: combined, aum (area under the margin), mean_loss, last_loss, "
-            "weight, forgetting_events, or another score of the table.",
-        ),
-    ] = "combined",
+    score: Score = "combined",
     form: Annotated[
         str,
         typer.Option(
@@ -48,12 +62,15 @@ def suspects(
             "--out", metavar="FILE", help="Write to this file instead of standard output."
         ),
     ] = None,
+    where: Where = None,
     plugins: o.Plugins = None,
     storage: o.Storage = None,
     data_dir: o.StoredDataDir = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Rank the training samples of CELL by how likely their label is wrong.
+
+    Of GRID/METHOD with several seeds, every value is the mean over the seeds.
 
     The score is the mean percentile of the area under the margin, the last loss and the method's
     weight. The margin is the given label's logit less the largest other, which the probe recorded.
@@ -71,10 +88,13 @@ def suspects(
         raise ConfigError("--format, --html and --json are three forms; give one of them")
     if form == "parquet" and out is None and sys.stdout.isatty():
         raise ConfigError("--format parquet is no text for a terminal; give --out FILE")
-    from curvetune.analysis.suspects import find_suspects
+    from curvetune.system.progress import working
 
-    folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    found = find_suspects(folder, cell, images, score=score)
+    with working("ranking the samples", signs(as_json=as_json)):
+        from curvetune.analysis.averaged import suspects_of
+
+        folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
+        found = suspects_of(folder, cell, images, score=score, where=tuple(where or ()))
     if page is not None:
         from curvetune.report.pages.suspects import suspects_page
 
@@ -86,7 +106,9 @@ def suspects(
 
         print_suspects(found, plain_console(), top)
         return
-    _write(_content(found, form, top, as_json=as_json), out)
+    with working("writing them", signs(as_json=as_json)):
+        content = _content(found, form, top, as_json=as_json)
+    _write(content, out)
     if not as_json:
         _tell(found, top)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.errors import BackendError, CurvetuneError
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ def _sync_all(
     Raises:
         BackendError: the tracker cannot be reached; then the others need not be tried.
     """
-    from curvetune.tracking.mlflow import MlflowTracker
+    from curvetune.system.progress import working
+
+    with working("importing MLflow", signs(as_json=as_json)):
+        from curvetune.tracking.mlflow import MlflowTracker
 
     tracker = MlflowTracker(uri, storage)
     found = []
     for name in names:
-        row, code = _sync_one(storage, name, tracker, log_models=log_models)
+        with working(f"bringing MLflow up to date: {name}", signs(as_json=as_json)):
+            row, code = _sync_one(storage, name, tracker, log_models=log_models)
         found.append((row, code))
         if code:
             typer.echo(f"error: {name}: {row['error']}", err=True)

@@ -1,6 +1,6 @@
 """What is done to the training set before anything is trained."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,6 +34,8 @@ HUMAN = frozenset(kind for kinds in HUMAN_KINDS.values() for kind in kinds)
 
 class BiasConfig(Section):
     """What is done to the training set: class imbalance first, then label noise."""
+
+    source: ClassVar[str] = "imbalance: Cui et al., CVPR 2019; kinds of noise: docs/reproduction.md"
 
     imbalance: Annotated[
         float, Field(ge=1, description="Size of the largest class over the smallest.")
@@ -97,11 +99,3 @@ class BiasConfig(Section):
                 f"can be looked up; `curvetune plan` reads it from --data-dir"
             )
         return self.model_dump()
-
-    def named(self) -> str:
-        """Return the kind of noise and its rate, as tables of plans have them."""
-        if self.is_human:
-            return self.noise
-        if not self.truth_is_known:
-            return "unknown"
-        return f"{self.noise} {self.noise_rate:g}" if self.noise_rate else "none"

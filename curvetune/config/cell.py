@@ -112,7 +112,9 @@ class CellConfig(Section):
     probe: ProbeConfig = ProbeConfig()
     allocate: AllocateConfig = AllocateConfig()
     method: AnyMethod = CrossEntropyConfig()
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="Of all that is random, the split's draws too.")
+    ] = 0
 
     @model_validator(mode="after")
     def _the_curve_is_not_empty(self) -> Self:

@@ -40,7 +40,20 @@ NOISE_LEVELS = ("0.0", "0.05", "0.1", "0.15", "0.2", "0.3", "0.4", "0.5", "0.6",
 # Options that decide how images are fed to a classifier, and not which images: no split has them.
 FED = frozenset({"crop_size", "statistics"})
 
+
+def _by_source(defaults: dict[str, int]) -> str:
+    """Return each default with the sources that have it: "10 digits, cifar100; 100 cifar10"."""
+    values = dict.fromkeys(defaults.values())
+    names = {value: [name for name in defaults if defaults[name] == value] for value in values}
+    return "; ".join(f"{value} {', '.join(found)}" for value, found in names.items())
+
+
 Residence = Literal["auto", "resident", "streamed"]
+
+
+def is_biased_already(name: str) -> bool:
+    """Say whether images of this source have an imbalance and wrong labels of their own."""
+    return name == "folder" or name in TABLE_SIZES
 
 
 class DataConfig(Section):
@@ -55,7 +68,12 @@ class DataConfig(Section):
         str, Field(description=f"{', '.join(DATA_NAMES)}, or a source of a plugin.")
     ] = "digits"
     meta_per_class: Annotated[
-        int, Field(ge=0, description="Clean images of each class set aside as the meta set.")
+        int,
+        Field(
+            ge=0,
+            description=f"Clean images of each class set aside as the meta set. By source: "
+            f"{_by_source(META_PER_CLASS)}.",
+        ),
     ] = 10
     per_class_limit: Annotated[
         int | None, Field(ge=1, description="Training images per class before the imbalance.")
@@ -65,7 +83,13 @@ class DataConfig(Section):
     ] = None
     test_limit: Annotated[int | None, Field(ge=1, description="Test samples in all.")] = None
     image_size: Annotated[
-        int, Field(ge=8, le=512, description="Height and width that own images are resized to.")
+        int,
+        Field(
+            ge=8,
+            le=512,
+            description=f"Height and width that own images are resized to. By source: "
+            f"{_by_source(TABLE_SIZES)}.",
+        ),
     ] = 32
     crop_size: Annotated[
         int | None,
@@ -196,7 +220,7 @@ class DataConfig(Section):
     @property
     def is_biased_already(self) -> bool:
         """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
-        return self.name == "folder" or self.name in TABLE_SIZES
+        return is_biased_already(self.name)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the split; how images are augmented, or where they are, does not."""

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section, read_config
+from curvetune.config.kinds import is_nested
 from curvetune.errors import ConfigError, nearest, printable
 
 MAX_BYTES = 100_000  # of a file: a second of PyYAML; the longest space of ours has 2,000
@@ -224,7 +225,7 @@ def full_key(key: str, origin: str) -> str:
     """
     table = dotted_keys()
     every = {dotted for keys in table.values() for dotted in keys}
-    if key in every or key in CellConfig.model_fields:
+    if key in every or key in CellConfig.model_fields or is_nested(key):
         return key
     keys = table.get(key, [])
     if len(keys) == 1:
@@ -234,5 +235,5 @@ def full_key(key: str, origin: str) -> str:
     hint = nearest(key, [*table, *every])
     raise ConfigError(
         f"{origin}: unknown key {_shown(key)}{hint}; allowed are the options of "
-        f"{', '.join(CellConfig.model_fields)}; `curvetune plan SPACE --json` prints them all"
+        f"{', '.join(CellConfig.model_fields)}; `curvetune options` lists them"
     )

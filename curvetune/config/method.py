@@ -11,6 +11,13 @@ from curvetune.config.plugins import PLUGINS, OptionalRef
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
 
 MetaSource = Literal["clean", "low_loss"]
+VirtualStep = Annotated[
+    Literal["sgd", "optimizer"],
+    Field(
+        description="The step whose meta gradient is taken: plain SGD; or the optimizer's own, "
+        "with momentum and weight decay."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ class MetaSetConfig(MethodConfig):
 
     later: ClassVar[frozenset[str]] = frozenset({"meta_images"})
 
-    meta_batch_size: Annotated[int, Field(ge=1)] = 128
+    meta_batch_size: Annotated[int, Field(ge=1, description="Clean images of a step.")] = 128
     # The rest of the meta set is left unused, not trained on: so all sizes have the same training
     # set, and share a probe.
     meta_images: Annotated[

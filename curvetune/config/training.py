@@ -14,12 +14,12 @@ from curvetune.config.base import Section
 class TrainingConfig(Section):
     """SGD with momentum: what the probe and every final training have in common."""
 
-    epochs: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    epochs: Annotated[int, Field(ge=1, description="Passes over the training set.")] = 200
+    batch_size: Annotated[int, Field(ge=1, description="Samples of a step.")] = 128
+    lr: Annotated[float, Field(gt=0, description="Learning rate before any drop.")] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Of SGD.")] = 0.9
+    nesterov: Annotated[bool, Field(description="Nesterov's momentum instead of plain.")] = True
+    weight_decay: Annotated[float, Field(ge=0, description="Of all weights, by SGD.")] = 5e-4
 
     @property
     def trains_on_half(self) -> bool:
@@ -49,9 +49,11 @@ class TrainingConfig(Section):
 class CyclicConfig(TrainingConfig):
     """A run whose learning rate goes up and down from some epoch on."""
 
-    cyclic_batch_size: Annotated[int, Field(ge=1)] = 16
-    cyclic_high: Annotated[float, Field(gt=0)] = 0.01
-    cyclic_low: Annotated[float, Field(gt=0)] = 0.001
+    cyclic_batch_size: Annotated[
+        int, Field(ge=1, description="Samples of a step in the cyclic phase.")
+    ] = 16
+    cyclic_high: Annotated[float, Field(gt=0, description="Its higher learning rate.")] = 0.01
+    cyclic_low: Annotated[float, Field(gt=0, description="Its lower learning rate.")] = 0.001
 
     def with_cyclic_batch(self, size: int) -> Self:
         """Return it with this batch size in the cyclic phase, and rates that grow as it does."""
@@ -66,8 +68,11 @@ class CyclicConfig(TrainingConfig):
 
 
 class ProbeConfig(CyclicConfig):
-    """The probing run, which records one loss per sample and epoch (CurveNet-V1, config/cycle)."""
+    """The probing run, which records one loss per sample and epoch."""
 
+    source: ClassVar[str] = (
+        "Jiang et al., AAAI 2022 (repository jiangwenj02/CurveNet-V1, config/cycle)"
+    )
     later: ClassVar[frozenset[str]] = frozenset({"loss_form"})
     earlier: ClassVar[dict[str, Any]] = {"loss_form": "float32"}
 
@@ -115,8 +120,11 @@ class ProbeConfig(CyclicConfig):
 
 
 class AllocateConfig(TrainingConfig):
-    """The final training, the same for every method (CurveNet-V1, config/aug)."""
+    """The final training, the same for every method."""
 
+    source: ClassVar[str] = (
+        "Jiang et al., AAAI 2022 (repository jiangwenj02/CurveNet-V1, config/aug)"
+    )
     later: ClassVar[frozenset[str]] = frozenset({"schedule"})
 
     warmup: Annotated[int, Field(ge=0, description="Epochs of linear warm-up.")] = 5

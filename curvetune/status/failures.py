@@ -17,6 +17,7 @@ MAX_DETAILED = 5  # failures with more than a line each
 UI = "http://127.0.0.1:5000"  # where `curvetune ui` listens
 # What `retry` takes over from the command that made the grid, to be typed again.
 CARRIED = (
+    "--plugin",
     "--data-dir",
     "--on-bad",
     "--tracking-uri",
@@ -28,6 +29,7 @@ CARRIED = (
     "--checkpoint-every",
     "--hang-after",
 )
+REPEATED = ("--plugin",)
 
 
 def kind_of(cell: Cell) -> str:
@@ -99,27 +101,29 @@ def retry_command(grid: str, command: str, given_storage: Path | None) -> str:
         command: of the grid.
         given_storage: what --storage was given, if it was.
     """
-    options = carried_options(command)
+    options = given_options(command, CARRIED)
     if given_storage is not None:
         options += ["--storage", str(given_storage)]
     text = shlex.join(["curvetune", "retry", grid, *options])
     return text + (f"  # put in again what {MASK} stands for" if MASK in text else "")
 
 
-def carried_options(command: str) -> list[str]:
-    """Return those options of a grid's command that say where and how its cells run."""
+def given_options(command: str, options: Sequence[str]) -> list[str]:
+    """Return those options with their values as a command has them, to be typed again."""
     try:
         words = shlex.split(command, comments=True)
     except ValueError:  # no command line at all
         return []
-    return [word for option in CARRIED for word in _last(words, option)]
+    return [word for option in options for word in _given(words, option)]
 
 
-def _last(words: Sequence[str], option: str) -> list[str]:
-    """Return `option` with its value as it was given last."""
-    for k in range(len(words) - 1, -1, -1):
-        if words[k] == option and k + 1 < len(words):
-            return [option, words[k + 1]]
-        if words[k].startswith(f"{option}="):
-            return [option, words[k].partition("=")[2]]
-    return []
+def _given(words: Sequence[str], option: str) -> list[str]:
+    """Return `option` with its value: all of one that can be given again, else the last."""
+    found: list[list[str]] = []
+    for k, word in enumerate(words):
+        if word == option and k + 1 < len(words):
+            found.append([option, words[k + 1]])
+        elif word.startswith(f"{option}="):
+            found.append([option, word.partition("=")[2]])
+    kept = found if option in REPEATED else found[-1:]
+    return [word for pair in kept for word in pair]

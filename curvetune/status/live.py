@@ -17,12 +17,13 @@ from rich.live import Live
 from curvetune.errors import CurvetuneError
 from curvetune.grids.activity import GridProgress, grid_progress
 from curvetune.grids.cells import GridReader
-from curvetune.status.table import counts_line, event_line, live_view, summary_line
+from curvetune.status.table import event_line, live_view, summary_line
 from curvetune.store.lease import storage_time
+from curvetune.system.progress import until_next
 from curvetune.system.terminal import plain_console
+from curvetune.system.units import duration
 
 POLL_S = 1.0  # between two looks at the storage
-LINE_S = 30.0  # between two lines of progress where there is no terminal
 STOP_S = 5.0  # how long the end may wait for the last look
 
 logger = logging.getLogger(__name__)
@@ -54,16 +55,19 @@ class LiveProgress:
         *,
         only: Collection[str] | None = None,
         note: Callable[[], str] = str,
+        stage: Callable[[], str] = str,
     ) -> None:
         """Show `grid` of `storage`, or only some of its cells.
 
         Args:
             note: returns what else there is to say now; an empty text if nothing.
+            stage: returns what is done now before and after cells run; shown while none does.
         """
         self._console = console or plain_console(stderr=True)
         since = storage_time(Path(storage))  # whose time stamps it is compared with
         self._reader = GridReader(storage, grid, since=since, only=only)
-        self._note = note
+        self._note, self._stage = note, stage
+        self._past: str | None = None  # the stage that was over when the first cell began
         self._told: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -97,11 +101,34 @@ class LiveProgress:
     def _look(self, view: View) -> None:
         """Read and show; what cannot be read now may be there next time, and is told once."""
         try:
-            view.show(grid_progress(self._reader.read()), self._note())
+            progress = grid_progress(self._reader.read())
+            view.show(progress, self._note() or self._stage_of(progress))
         except (CurvetuneError, OSError, ValueError, KeyError) as error:
             if repr(error) not in self._told:
                 self._told.add(repr(error))
                 logger.warning("the progress cannot be read: %r", error)
+
+    def _stage_of(self, progress: GridProgress) -> str:
+        """Return what is done while no cell runs, and for how long; empty where one does."""
+        stage = self._stage()
+        if progress.of("running"):
+            self._past = stage
+        return "" if progress.of("running") or stage == self._past else stage
+
+
+class Note:
+    """What there is to say beside the cells, and since when it is said."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._since = 0.0
+
+    def timed(self, text: str, now: float) -> str:
+        """Return `text`, with the time for which it has been the same."""
+        if text != self.text:
+            self.text, self._since = text, now
+        seconds = round(now - self._since)
+        return f"{text} ({duration(seconds)})" if text and seconds else text
 
 
 class Screen:
@@ -114,9 +141,11 @@ class Screen:
             console=console, transient=True, redirect_stdout=False, auto_refresh=False
         )
         self._live.start()
+        self._note = Note()
 
     def show(self, progress: GridProgress, note: str = "") -> None:
-        view = live_view(progress, rows=max(4, self._console.height - 16), note=note)
+        words = self._note.timed(note, time.time())
+        view = live_view(progress, rows=max(4, self._console.height - 16), note=words)
         self._live.update(view, refresh=True)
 
     def close(self) -> None:
@@ -124,18 +153,21 @@ class Screen:
 
 
 class Lines:
-    """A line for each cell that starts or ends, and now and then one for all."""
+    """A line for each cell that starts or ends, and between them a sign that the grid goes on.
+
+    At first it comes every 2.5 seconds. The longer the grid runs, the more seldom.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._states: dict[str, str] | None = None
-        self._line_at = 0.0
-        self._note = ""
+        self._began = self._line_at = 0.0
+        self._note = Note()
 
     def show(self, progress: GridProgress, note: str = "", now: float | None = None) -> None:
         now = time.time() if now is None else now
         if self._states is None:
-            self._line_at = now
+            self._began = self._line_at = now
             self._states = {p.cell.cell_id: "waiting" for p in progress.of("running", "failed")}
         changed = [
             p
@@ -145,19 +177,18 @@ class Lines:
         done = len(progress.of("done")) - sum(p.cell.state == "done" for p in changed)
         for p in changed:
             done += p.cell.state == "done"
-            self._print(event_line(p, progress.grid, done))
+            self._print(event_line(p, progress.grid, done), now)
         self._states = {p.cell.cell_id: p.cell.state for p in progress.cells}
-        if now - self._line_at >= LINE_S and progress.of("running"):
-            self._line_at = now
-            self._print(summary_line(progress))
-        if note != self._note:
-            self._note = note
-            self._print(note or counts_line(progress))
+        is_new, words = note != self._note.text, self._note.timed(note, now)
+        # half a look early: the next one may be late
+        if is_new or now - self._line_at >= until_next(now - self._began) - POLL_S / 2:
+            self._print(words or summary_line(progress), now)
 
     def close(self) -> None:
         """Nothing is left open."""
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: str, now: float) -> None:
+        self._line_at = now
         clock = time.strftime("%H:%M:%S")
         self._console.print(f"{clock} {line}", markup=False, highlight=False, soft_wrap=True)
 

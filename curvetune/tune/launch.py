@@ -83,7 +83,7 @@ def launch(
         stopping: hears the signals; without one, they do what they always do.
         run_cell: a stand-in for `curvetune.cell.run_cell`.
         measure: a stand-in for what `--gpus-per-trial auto` measures.
-        notice: receives what there is to say while the cluster has no room.
+        notice: receives what there is to say while no cell runs.
 
     Returns:
         Whether every cell was run to its end, good or bad; False if a signal stopped it.
@@ -97,8 +97,11 @@ def launch(
     """
     options = options or LaunchOptions()
     stopping = stopping or Stopping()
+    notice = notice or Notice()
     launch_id = f"{plan.name}-{uuid.uuid4().hex[:8]}"
+    notice.stage = "starting Ray" if options.address is None else "connecting to Ray"
     with connected(options.address):
+        notice.stage = "starting workers, which import PyTorch"
         there, _ = chosen_address(options.address)
         cluster = Room(replace(options, address=there), notice)
         nodes = _wait(cluster, plan)
@@ -127,6 +130,7 @@ def launch(
             try:
                 return launched.run_all(slots)
             finally:
+                notice.stage = "leaving Ray"
                 work.forget_signals(cluster.drained)
                 ray.kill(cache)
 

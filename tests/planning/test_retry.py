@@ -17,7 +17,7 @@ from curvetune.config import CellConfig
 from curvetune.errors import FAILURE_KINDS, ConfigError
 from curvetune.planning.plan import Plan
 from curvetune.planning.retry import plan_retry
-from curvetune.status.failures import carried_options, retry_command
+from curvetune.status.failures import CARRIED, given_options, retry_command
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.lease import leased
 from curvetune.training import failures
@@ -160,7 +160,7 @@ def test_other_data_than_the_grids_is_refused(root: Path) -> None:
 def test_the_command_that_is_shown_keeps_how_the_grid_was_run(
     text: str, carried: list[str]
 ) -> None:
-    assert carried_options(text) == carried
+    assert given_options(text, CARRIED) == carried
 
 
 def test_the_command_that_is_shown_says_where_a_secret_is_to_be_put_in() -> None:

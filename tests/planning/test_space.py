@@ -73,6 +73,55 @@ def test_set_fixes_an_axis_or_makes_one(load: Load) -> None:
     assert [cell.bias.imbalance for cell in widened.cells] == [1, 10, 50]
 
 
+@pytest.mark.parametrize(
+    ("text", "milestones"),
+    [
+        ("[10, 15]", [(10, 15)]),
+        ("[10]", [(10,)]),
+        ("[]", [()]),
+        ("[[10, 15]]", [(10, 15)]),
+        ("[[10, 15], [20]]", [(10, 15), (20,)]),
+    ],
+)
+def test_where_an_option_takes_nothing_but_lists_a_list_is_one_value_and_one_of_lists_an_axis(
+    load: Load, text: str, milestones: list[tuple[int, ...]]
+) -> None:
+    for options in ({"allocate.milestones": text}, {"allocate": f"{{milestones: {text}}}"}):
+        found = load(ONE, fixed=options).cells
+        assert [cell.allocate.milestones for cell in found] == milestones
+    in_grid = load(f"grid: {{seed: [0], milestones: {text}}}").cells
+    assert [cell.allocate.milestones for cell in in_grid] == milestones
+
+
+def test_where_an_option_takes_a_number_or_a_list_a_list_is_an_axis(load: Load) -> None:
+    gammas = [cell.allocate.gamma for cell in load(ONE, fixed={"gamma": "[0.1, 0.2]"}).cells]
+    assert gammas == [0.1, 0.2]
+    gammas = [cell.allocate.gamma for cell in load(ONE, fixed={"gamma": "[[0.1, 0.2]]"}).cells]
+    assert gammas == [(0.1, 0.2)]
+
+
+def test_set_takes_what_yaml_takes(load: Load) -> None:
+    text = "{base: {data: {name: hf, variant: a, crop_size: 16}}, grid: {seed: [0]}}"
+    fixed = {"crop_size": "null", "probe.nesterov": "false", "probe.lr": "1e-2", "seed": "[0, 1]"}
+    cells = load(text, fixed=fixed | {"data.variant": '"no, [1=2]"'}).cells
+    assert [cell.seed for cell in cells] == [0, 1]
+    cell = cells[0]
+    assert (cell.data.crop_size, cell.probe.nesterov, cell.probe.lr) == (None, False, 0.01)
+    assert cell.data.variant == "no, [1=2]"
+    assert load(text, fixed={"data.variant": "a,b=c"}).cells[0].data.variant == "a,b=c"
+
+
+def test_a_mapping_sets_its_options_and_leaves_the_others_of_the_section(load: Load) -> None:
+    cells = load(BASIC, fixed={"data": "{train_limit: 99}", "bias": "{imbalance: [5, 6]}"}).cells
+    assert {(cell.data.name, cell.data.train_limit) for cell in cells} == {("cifar10", 99)}
+    assert {(cell.bias.imbalance, cell.bias.noise) for cell in cells} == {
+        (5, "flip2"),
+        (6, "flip2"),
+    }
+    curvenets = load(ONE, fixed={"method": "{embedding_dim: [16, 32]}"}).cells
+    assert [method(cell).embedding_dim for cell in curvenets] == [16, 32]
+
+
 def test_set_of_a_method_option_goes_where_it_exists(load: Load) -> None:
     cells = load(BASIC, fixed={"embedding_dim": "32"}).cells
     assert {method(cell).embedding_dim for cell in cells if cell.method.needs_probe} == {32}
@@ -164,6 +213,15 @@ def test_a_mistake_is_named_with_its_place_its_value_and_what_is_allowed(
         ({"fixed": {"imbalanc": "1"}}, r"--set: unknown key 'imbalanc'.*did you mean 'imbalance'"),
         ({"fixed": {"imbalance": "0"}}, r"--set: .*\n  bias\.imbalance: .*got 0"),
         ({"fixed": {"imbalance": "["}}, r"--set imbalance: '\[' is not a YAML value"),
+        (
+            {"fixed": {"model.weights": "@x"}},
+            r"needs quotes of its own: --set 'model.weights=\"…\"'",
+        ),
+        ({"fixed": {"imbalance": "1,20"}}, r"a list has brackets: bias.imbalance=\[1,20\]"),
+        ({"fixed": {"allocate": "3"}}, r"allocate has options; set one of them, allocate.NAME"),
+        ({"fixed": {"method": "curvenet"}}, r"--methods chooses methods"),
+        ({"fixed": {"allocate": "{lrr: 3}"}}, r"--set allocate: unknown key 'allocate.lrr'"),
+        ({"fixed": {"imbalance": "1", "bias": "{imbalance: 2}"}}, r"'bias' is given twice, since"),
         ({"fixed": {"imbalance": "[]"}}, r"bias\.imbalance has no value"),
         ({"fixed": {"noise": "unifrom"}}, r"did you mean 'uniform'"),
         ({"seeds": [-1]}, r"seed: .*got -1"),

@@ -123,7 +123,7 @@ def test_a_plan_shows_its_settings_as_a_table_in_a_notebook(tmp_path: Path) -> N
     assert found.caption == repr(plan)
     assert found.rows[0] == ["imbalance", "noise", "cells done", "to run"]
     assert [row[0] for row in found.rows[1:]] == ["1", "1", "10", "10"]
-    assert {row[1] for row in found.rows[1:]} == {"none", "uniform_prop 0.4"}
+    assert {row[1] for row in found.rows[1:]} == {"none", "0.4 uniform_prop"}
     assert [row[2:] for row in found.rows[1:]] == [["0", "4"]] * 4
     assert len(plan) == 16
 

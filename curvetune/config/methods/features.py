@@ -41,7 +41,9 @@ class CleanNetConfig(MetaSetConfig):
     weighting: Annotated[
         Literal["soft", "hard"], Field(description="soft: max(0, s); hard: [s >= threshold].")
     ] = "soft"
-    similarity_threshold: Annotated[float, Field(ge=-1, le=1)] = 0.1
+    similarity_threshold: Annotated[
+        float, Field(ge=-1, le=1, description="Of hard: s is the cosine of sample and class.")
+    ] = 0.1
 
     def slow_epochs(self, allocate: AllocateConfig) -> int:
         """Return the number of rounds: an epoch takes long if it begins with one."""
@@ -116,4 +118,6 @@ class RoLTDRWConfig(MethodConfig):
     drw: Annotated[
         bool, Field(description="Deferred re-weighting by class after the first drop.")
     ] = True
-    drw_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    drw_beta: Annotated[
+        float, Field(ge=0, lt=1, description="Of the effective number that it weighs by.")
+    ] = 0.9999

@@ -85,7 +85,9 @@ class LDAMDRWConfig(MethodConfig):
     drw: Annotated[
         bool, Field(description="Deferred re-weighting by class after the first drop.")
     ] = True
-    drw_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    drw_beta: Annotated[
+        float, Field(ge=0, lt=1, description="Of the effective number that it weighs by.")
+    ] = 0.9999
 
     @property
     def cosine_scale(self) -> float | None:

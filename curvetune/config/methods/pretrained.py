@@ -92,7 +92,9 @@ class HARConfig(MethodConfig):
     drw: Annotated[
         bool, Field(description="Deferred re-weighting by class after the first drop.")
     ] = False
-    drw_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    drw_beta: Annotated[
+        float, Field(ge=0, lt=1, description="Of the effective number that it weighs by.")
+    ] = 0.9999
 
     def probe_recipe(self, probe: ProbeConfig, allocate: AllocateConfig) -> TrainingConfig | None:
         """Return the recipe of the final training, on a random half of the samples."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from curvetune.config.method import LowLoss, MetaSetConfig, MetaSource
+from curvetune.config.method import LowLoss, MetaSetConfig, MetaSource, VirtualStep
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
 
 
@@ -40,7 +40,7 @@ class MWNetNoiseConfig(WeightNetConfig):
     )
 
     hidden: Annotated[int, Field(ge=1, description="Width of the hidden layer.")] = 100
-    virtual_step: Literal["sgd", "optimizer"] = "sgd"
+    virtual_step: VirtualStep = "sgd"
 
 
 class MWNetImbConfig(WeightNetConfig):
@@ -53,7 +53,7 @@ class MWNetImbConfig(WeightNetConfig):
     weight_lr: Annotated[float, Field(gt=0, description="Nesterov's SGD on the weight net.")] = 1e-5
     weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 5e-4
     hidden: Annotated[int, Field(ge=1, description="Width of the hidden layer.")] = 100
-    virtual_step: Literal["sgd", "optimizer"] = "sgd"
+    virtual_step: VirtualStep = "sgd"
 
 
 class CMWNetConfig(WeightNetConfig):
@@ -66,7 +66,7 @@ class CMWNetConfig(WeightNetConfig):
 
     hidden: Annotated[int, Field(ge=1, description="Width of the hidden layer.")] = 100
     size_groups: Annotated[int, Field(ge=1, description="Groups of classes by size, k-means.")] = 3
-    virtual_step: Literal["sgd", "optimizer"] = "sgd"
+    virtual_step: VirtualStep = "sgd"
 
 
 class FaMUSConfig(WeightNetConfig):
@@ -151,11 +151,15 @@ class CurveNetConfig(WeightNetConfig):
         Literal["clean", "low_loss"],
         Field(description="low_loss: samples with the lowest probe loss stand in for clean data."),
     ] = "clean"
-    low_loss_per_class: Annotated[int, Field(ge=1)] = 10
+    low_loss_per_class: Annotated[
+        int, Field(ge=1, description="How many of each class do, with meta=low_loss.")
+    ] = 10
     drw: Annotated[
         bool, Field(description="Deferred re-weighting by class after the first drop.")
     ] = False
-    drw_beta: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    drw_beta: Annotated[
+        float, Field(ge=0, lt=1, description="Of the effective number that it weighs by.")
+    ] = 0.9999
 
     @property
     def meta_set(self) -> MetaSource | None:

@@ -39,9 +39,9 @@ class O2UProbeConfig(CyclicConfig):
     lr: Annotated[
         float, Field(gt=0, description="A half of it from 25 %, a tenth from 50 % of stage 1 on.")
     ] = 0.01
-    nesterov: bool = False
+    nesterov: Annotated[bool, Field(description="Nesterov's momentum instead of plain.")] = False
     cyclic_start: Annotated[int, Field(ge=0, description="First epoch of stage 2.")] = 250
-    cyclic_batch_size: Annotated[int, Field(ge=1)] = 16
+    cyclic_batch_size: Annotated[int, Field(ge=1, description="Samples of a step in stage 2.")] = 16
     cyclic_high: Annotated[float, Field(gt=0, description="Where the rate falls from.")] = 0.01
     cyclic_low: Annotated[float, Field(gt=0, description="Rate of a cycle's last epoch.")] = 0.001
     cycle: Annotated[int, Field(ge=1, description="Epochs from one low to the next.")] = 10
@@ -90,7 +90,9 @@ class O2UNetConfig(NoiseRateConfig):
     )
 
     name: Literal["o2u-net"] = "o2u-net"
-    o2u_probe: O2UProbeConfig = O2UProbeConfig()
+    o2u_probe: Annotated[
+        O2UProbeConfig, Field(description="The first two stages, in place of the cell's probe.")
+    ] = O2UProbeConfig()
 
     def probe_recipe(self, probe: ProbeConfig, allocate: AllocateConfig) -> TrainingConfig | None:
         """Return its own recipe, which a noise rate is estimated from too."""

@@ -5,7 +5,13 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from curvetune.config.method import MetaSetConfig, MetaSource, MethodConfig, PretrainedConfig
+from curvetune.config.method import (
+    MetaSetConfig,
+    MetaSource,
+    MethodConfig,
+    PretrainedConfig,
+    VirtualStep,
+)
 from curvetune.config.training import AllocateConfig
 
 
@@ -37,7 +43,7 @@ class DynamicLossConfig(MetaSetConfig):
     ] = 100
     hidden: Annotated[int, Field(ge=1, description="Width of embeddings and hidden layers.")] = 64
     dynamic_lr: Annotated[float, Field(gt=0, description="Adam on corrector and margins.")] = 3e-3
-    virtual_step: Literal["sgd", "optimizer"] = "optimizer"
+    virtual_step: VirtualStep = "optimizer"
 
     @property
     def meta_set(self) -> MetaSource | None:

@@ -68,9 +68,9 @@ class CellFiles:
         self._grid = grid
         self._digest = grid.digest
         self._images = images
-        self.title = ", ".join(
-            [cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"]
-        )
+        where = setting_parts(cell.setting, grid.settings)
+        self.place = ", ".join([*where, f"seed {cell.seed}"])
+        self.title = f"{cell.label}, {self.place}"
 
     @cached_property
     def config(self) -> CellConfig:
@@ -99,6 +99,11 @@ class CellFiles:
             CorruptError: it is damaged, or not here.
         """
         return stored_split(self.storage, self.config, self._digest)
+
+    @property
+    def stamp(self) -> str:
+        """What the profile of its grid is to be called."""
+        return self._grid.stamp
 
     def curves(self) -> NDArray[np.float64]:
         """Return the curves of its probe, (N, T).
@@ -192,6 +197,12 @@ class CellFiles:
         found = confusion_matrix(self.config, dataset, self.split, path)
         cache.keep(name, np.frombuffer(found.tobytes(), np.uint8))
         return found
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called; nothing where the images are not here."""
+        dataset = self._images.dataset
+        return () if dataset is None else tuple(map(printable, dataset.class_names))
 
     def beside(self, cell: Cell) -> "CellFiles":
         """Return the files of another cell of the same grid."""

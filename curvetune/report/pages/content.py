@@ -93,6 +93,7 @@ def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
     facts = [
         ("cells", counts),
         ("command", grid.command),
+        *([("profile", ", ".join(grid.profiles))] if grid.stamp else []),
         ("data", f"content {grid.digest[:16]}"),
         *([("copies in it", "; ".join(words(copies)) or "none")] if copies is not None else []),
         ("devices", _each(result.get("device") for result in results)),
@@ -128,7 +129,7 @@ def _head(
     facts += [("error", cell.error)] if cell.error else []
     if cell.result is not None:
         facts += [
-            ("accuracy, last / mean of last 10 / best", _three(cell)),
+            (f"accuracy, last / mean of last {grid.last_epochs} / best", _three(cell)),
             ("per class, %", _per_class(result.get("per_class_accuracy"), names)),
             ("time", f"{cell.seconds or 0:.1f} s on {printable(result.get('device'))}"),
             ("what decides it", f"curvetune why {cell.cell_id}"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curvetune.grids.cells import Grid, Select, read_grid
+from curvetune.planning.again import again
 from curvetune.report.pages.content import Told, nobody, ran_on, sections
 from curvetune.report.pages.of_grid import charts_of_grid, top_charts
 from curvetune.report.pages.options import options_set
@@ -10,6 +11,7 @@ from curvetune.report.pages.templates import render
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.detail import ma_document, significance_document
 from curvetune.report.tables.main import report_document
+from curvetune.store import CellStore
 from curvetune.store.files import write_atomic
 
 
@@ -56,7 +58,9 @@ def page(
     cells = list(sections(storage, found, select, data_dir, told))
     return render(
         "grid.html.j2",
-        grid=grid,
+        grid=found.title,
+        name=grid,
+        again=again(CellStore(storage).read_grid(grid)),
         verdict=[],
         sheets=sheets,
         more=more,

@@ -36,12 +36,20 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(
-    subject: Subject, checks: Mapping[str, Check] = CHECKS, limit_s: float = LIMIT_S
+    subject: Subject,
+    checks: Mapping[str, Check] = CHECKS,
+    limit_s: float = LIMIT_S,
+    at: Callable[[str], object] = str,
 ) -> list[Finding]:
-    """Return what the checks found, in their order, after `limit_s` seconds at most."""
+    """Return what the checks found, in their order, after `limit_s` seconds at most.
+
+    Args:
+        at: hears which check is waited for.
+    """
     runs = [_Run(name, check, subject) for name, check in checks.items()]
     deadline = time.monotonic() + limit_s
     for run in runs:
+        at(run.name)
         run.join(max(0.0, deadline - time.monotonic()))
     return [_redacted(finding) for run in runs for finding in run.findings(limit_s)]
 

@@ -10,16 +10,19 @@ from types import MappingProxyType
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.grids.cells import Cell, Grid
 from curvetune.grids.labels import setting_parts
+from curvetune.planning.again import again
 from curvetune.report.document import as_markdown
 from curvetune.report.figures.gather import MissingError
 from curvetune.report.pages.of_grid import ma_chart
 from curvetune.report.pages.pictures import picture
 from curvetune.report.sheet import MARKDOWN, Sheet, markdown
 from curvetune.report.tables.main import footnotes, ma_sheet, report_csv, report_document
+from curvetune.store import CellStore
 from curvetune.tracking.sync.share import PICTURE
 from curvetune.tracking.sync.views import how_to_read
 
 REPORT = "report.md"
+AGAIN = "again.yaml"  # the grid as a space, which finds its results again
 MOST_NAMED = 20  # cells that diverged
 NOTHING = "–"
 
@@ -27,7 +30,8 @@ NOTHING = "–"
 def grid_files(storage: Path | str, grid: Grid) -> Mapping[str, str]:
     """Return the tables of a grid by file name."""
     report = as_markdown(report_document(storage, grid))
-    return {REPORT: report, "report.csv": report_csv(grid)}
+    space = again(CellStore(storage).read_grid(grid.name))
+    return {REPORT: report, "report.csv": report_csv(grid), AGAIN: space}
 
 
 def grid_pictures(grid: Grid) -> Mapping[str, str]:
@@ -59,7 +63,7 @@ def grid_note(
     command = grid.command.replace("`", "'")
     return (
         f"{markdown(ma_sheet(grid))}\n\n{notes}\n\n**Run by** `{command}`; all tables are in the "
-        f"artifact {REPORT}.\n\n{how_to_read(grid)}"
+        f"artifact {REPORT}, and all options in {AGAIN}.\n\n{how_to_read(grid)}"
     )
 
 
@@ -75,9 +79,18 @@ def method_note(grid: Grid, label: str) -> str:
 
 def cells_sheet(grid: Grid, label: str) -> Sheet:
     """Return the cells of a method: setting, seed, state, the three accuracies and seconds."""
-    header = ("setting", "seed", "state", "accuracy", "last 10", "best", "seconds", "cell")
+    header = (
+        "setting",
+        "seed",
+        "state",
+        "accuracy",
+        f"last {grid.last_epochs}",
+        "best",
+        "seconds",
+        "cell",
+    )
     return Sheet(
-        title=f"{grid.name}, {label}: its cells (accuracies in %)",
+        title=f"{grid.title}, {label}: its cells (accuracies in %)",
         header=tuple((text,) for text in header),
         rows=tuple(_cell_row(grid, cell) for cell in grid.methods()[label]),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from curvetune.analysis.aggregate import method_rows, scores
 from curvetune.analysis.statistics import mean_accuracy
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Rows
-from curvetune.grids.labels import Config, Setting
+from curvetune.grids.labels import Config, Setting, imbalance_words, noise_words
 from curvetune.tracking.base import Point
 
 OF_THE_ROW = ("epoch", "time", "seconds")  # the time stamps tell the seconds
@@ -29,6 +29,16 @@ def cell_params(config: Config) -> dict[str, str]:
         **{key: value for key, value in method.items() if key != "name"},
     }
     return {key: _text(value) for key, value in params.items()}
+
+
+def own_params(setting: Setting) -> dict[str, str]:
+    """Return what params say of data that is biased as it is, in place of "1" and "0"."""
+    if not setting.is_own:
+        return {}
+    params = {"imbalance": imbalance_words(setting)}
+    if not setting.noise_rate:
+        params |= dict.fromkeys(("noise", "noise_rate"), noise_words(setting))
+    return params
 
 
 def history_points(stage: str, rows: Rows) -> list[Point]:

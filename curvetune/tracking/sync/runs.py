@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from curvetune.config import read_config
 from curvetune.data.duplicates import Copies, words
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import setting_parts, setting_text
 from curvetune.tracking.base import (
     CELL_TAG,
     GRID_TAG,
@@ -18,7 +18,7 @@ from curvetune.tracking.base import (
     Run,
     RunSpec,
 )
-from curvetune.tracking.sync.points import cell_params
+from curvetune.tracking.sync.points import cell_params, own_params
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
@@ -34,7 +34,7 @@ def grid_spec(grid: Grid) -> RunSpec:
     return RunSpec(
         experiment=grid.name,
         key=(GRID_TAG, grid.name),
-        name=grid.name,
+        name=grid.title,
         parent=None,
         tags={
             **SOURCE,
@@ -42,6 +42,7 @@ def grid_spec(grid: Grid) -> RunSpec:
             "curvetune.command": grid.command,
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
+            **profile_tag(grid),
             **_varied(grid),
         },
         params=_common(grid),
@@ -56,7 +57,7 @@ def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run, colo
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags={**SOURCE, LEVEL_TAG: "method", COLOUR_TAG: colour},
+        tags={**SOURCE, LEVEL_TAG: "method", COLOUR_TAG: colour, **profile_tag(grid)},
         params={"method": cells[0].name},
         began=_began(cells),
     )
@@ -76,11 +77,17 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run, colour: str) -> RunSpec:
             LABEL_TAG: cell.label,
             COLOUR_TAG: colour,
             "curvetune.probe_id": cell.probe_id or "",
+            **profile_tag(grid),
             "curvetune.data_digest": grid.digest,
         },
-        params=cell_params(cell.config),
+        params=cell_params(cell.config) | own_params(cell.setting),
         began=_began([cell]),
     )
+
+
+def profile_tag(grid: Grid) -> dict[str, str]:
+    """Return the tag that says which profile a run is of."""
+    return {"curvetune.profile": ",".join(grid.profiles)} if grid.profiles else {}
 
 
 def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
@@ -110,20 +117,16 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting
-    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
-    if bias.is_human:
-        noise = f"{bias.noise} labels"
-    elif not bias.truth_is_known:
-        noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
         "noise_rate": cell.noise_rate,
+        **({"own_imbalance": setting.own_imbalance} if setting.own_imbalance else {}),
         "seed": config.seed,
         "content_sha256": grid.digest,
     }
     return DataSpec(
-        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        name=f"{setting.data}, {setting_text(setting)}",
         digest=config.split_id(grid.digest),  # of another seed it is another draw
         source=f"curvetune:{setting.data}",
         profile=profile,

@@ -36,9 +36,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Notice:
-    """What there is to say while trials wait; empty if they do not. Another thread may read it."""
+    """What there is to say while no trial runs; empty if nothing. Another thread may read it.
+
+    Args:
+        text: what trials wait for.
+        stage: what is done before the first one begins, and after the last one has ended.
+    """
 
     text: str = ""
+    stage: str = ""
 
 
 class Room:
