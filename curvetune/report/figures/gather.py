@@ -52,7 +52,11 @@ class GridImages:
 
     @property
     def class_names(self) -> Sequence[str]:
-        """Of its classes; empty where the images, or what they are of, are not here."""
+        """Of its classes: as a result has them, else as the images do; empty if neither is here."""
+        for cell in self._grid.cells:
+            names = ((cell.result or {}).get("classifier") or {}).get("class_names")
+            if isinstance(names, list):
+                return [str(name) for name in names]
         try:
             return () if self.dataset is None else self.dataset.class_names
         except (CurvetuneError, ValidationError):  # what needs the images says so by itself
