@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from curvetune.grids.cells import Grid, Select, read_grid
-from curvetune.planning.again import again
 from curvetune.grids.stamps import stamp_notes
+from curvetune.planning.again import again
 from curvetune.report.pages.content import Told, nobody, ran_on, sections
 from curvetune.report.pages.of_grid import charts_of_grid, top_charts
 from curvetune.report.pages.options import options_set
