@@ -126,10 +126,13 @@ def test_cells_that_an_older_version_sent_get_their_files_and_no_second_point(ro
 def test_a_divergence_is_a_tag_a_metric_and_in_the_notes(root: Path, loss: float) -> None:
     cells = small(root, 4)
     diverge(root, cells[0], 3, loss)
-    for _ in range(2):
-        sync(root, "small", new_tracker(root))
+    sync(root, "small", new_tracker(root))
+    before = points_of(root), runs_of(root)[cell_name(cells[0])].info.run_id
+    sync(root, "small", new_tracker(root))
     runs = runs_of(root)
     run = runs[cell_name(cells[0])]
+    assert len(points_of(root)) == len(before[0])
+    assert run.info.run_id == before[1]  # a NaN is not taken for other numbers
     assert "epoch 3" in run.data.tags["curvetune.diverged"]
     assert run.data.metrics["diverged"] == 1
     assert "Diverged" in run.data.tags["mlflow.note.content"]
