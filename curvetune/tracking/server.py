@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 HOST = "127.0.0.1"  # the server asks nobody for a password
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPED = [code for name in ENDS for code in (-name, 128 + name)]  # ended by one of them
+STDERR = 2
 LOOK_S = 0.2  # between two looks whether it answers
 
 
@@ -42,6 +43,7 @@ def serve(command: Sequence[str], url: str, ready: Callable[[], None]) -> int:
     with subprocess.Popen(
         command,
         env={**quiet, **os.environ},
+        stdout=STDERR,  # where what it says belongs: ours is for addresses
         # `python -m` and uvicorn (--app-dir) would take an mlflow.py of the user's for MLflow
         cwd="/",
         start_new_session=True,
