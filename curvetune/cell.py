@@ -255,6 +255,7 @@ class _Run:
             "probe_id": self.cell.probe_id(self.digest),
             **three_accuracies([row["accuracy"] for row in rows]),
             "per_class_accuracy": final.per_class,
+            **final.confusion(),
             "weight_gap": rows[-1].get("weight_gap"),
             "noise_rate_used": self.noise_rate,
             "num_samples": len(self.train),

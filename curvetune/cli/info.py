@@ -1,23 +1,18 @@
 """`curvetune methods`, `curvetune options` and `curvetune ui`."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Sequence
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from curvetune.cli import options as o
-from curvetune.errors import BackendError, ConfigError
+from curvetune.errors import BackendError, ConfigError, nearest, printable
 
 SCHEMA_VERSION = 1
-HOST = "127.0.0.1"  # the server asks nobody for a password
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STOPPED = [code for name in ENDS for code in (-name, 128 + name)]  # ended by one of them
+MOST_GRIDS = 10  # whose addresses are printed
 
 
 def methods(plugins: o.Plugins = None, as_json: o.AsJson = False) -> None:
@@ -107,10 +102,22 @@ def _print_wrapped(line: str) -> None:
 def ui(
     storage: o.Storage = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Where it listens.")] = 5000,
+    grid: Annotated[
+        str | None,
+        typer.Option("--grid", metavar="GRID", help="The grid to show; the latest unless given."),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser as soon as it is there.")
+    ] = False,
 ) -> None:
-    """Show the grids of the storage in MLflow's own pages, on this machine only."""
+    """Show the grids of the storage in MLflow's own pages, on this machine only.
+
+    Once the server answers, the address of the grid's methods by MA is printed, and that of the
+    picture of MA with error bars. Ctrl-C ends the server.
+    """
     folder = o.storage_or_default(storage).absolute()
     from curvetune.tracking.base import ARTIFACTS, DATABASE, default_uri
+    from curvetune.tracking.server import HOST, STOPPED, serve, server_command
 
     if not (folder / DATABASE).exists():
         raise ConfigError(
@@ -120,13 +127,52 @@ def ui(
         )
     uri = default_uri(folder)
     _bring_along(folder)
-    typer.echo(f"MLflow starts at http://{HOST}:{port} (Ctrl-C ends it)", err=True)
-    code = serve(server_command(uri, (folder / ARTIFACTS).as_uri(), port))
+    url = f"http://{HOST}:{port}"
+    pages = _pages(folder / DATABASE, url, grid)
+    typer.echo(f"MLflow starts at {url} (Ctrl-C ends it)", err=True)
+
+    def ready() -> None:
+        for what, page in pages:
+            typer.echo(f"{what}: {page}")
+        sys.stdout.flush()
+        if browser:
+            webbrowser.open(pages[0][1])
+
+    code = serve(server_command(uri, (folder / ARTIFACTS).as_uri(), port), url, ready)
     if code not in (0, *STOPPED):
         raise BackendError(
             f"the MLflow server ended with code {code}; what it said is above. If port {port} is "
             f"taken, choose another with --port"
         )
+
+
+def _pages(database: Path, url: str, wanted: str | None) -> list[tuple[str, str]]:
+    """Return what there is to see, and its address; what is wanted first.
+
+    Raises:
+        ConfigError: there is no grid `wanted`.
+    """
+    from curvetune.tracking.base import GRID_TAG
+    from curvetune.tracking.lookup import find_grids
+    from curvetune.tracking.sync.share import METHODS, PICTURE, TAG, share_key
+
+    key = share_key(METHODS)
+    grids = find_grids(database, GRID_TAG, TAG + key)
+    if wanted is not None:
+        names = [grid.name for grid in grids]
+        if wanted not in names:
+            raise ConfigError(
+                f"--grid {printable(wanted)!r}: MLflow has no such grid{nearest(wanted, names)}; "
+                f"it has: {', '.join(names) or 'none'}; `curvetune sync {printable(wanted)}` "
+                f"sends it"
+            )
+        grids.sort(key=lambda grid: grid.name != wanted)
+    pages = []
+    for grid in grids[:MOST_GRIDS]:
+        name = printable(grid.name)
+        pages.append((f"{name}, {METHODS}", url + grid.page(key)))
+        pages.append((f"{name}, with error bars", f"{url}{grid.run_page}/artifacts/{PICTURE}"))
+    return pages or [("no grid yet", url)]
 
 
 def _bring_along(folder: Path) -> None:
@@ -172,43 +218,6 @@ def needs(method: dict[str, Any]) -> str:
         "needs_noise_rate": "noise rate",
     }
     return ", ".join(word for key, word in words.items() if method[key]) or "–"
-
-
-def server_command(uri: str, artifacts: str, port: int) -> list[str]:
-    """Return the command that starts the MLflow server for one user on this machine."""
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", uri, "--artifacts-destination", artifacts),
-        *("--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--uvicorn-opts", "--log-level warning"),  # no line for each request
-    ]
-
-
-def serve(command: Sequence[str]) -> int:
-    """Run a server to its end and return its exit code; a signal to us ends the server too."""
-    quiet = {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eleven more processes
-        "PYTHONWARNINGS": "ignore",  # MLflow's own deprecations
-    }
-    # a group of its own: Ctrl-C reaches it once, from us, and it can shut down in order
-    with subprocess.Popen(
-        command,
-        env={**quiet, **os.environ},
-        # `python -m` and uvicorn (--app-dir) would take an mlflow.py of the user's for MLflow
-        cwd="/",
-        start_new_session=True,
-    ) as server:
-
-        def stop(*_: object) -> None:
-            server.send_signal(signal.SIGINT)
-
-        before = {name: signal.signal(name, stop) for name in ENDS}
-        try:
-            return server.wait()
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
 
 
 def _sections() -> dict[str, Any]:

@@ -185,10 +185,11 @@ def _write_page(
     grid: str, out: Path, select: "Select", storage: Path, data_dir: Path | None
 ) -> None:
     """Write the page of a grid, and say how large it is."""
+    from curvetune.cli.run import signs
     from curvetune.report.pages.grid import write_html
-    from curvetune.system.terminal import progress
+    from curvetune.system.progress import working
 
-    with progress() as told:
+    with working("making the page", signs()) as told:
         size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir), told)
     tell_page(out, size)
 

@@ -21,6 +21,44 @@ ORDER BY runs.start_time LIMIT 1
 """
 
 
+# Experiments that we made, the one with the latest run first.
+GRIDS = """
+SELECT experiments.name, experiments.experiment_id, tags.run_uuid, EXISTS (
+    SELECT 1 FROM experiment_tags
+    WHERE experiment_tags.experiment_id = experiments.experiment_id AND experiment_tags.key = ?
+)
+FROM tags
+JOIN runs ON runs.run_uuid = tags.run_uuid
+JOIN experiments ON experiments.experiment_id = runs.experiment_id
+WHERE tags.key = ? AND tags.value = experiments.name AND runs.lifecycle_stage = 'active'
+AND experiments.lifecycle_stage = 'active'
+ORDER BY (
+    SELECT MAX(COALESCE(latest.end_time, latest.start_time)) FROM runs AS latest
+    WHERE latest.experiment_id = experiments.experiment_id
+) DESC
+"""
+
+
+@dataclass(frozen=True)
+class FoundGrid:
+    """A grid in MLflow."""
+
+    name: str
+    experiment_id: str
+    run_id: str  # of the run of the grid
+    has_view: bool
+
+    def page(self, share_key: str) -> str:
+        """Return the page of its methods, behind the address of the server."""
+        view = f"?viewStateShareKey={share_key}" if self.has_view else ""
+        return f"/#/experiments/{self.experiment_id}/runs{view}"
+
+    @property
+    def run_page(self) -> str:
+        """The page of the run of the grid, with its note and files."""
+        return FoundRun(self.run_id, self.experiment_id).page
+
+
 @dataclass(frozen=True)
 class FoundRun:
     """A run of MLflow."""
@@ -36,12 +74,31 @@ class FoundRun:
 
 def find_run(database: Path, experiment: str, tag: str, value: str) -> FoundRun | None:
     """Return the run of an experiment that has a tag; None if it cannot be found there."""
+    rows = _asked(database, QUERY, (tag, value, experiment))
+    return FoundRun(str(rows[0][0]), str(rows[0][1])) if rows else None
+
+
+def find_grids(database: Path, tag: str, view: str) -> list[FoundGrid]:
+    """Return the grids that a database shows, the latest first; none where it cannot be read.
+
+    Args:
+        tag: that the run of a grid is found by.
+        view: the experiment's tag that holds the view of its methods.
+    """
+    rows = _asked(database, GRIDS, (view, tag))
+    return [FoundGrid(str(a), str(b), str(c), bool(d)) for a, b, c, d in rows]
+
+
+def _asked(database: Path, query: str, values: tuple[str, ...]) -> list[tuple[object, ...]]:
+    """Return the rows of an answer; none of a database that is busy, damaged or another version's.
+
+    Whoever asks then says something simpler.
+    """
     if not database.is_file():
-        return None
+        return []
     address = f"{database.absolute().as_uri()}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as connection:
-            row = connection.execute(QUERY, (tag, value, experiment)).fetchone()
-    except sqlite3.Error:  # busy, damaged, or of another version: the tag is told instead
-        return None
-    return None if row is None else FoundRun(str(row[0]), str(row[1]))
+            return connection.execute(query, values).fetchall()
+    except sqlite3.Error:
+        return []

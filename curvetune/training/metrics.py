@@ -10,6 +10,8 @@ from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.reading import reading
 
 EVALUATION_BATCH = 1000
+CONFUSION = "confusion"  # in a result
+MOST_CLASSES = 100  # whose confusions a result keeps: 20 kB
 LAST = 10  # epochs in the mean of the last ones, the rule of Co-teaching and of O2U-Net
 
 
@@ -19,6 +21,14 @@ class Evaluation:
 
     accuracy: float
     per_class: list[float | None]  # recall of each class; None where it has no test image
+    counts: Tensor  # (K, K), how often an image of class i was taken for j; on the model's device
+
+    def confusion(self) -> dict[str, list[str]]:
+        """Return `counts` as a result keeps it, a text for each row; nothing of many classes."""
+        if len(self.counts) > MOST_CLASSES:
+            return {}
+        rows = self.counts.long().tolist()
+        return {CONFUSION: [" ".join(map(str, row)) for row in rows]}
 
 
 def evaluate(model: nn.Module, test: ImageSet, num_classes: int) -> Evaluation:
@@ -27,15 +37,20 @@ def evaluate(model: nn.Module, test: ImageSet, num_classes: int) -> Evaluation:
     model.eval()
     device = next(model.parameters()).device
     right, total = (torch.zeros(num_classes, device=device) for _ in range(2))
+    counts = torch.zeros(num_classes**2, device=device)
     with torch.no_grad(), reading(test.ordered(EVALUATION_BATCH)) as batches:
         for batch in batches:
-            hits = (model(batch.x).argmax(dim=1) == batch.y).float()
+            found = model(batch.x).argmax(dim=1)
+            hits = (found == batch.y).float()
+            pairs = batch.y * num_classes + found.clamp(max=num_classes - 1)
+            counts.index_add_(0, pairs, torch.ones_like(hits))
             right.index_add_(0, batch.y, hits)
             total.index_add_(0, batch.y, torch.ones_like(hits))
     model.train(was_training)
     hits_of, size_of = right.tolist(), total.tolist()  # the one wait for the device
     recalls = [100 * h / n if n else None for h, n in zip(hits_of, size_of, strict=True)]
-    return Evaluation(100 * sum(hits_of) / sum(size_of), recalls)
+    accuracy = 100 * sum(hits_of) / sum(size_of)
+    return Evaluation(accuracy, recalls, counts.reshape(num_classes, num_classes))
 
 
 def three_accuracies(accuracies: Sequence[float]) -> dict[str, float]:

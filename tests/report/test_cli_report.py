@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from curvetune.cli import info, report
 from curvetune.config import METHOD_SECTIONS
 from curvetune.errors import ConfigError
+from curvetune.tracking import server
 
 app = typer.Typer()
 for command in (report.status, report.report, info.methods, info.ui):
@@ -153,4 +154,4 @@ def test_ui_without_a_database_says_what_to_do(tmp_path: Path) -> None:
 def test_a_server_that_ends_by_itself_gives_its_exit_code(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text("raise SystemExit(7)")
-    assert info.serve([sys.executable, str(script)]) == 7
+    assert server.serve([sys.executable, str(script)], "http://127.0.0.1:9", lambda: None) == 7

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from storage_fixtures import finish, make_cells, write_grid
 from trained_grid import GRID, train_grid
 from typer.testing import CliRunner
 
+from curvetune.analysis.predictions import confusion_matrix
 from curvetune.cli import figures as command
+from curvetune.data.recipe import fed
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError
 from curvetune.grids.cells import Cell, Grid, read_grid
@@ -27,6 +30,7 @@ from curvetune.report.figures import (
     samples,
     training,
 )
+from curvetune.report.figures.gather import CellFiles, GridImages
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore
@@ -306,7 +310,7 @@ def test_an_ablation_of_two_options_has_a_line_for_each_choice_of_the_other(
     }
 
 
-@pytest.mark.parametrize("name", ["samples.safetensors", "model.safetensors", "history.jsonl"])
+@pytest.mark.parametrize("name", ["samples.safetensors", "history.jsonl"])
 def test_a_damaged_file_costs_its_own_figures_and_is_named(
     trained: Path, tmp_path: Path, name: str
 ) -> None:
@@ -324,6 +328,37 @@ def test_a_damaged_file_costs_its_own_figures_and_is_named(
     of_grid = [drawn.problem for drawn in broken if drawn.cell_id is None]
     assert [cell_id in problem for problem in of_grid] == [True] * (name == "history.jsonl")
     assert all("CorruptError" in drawn.problem for drawn in broken)
+
+
+def test_the_confusions_of_a_result_are_those_that_its_classifier_makes(trained: Path) -> None:
+    grid = read_grid(trained, GRID)
+    images = GridImages(grid, None)
+    assert images.dataset is not None
+    for cell in grid.cells:
+        files = CellFiles(trained, grid, cell, images)
+        dataset = fed(images.dataset, files.config.data, grid.digest)
+        path = CellStore(trained).folder(cell.cell_id) / "model.safetensors"
+        asked = confusion_matrix(files.config, dataset, files.split, path)
+        assert np.array_equal(files.confusion(), asked)
+        assert 100 * np.trace(asked) / asked.sum() == pytest.approx(cell.accuracy())
+
+
+def test_a_result_without_confusions_asks_its_classifier_once_on_a_machine(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVETUNE_CACHE", str(tmp_path / "cache"))
+    grid = read_grid(trained, GRID)
+    new = grid.cells[0]
+    old = replace(new, result={k: v for k, v in (new.result or {}).items() if k != "confusion"})
+    images = GridImages(grid, None)
+    expected = CellFiles(trained, grid, new, images).confusion()
+    assert not (tmp_path / "cache").exists()
+    for images in (GridImages(grid, None), GridImages(grid, None)):
+        assert np.array_equal(CellFiles(trained, grid, old, images).confusion(), expected)
+    (kept,) = (tmp_path / "cache" / "arrays").iterdir()
+    kept.write_bytes(b"damaged" + kept.read_bytes()[7:])
+    found = CellFiles(trained, grid, old, GridImages(grid, None)).confusion()
+    assert np.array_equal(found, expected)
 
 
 def test_a_split_of_something_else_is_named_and_the_heat_map_is_drawn(

@@ -1,5 +1,7 @@
 """The page of a grid: one file, with the numbers of the report, for eyes, keyboards and phones."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -8,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from chromium import chromium, emulate
-from storage_fixtures import finish, make_cells, write_grid
+from PIL import Image
+from storage_fixtures import add_epochs, finish, make_cells, write_grid
 from trained_grid import GRID, train_grid
 from typer.testing import CliRunner
 
@@ -59,6 +63,67 @@ def test_the_first_seed_has_figures_and_suspects_and_the_others_have_their_facts
     noisy = next(one for one in with_pictures if "curvenet, noise 0.4" in one or "0.4" in one)
     assert 'class="suspects"' in noisy
     assert "What the classifier takes the test images for" in noisy
+
+
+def test_the_page_overlays_the_methods_of_each_setting_with_bands_over_seeds(html: str) -> None:
+    figures = re.findall(r"<figure.*?</figure>", html, re.DOTALL)
+    (learning,) = [one for one in figures if "while the final classifier is trained" in one]
+    panels = re.findall(r"<svg viewBox.*?</svg>", learning, re.DOTALL)
+    panels = [one for one in panels if 'class="axis"' in one]
+    assert len(panels) == 2  # settings
+    for panel in panels:
+        assert panel.count("<title>curvenet</title>") == 1
+        assert panel.count("<title>cross-entropy</title>") == 1
+        assert panel.count('fill-opacity=".16"') == 2  # bands
+
+
+def test_intervals_and_significance_stand_at_the_top(html: str) -> None:
+    before = html[: html.index('id="figures"')]
+    for words in ("95 % interval", "p (Holm)", "points over cross-entropy"):
+        assert words in before
+
+
+def test_options_that_were_set_are_there_once_and_all_of_each_cell(html: str) -> None:
+    last = html[html.index('id="repeat"') :]
+    assert "<dt>allocate.epochs</dt><dd>3</dd>" in last
+    assert "<dt>bias.noise_rate</dt><dd>0, 0.4</dd>" in last
+    assert "<dt>allocate.momentum</dt>" not in last  # it is at its default
+    assert html.count("<dt>allocate.momentum</dt>") == 8
+
+
+def test_classes_have_names_where_results_have_them(tmp_path: Path) -> None:
+    cells = make_cells(seeds=[0])
+    names = ["plane", "<b>bird</b>"]
+    for cell in cells:
+        finish(tmp_path, cell, 70.0, classifier={"class_names": names})
+    write_grid(tmp_path, cells)
+    found = page(tmp_path, "small")
+    assert "plane 70.0, &lt;b&gt;bird&lt;/b&gt; 70.0" in found
+
+
+def test_a_cell_that_diverged_is_named_at_the_top_and_marked(tmp_path: Path) -> None:
+    cells = make_cells(seeds=[0])
+    for k, cell in enumerate(cells):
+        add_epochs(tmp_path, cell, 4)
+        if k == 3:
+            path = CellStore(tmp_path).folder(cell.cell_id("d" * 64)) / "history.jsonl"
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            rows[3]["loss"] = 812.0
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        finish(tmp_path, cell, 70.0)
+    write_grid(tmp_path, cells)
+    found = page(tmp_path, "small")
+    assert "1 of 8 cells diverged." in found
+    assert f'<a href="#cell-{cells[3].cell_id("d" * 64)}">' in found
+    assert found.count('<em class="mark">diverged</em>') == 1
+    assert "the final training: loss 812 at epoch 3" in found
+
+
+def test_progress_is_told_while_the_page_is_made(trained: Path) -> None:
+    told: list[str] = []
+    page(trained, GRID, told=told.append)
+    assert told[:2] == ["tables", "charts of the grid"]
+    assert told[-1].startswith("cell 4 of 4: ")
 
 
 def test_it_tells_what_ran_and_how_to_repeat_it(html: str) -> None:
@@ -123,6 +188,31 @@ def test_the_command_writes_the_page_and_says_where(trained: Path, tmp_path: Pat
     assert out.read_text().startswith("<!doctype html>")
 
 
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_html_is_the_path_of_the_page_in_every_command(trained: Path, tmp_path: Path) -> None:
+    cell = json.loads((trained / "grids" / f"{GRID}.json").read_text())["cells"][0]["cell_id"]
+    place = ("--storage", trained)
+    commands = {
+        "report": ("report", GRID),
+        "compare": ("compare", "cross-entropy", "curvenet", "--in", GRID),
+        "suspects": ("suspects", cell, "--top", 5),
+    }
+    for name, words in commands.items():
+        out = tmp_path / f"{name}.html"
+        assert run(*words, *place, "--html", out) == f"{out}\n"
+        assert out.read_text().startswith("<!doctype html>")
+    takes = {
+        command.name: [one.name for one in command.params if "--html" in one.opts]
+        for command in typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    }
+    assert {name for name, found in takes.items() if found} == {*commands, "relabel"}
+
+
 # -- in a browser ----------------------------------------------------------------------------------
 
 
@@ -179,6 +269,95 @@ def test_no_page_is_wider_than_its_window(browser: Any, width: int) -> None:
     emulate(browser, width=width)
     browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = true)")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_no_title_of_a_table_is_cut_on_a_phone_and_its_rows_keep_their_names(browser: Any) -> None:
+    emulate(browser, width=390)
+    ends = browser.execute_script(
+        "return [...document.querySelectorAll('caption span')]"
+        ".map(e => [e.getBoundingClientRect().left, e.getBoundingClientRect().right])"
+    )
+    assert len(ends) >= 3
+    assert all(0 <= left < right <= 390 for left, right in ends)
+    moved = browser.execute_script(
+        "const box = document.querySelector('.scroll'); box.scrollLeft = 200;"
+        "const name = box.querySelector('tbody th').getBoundingClientRect();"
+        "return [box.scrollLeft, box.scrollWidth > box.clientWidth, name.left]"
+    )
+    assert moved[0] > 0
+    assert moved[1]
+    assert moved[2] >= 0  # the name of the row is still there
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "shade"), [("light", 255), ("dark", 18)])
+def test_a_table_that_goes_on_beyond_the_edge_has_a_shadow_there(
+    browser: Any, tmp_path: Path, scheme: str, shade: int
+) -> None:
+    emulate(browser, width=390, scheme=scheme)
+    place = browser.execute_script(
+        "scrollTo(0, 0); const boxes = [...document.querySelectorAll('.scroll')];"
+        "const box = boxes.find(e => e.scrollWidth > e.clientWidth + 20); box.scrollLeft = 0;"
+        "const r = box.getBoundingClientRect(); return [r.right, r.top, r.left]"
+    )
+    picture = Image.open(io.BytesIO(base64.b64decode(shot(browser)))).convert("L")
+    right, top, left = (round(value) for value in place)
+    edge = picture.getpixel((right - 2, top + 3))
+    middle = picture.getpixel((right - 60, top + 3))
+    assert abs(middle - shade) < 3
+    assert abs(edge - middle) > 20
+    assert abs(picture.getpixel((left + 1, top + 3)) - shade) < 12  # nothing is left of it
+
+
+def shot(browser: Any) -> str:
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    found = browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
+    return str(found["data"])
+
+
+@pytest.mark.browser
+def test_charts_are_dark_where_the_system_is(browser: Any) -> None:
+    ink = []
+    for scheme in ("light", "dark"):
+        emulate(browser, scheme=scheme)
+        ink.append(
+            browser.execute_script(
+                "const d = document.querySelector('.panel svg');"
+                "return [getComputedStyle(d.querySelector('text')).fill,"
+                " getComputedStyle(d).backgroundColor,"
+                " getComputedStyle(document.querySelector('.shade')).fill]"
+            )
+        )
+    (text, ground, shade), (dark_text, dark_ground, dark_shade) = ink
+    assert (text, dark_text) == ("rgb(0, 0, 0)", "rgb(255, 255, 255)")
+    assert ground == dark_ground == "rgba(0, 0, 0, 0)"  # the page shows through
+    assert shade != dark_shade
+
+
+@pytest.mark.browser
+def test_how_to_open_a_cell_is_seen(browser: Any) -> None:
+    emulate(browser)
+    browser.execute_script("document.querySelectorAll('details').forEach(e => e.open = false)")
+    said = "return getComputedStyle(document.querySelector('#cells summary'), arguments[0]).content"
+    closed = [browser.execute_script(said, where) for where in ("::before", "::after")]
+    browser.execute_script("document.querySelector('#cells details').open = true")
+    opened = [browser.execute_script(said, where) for where in ("::before", "::after")]
+    assert (closed[1], opened[1]) == ('"open"', '"close"')
+    assert closed[0] != opened[0]
+
+
+@pytest.mark.browser
+def test_a_desk_shows_tables_and_charts_beside_each_other(browser: Any) -> None:
+    places = {}
+    for width in (390, 1440):
+        emulate(browser, width=width)
+        places[width] = browser.execute_script(
+            "const [a, b] = [...document.querySelectorAll('.beside > div')]"
+            ".map(e => e.getBoundingClientRect()); return [a.right <= b.left, b.right]"
+        )
+    assert [beside for beside, _ in places.values()] == [False, True]
+    assert places[1440][1] > 1250  # the width is used
 
 
 @pytest.mark.browser

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tracking_helpers import assert_up_to_date, mlflow_server, new_tracker, runs_of, small
 
-from curvetune.cli.info import serve, server_command
 from curvetune.errors import ConfigError
 from curvetune.status.doctor.inquiry import mlflow_database
 from curvetune.status.failures import mlflow_run
@@ -25,6 +24,7 @@ from curvetune.tracking.base import (
     resolve_uri,
 )
 from curvetune.tracking.mlflow import MlflowTracker
+from curvetune.tracking.server import serve, server_command
 from curvetune.tracking.sync.receipt import Receipt
 from curvetune.tracking.sync.thread import sync
 
@@ -192,10 +192,12 @@ def test_the_server_is_mlflow_whatever_files_are_in_the_working_directory(
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("raise SystemExit('this is a file of the user')")
     command = server_command("sqlite:///x", tmp_path.as_uri(), 5000)
-    code = serve([*command[: command.index("server") + 1], "--help"])
+    about = [*command[: command.index("server") + 1], "--help"]
+    code = serve(about, "http://127.0.0.1:9", lambda: None)
     out, said = capfd.readouterr()
     assert code == 0, said
-    assert "--backend-store-uri" in out
+    assert "--backend-store-uri" in said
+    assert out == ""
 
 
 def test_the_command_line_refuses_what_cannot_be_before_anything_starts(tmp_path: Path) -> None:

@@ -210,10 +210,11 @@ def test_the_pages_of_a_moved_storage_name_its_files(
     storage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from curvetune.cli import info
+    from curvetune.tracking import server
 
     moved = storage.parent / "moved"
     storage.rename(moved)
-    monkeypatch.setattr(info, "server_command", lambda *_: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(server, "server_command", lambda *_: [sys.executable, "-c", "pass"])
     info.ui(moved, 5000)
     assert "the storage was moved or copied" in capsys.readouterr().err
     assert "curvenet" in artifact(moved, "small", "report.md")

@@ -27,8 +27,9 @@ from curvetune.grids.cells import read_grid
 from curvetune.report.tables.main import report_json
 from curvetune.store.arrays import load_arrays
 from curvetune.tracking.base import DATABASE, default_uri
+from curvetune.tracking.sync.share import CELLS, METHODS, TAG, share_key
 from curvetune.tracking.sync.thread import sync
-from curvetune.tracking.sync.views import CELLS, METHODS, TAG, cells_name, saved_views, share_key
+from curvetune.tracking.sync.views import cells_name, saved_views
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_notes_and_files_say_what_the_report_says(root: Path) -> None:
     of_grid = folder / runs["small"].info.run_id / "artifacts"
     tables, figures = (
         {"report.md", "report.csv"},
-        {"ma.svg", "heat.svg", "settings.svg", "heat-difference.svg"},
+        {"again.yaml", "ma.svg", "heat.svg", "settings.svg", "heat-difference.svg"},
     )
     assert {path.name for path in of_grid.iterdir()} == {
         *tables,
@@ -299,7 +300,7 @@ def test_the_page_of_methods_shows_the_ma_of_the_report(
 ) -> None:
     rows = {row["method"]: row["ma"] for row in report_json(trained, GRID)["methods"]}
     url = f"{page_of(trained, server)}/runs?viewStateShareKey={share_key(METHODS)}"
-    numbers = [f"{value:.10g}"[:7] for value in rows.values()]
+    numbers = [f"{round(value, 2):g}" for value in rows.values()]
     seen(browser, url, METHODS, *rows, *numbers, "2 matching runs")
     shown = [f"{value:.2f}" for value in rows.values()]
     seen(browser, f"{url}&compareRunsMode=CHART", "curvetune (1)", *rows, *shown)
@@ -315,7 +316,7 @@ def test_the_page_of_cells_groups_them_and_draws_both_charts(
     names = ("noise_rate vs. accuracy", "Group: curvenet", "Group: cross-entropy")
     seen(browser, chart, *names, "skip_layers", "embedding_dim", "removed_losses")
     for cell in report_json(trained, GRID)["cells"]:
-        seen(browser, url, f"{cell['accuracy']:.4g}")
+        seen(browser, url, f"{round(cell['accuracy'], 2):g}")
 
 
 @pytest.mark.browser
@@ -325,6 +326,12 @@ def test_the_pages_of_single_runs_load(trained: Path, server: str, browser: Any)
     base = f"{page_of(trained, server)}/runs"
     top = f"{base}/{runs[GRID].info.run_id}"
     seen(browser, top, GRID, "How to read this", "curvetune grid tiny", "Training")
+    picture = seen(browser, f"{top}/artifacts/ma.svg", "ma.svg", "Path:")
+    assert "report.csv" in picture
+    metrics = seen(browser, f"{top}/model-metrics", "ma (2)", "Model metrics")
+    assert "accuracy_class" not in metrics
     seen(browser, f"{base}/{runs['curvenet'].info.run_id}", "curvenet", "2 of 2 cells done")
     name = next(name for name in runs if name.startswith("curvenet,"))
-    seen(browser, f"{base}/{runs[name].info.run_id}/artifacts/model", "MLmodel", "safetensors")
+    files = f"{base}/{runs[name].info.run_id}/artifacts"
+    seen(browser, f"{files}/model", "MLmodel", "safetensors")
+    seen(browser, f"{files}/per_class.csv", "learning.svg", "result.json", "class", "accuracy")

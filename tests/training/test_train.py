@@ -230,6 +230,7 @@ def test_evaluation_counts_right_answers_and_leaves_the_model_in_its_mode() -> N
     found = evaluate(model, tiny_set(20), 4)
     assert found.accuracy == pytest.approx(100 * 7 / 20)
     assert found.per_class == [0.0, 100.0, 0.0, None]
+    assert found.confusion() == {"confusion": ["0 7 0 0", "0 7 0 0", "0 6 0 0", "0 0 0 0"]}
     assert model.modes == [False]
     assert model.training
 

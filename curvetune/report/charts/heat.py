@@ -67,7 +67,7 @@ def draw_heat(heat: Heat) -> HeatDrawing:
     heads = [_short(name) for name in heat.columns]
     left = 22.0 + LETTER * max(map(len, names), default=0)
     upright = max(map(len, heads), default=0) * LETTER > width
-    below = 20.0 + (LETTER * max(map(len, heads), default=0) if upright else 14.0)
+    below = 26.0 + (LETTER * max(map(len, heads), default=0) if upright else 14.0)
     every = max(1, round(14 / height)), max(1, round(14 / width))
     return HeatDrawing(
         heat,

@@ -52,7 +52,11 @@ class GridImages:
 
     @property
     def class_names(self) -> Sequence[str]:
-        """Of its classes; empty where the images, or what they are of, are not here."""
+        """Of its classes: as a result has them, else as the images do; empty if neither is here."""
+        for cell in self._grid.cells:
+            names = ((cell.result or {}).get("classifier") or {}).get("class_names")
+            if isinstance(names, list):
+                return [str(name) for name in names]
         try:
             return () if self.dataset is None else self.dataset.class_names
         except (CurvetuneError, ValidationError):  # what needs the images says so by itself
@@ -157,6 +161,8 @@ class CellFiles:
             MissingError: the images or the classifier are not here.
             CorruptError: the classifier is damaged.
         """
+        if (recorded := self._recorded()) is not None:
+            return recorded
         path = self._folder / MODEL
         if self._images.dataset is None:
             raise MissingError("; ".join(self._images.notes))
@@ -166,6 +172,23 @@ class CellFiles:
         if cell_id not in known:
             known[cell_id] = self._confusion(self._images.dataset, path)
         return known[cell_id]
+
+    def _recorded(self) -> NDArray[np.int64] | None:
+        """Return the confusion matrix that the result has; None of older results, or many classes.
+
+        Raises:
+            CorruptError: it is none.
+        """
+        rows = (self.cell.result or {}).get("confusion")
+        if rows is None:
+            return None
+        try:
+            found = np.array([[int(n) for n in row.split()] for row in rows], np.int64)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise CorruptError(f"its confusions are none ({printable(error, 100)})") from None
+        if found.ndim != 2 or found.shape[0] != found.shape[1]:
+            raise CorruptError(f"its confusions have shape {found.shape}")
+        return found
 
     def _confusion(self, images: Dataset, path: Path) -> NDArray[np.int64]:
         """Return the confusion matrix, kept on this machine: to ask takes 0.2 s to minutes."""

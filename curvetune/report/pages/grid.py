@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curvetune.grids.cells import Grid, Select, read_grid
+from curvetune.grids.stamps import stamp_notes
 from curvetune.planning.again import again
 from curvetune.report.pages.content import Told, nobody, ran_on, sections
 from curvetune.report.pages.of_grid import charts_of_grid, top_charts
@@ -61,7 +62,10 @@ def page(
         grid=found.title,
         name=grid,
         again=again(CellStore(storage).read_grid(grid)),
-        verdict=[],
+        title=found.title,
+        warnings=[*stamp_notes(found.profiles), *found.others],
+        # the lines that are said of a table in words; they stand above all, not below it
+        verdict=[line for sheet in sheets for line in getattr(sheet, "below", ())],
         sheets=sheets,
         more=more,
         notes=notes,

@@ -13,7 +13,6 @@ since its tag or the tracker's answer was lost, is the same point.
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,8 +50,15 @@ from curvetune.tracking.sync.notes import (
     method_files,
     method_note,
 )
-from curvetune.tracking.sync.points import grid_values, history_points, ma_values, result_points
+from curvetune.tracking.sync.points import (
+    changes,
+    grid_values,
+    history_points,
+    ma_values,
+    result_points,
+)
 from curvetune.tracking.sync.runs import cell_data, cell_spec, grid_data, grid_spec, method_spec
+from curvetune.tracking.sync.statuses import status_of, status_of_many
 from curvetune.tracking.sync.views import how_to_read, saved_views
 
 SENT = "curvetune.sent"
@@ -120,8 +126,8 @@ class GridSync:
             self._tables(method, method_files(grid, label), method_note(grid, label))
             if not running:
                 self._figures(method, cells, partial(files_of_method, grid, label))
-            tracker.set_status(method, *_status_of_many(cells, running=running))
-        tracker.set_status(top, *_status_of_many(grid.cells, running=running))
+            tracker.set_status(method, *status_of_many(cells, running=running))
+        tracker.set_status(top, *status_of_many(grid.cells, running=running))
         self._values_of_grid(top, grid)
         files = {**grid_files(self._storage, grid), **grid_pictures(grid)}
         note = grid_note(grid, top.run_id, self._diverged)
@@ -171,7 +177,7 @@ class GridSync:
         self._use_data(run, lambda: cell_data(grid, cell))
         if self._log_models and cell.result is not None:
             self._model(run, cell, cell.result)
-        self._tracker.set_status(run, *_status(cell, running=running))
+        self._tracker.set_status(run, *status_of(cell, running=running))
 
     def _use_data(self, run: Run, find: Callable[[], DataSpec | None]) -> None:
         """Say once what a run was trained on."""
@@ -218,7 +224,7 @@ class GridSync:
         if not done or shown.get("values") == values:
             return
         step = max(len(done), shown.get("step", 0) + 1)
-        points = _changes(values, shown.get("values", {}), step, max(done))
+        points = changes(values, shown.get("values", {}), step, max(done))
         self._send(run, [(points, _tag({"step": step, "values": values}))])
 
     def _cell_news(self, spec: RunSpec, run: Run, cell: Cell, histories: Mapping[str, Rows]) -> Run:
@@ -237,11 +243,11 @@ class GridSync:
         news: list[tuple[list[Point], dict[str, str]]] = []
         for k in range(step + 1, len(done) + 1):
             values = ma_values(done[:k], grid.settings)
-            points = _changes(values, shown, k, done[k - 1].finished or 0.0)
+            points = changes(values, shown, k, done[k - 1].finished or 0.0)
             step, shown = k, values
             news.append((points, _tag({"step": step, "values": shown})))
         if done and (values := ma_values(done, grid.settings)) != shown:
-            points = _changes(values, shown, step + 1, done[-1].finished or 0.0)
+            points = changes(values, shown, step + 1, done[-1].finished or 0.0)
             news.append((points, _tag({"step": step + 1, "values": values})))
         self._send(run, news)
 
@@ -302,44 +308,16 @@ def _was_run_again(sent: Mapping[str, Any], cell: Cell, histories: Mapping[str, 
     if sent.get("done") not in (None, cell.finished):
         return True
     return any(
-        row["epoch"] == sent[stage]["epoch"] and row.get("loss") != sent[stage]["loss"]
+        row["epoch"] == sent[stage]["epoch"] and not _is_same(row.get("loss"), sent[stage]["loss"])
         for stage, rows in histories.items()
         if stage in sent
         for row in rows
     )
 
 
-def _status(cell: Cell, *, running: bool) -> tuple[str, float | None]:
-    """Return MLflow's word for a cell, and when it ended."""
-    if cell.state == "done":
-        return "FINISHED", cell.finished
-    if cell.state == "failed":
-        return "FAILED", None
-    if cell.state == "running" and running:
-        return "RUNNING", None
-    return "KILLED", cell.activity.news if cell.activity is not None else None
-
-
-def _status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float | None]:
-    """Return MLflow's word for a method or a grid, and when it ended."""
-    states = {cell.state for cell in cells}
-    if states == {"done"}:
-        return "FINISHED", max(cell.finished or 0.0 for cell in cells)
-    if running:
-        return "RUNNING", None
-    return ("FAILED" if "failed" in states else "KILLED"), None
-
-
-def _changes(
-    values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, when: float
-) -> list[Point]:
-    """Return a point for each value; for one that is no longer known, NaN."""
-    known = {
-        key: math.nan if value is None else value
-        for key, value in values.items()
-        if value is not None or shown.get(key) is not None
-    }
-    return [Point(key, value, step, when) for key, value in known.items()]
+def _is_same(one: Any, other: Any) -> bool:
+    """Say whether two losses are one, also where it is NaN."""
+    return bool(one == other or (one != one and other != other))
 
 
 def _sent(run: Run) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from curvetune.report.pages.pictures import picture
 from curvetune.report.sheet import MARKDOWN, Sheet, markdown
 from curvetune.report.tables.main import footnotes, ma_sheet, report_csv, report_document
 from curvetune.store import CellStore
+from curvetune.tracking.sync.share import PICTURE
 from curvetune.tracking.sync.views import how_to_read
 
 REPORT = "report.md"
 AGAIN = "again.yaml"  # the grid as a space, which finds its results again
-PICTURE = "ma.svg"
 MOST_NAMED = 20  # cells that diverged
 NOTHING = "–"
 

@@ -1,6 +1,7 @@
 """What a tracker is to show of a grid: the params and points of each run, from its records."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -96,6 +97,18 @@ def grid_values(grid: Grid) -> dict[str, float | None]:
         for key, value in (("ma", row.ma.mean), ("ma_so_far", row.ma_so_far)):
             values[f"{key}/{name}"] = None if value is None else round(value, DIGITS)
     return values
+
+
+def changes(
+    values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, when: float
+) -> list[Point]:
+    """Return a point for each value; for one that is no longer known, NaN."""
+    known = {
+        key: math.nan if value is None else value
+        for key, value in values.items()
+        if value is not None or shown.get(key) is not None
+    }
+    return [Point(key, value, step, when) for key, value in known.items()]
 
 
 def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

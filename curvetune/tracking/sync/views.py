@@ -6,7 +6,6 @@ page's own state; a version that no longer knows one leaves it out.
 """
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ from curvetune.grids.cells import Grid
 from curvetune.grids.labels import setting_parts
 from curvetune.report.sheet import MARKDOWN
 from curvetune.tracking.base import LABEL_TAG, LEVEL_TAG
+from curvetune.tracking.sync.share import CELLS, METHODS, TAG, share_key
 
-TAG = "mlflow.sharedViewState."
-METHODS, CELLS = "Methods by MA", "Cells in every setting"
 LONGEST = 5000  # characters of an experiment's tag
 LOADED = 100  # runs that the page loads before somebody presses "Load more"
 # S, P and SL of the paper, as params of a cell are called.
@@ -33,14 +31,6 @@ def saved_views(grid: Grid) -> dict[str, str]:
     names = {METHODS: METHODS, CELLS: cells_name(grid)}
     found = {f"{TAG}{share_key(k)}": _envelope(names[k], made, view) for k, view in views.items()}
     return {key: value for key, value in found.items() if len(value) <= LONGEST}
-
-
-def share_key(name: str) -> str:
-    """Return what a link names the view METHODS or CELLS by: `runs?viewStateShareKey=...`.
-
-    It is the same for the same view, so that a sync replaces what it made.
-    """
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"curvetune:{name}").hex[:16]
 
 
 def cells_name(grid: Grid) -> str:
