@@ -65,7 +65,7 @@ def page(
         title=found.title,
         warnings=[*stamp_notes(found.profiles), *found.others],
         # the lines that are said of a table in words; they stand above all, not below it
-        verdict=[line for sheet in sheets for line in getattr(sheet, "below", ())],
+        verdict=[line for sheet in sheets for line in sheet.below],
         sheets=sheets,
         more=more,
         notes=notes,
