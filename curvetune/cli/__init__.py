@@ -27,7 +27,7 @@ from curvetune.cli import (
     suspects,
     sync,
 )
-from curvetune.cli.classifier import clean, predict
+from curvetune.cli.classifier import clean, export, predict
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -84,6 +84,7 @@ app.command()(figures.figures)
 app.command()(suspects.suspects)
 app.command()(clean.clean)
 app.command()(predict.predict)
+app.command()(export.export)
 app.command()(explain.why)
 app.command()(retry.retry)
 app.command()(relabel.relabel)
