@@ -10,6 +10,8 @@ from typing import Any, Self
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
 
+RESULT_KEY = "classifier"  # of a result, under which they are kept
+
 
 @dataclass(frozen=True)
 class ClassifierFacts:
