@@ -21,7 +21,8 @@ class Classifier:
     def __init__(self, folder: "str | Path" = Path(__file__).parent, device: str = "cpu") -> None:
         folder = Path(folder)
         self.facts = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-        self.weights = load_file(folder / "model.safetensors", device)
+        (weights,) = folder.glob("*.safetensors")
+        self.weights = load_file(weights, device)
         spec = importlib.util.spec_from_file_location("network", folder / "network.py")
         assert spec is not None
         assert spec.loader is not None
