@@ -230,3 +230,38 @@ def test_a_cell_without_a_result_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="has no result yet"):
         classifier_of(tmp_path, cell_id)
+
+
+def test_a_network_of_a_plugin_predicts_where_the_plugin_is_and_says_so_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import curvetune
+    from curvetune.config.plugins import PLUGINS
+
+    plugin = tmp_path / "tiny.py"
+    plugin.write_text(
+        "__version__ = '1'\n"
+        "from torch import nn\n"
+        "from curvetune.plugins import model\n"
+        "@model('tiny')\n"
+        "def tiny(classes, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(),\n"
+        "                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))\n"
+    )
+    options = {"model.name": "tiny", "data.per_class_limit": 20, "allocate.epochs": 1}
+    cell = curvetune.train(
+        "cross-entropy",
+        data="digits",
+        profile="smoke",
+        set=options,
+        storage=tmp_path / "st",
+        plugins=str(plugin),
+    )
+    digits = data.load("digits")
+    model = curvetune.Results(tmp_path / "st").model(cell.cell_id)
+    found = model.predict(np.asarray(digits.test.x))
+    right = 100 * (found.labels == digits.test.y).mean()
+    assert right == pytest.approx(cell.accuracy, abs=1e-4)
+    monkeypatch.delitem(PLUGINS.models, "tiny")
+    with pytest.raises(ConfigError, match=r"'tiny' is of .*not loaded here; give the plugin with"):
+        classifier_of(tmp_path / "st", cell.cell_id)
