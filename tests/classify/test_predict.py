@@ -21,11 +21,12 @@ from curvetune.classify.files import find_pictures
 from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.data.recipe import statistics_of
-from curvetune.errors import ConfigError, DataError
+from curvetune.errors import ConfigError, CorruptError, DataError
 from curvetune.grids.splits import stored_split
 from curvetune.store import CellStore
 from curvetune.store.files import write_json
 from curvetune.training.checkpoint import load_state
+from curvetune.training.classifier_facts import ClassifierFacts
 
 SHORT: dict[str, Any] = {
     "bias": {"imbalance": 1, "noise_rate": 0},
@@ -219,6 +220,20 @@ def test_a_result_of_an_older_version_asks_for_the_images_that_know_the_classes(
     write_photographs(other, train=12, test=6)
     with pytest.raises(DataError, match="others than it was trained on"):
         classifier_of(old, cell_id, other)
+
+
+def test_what_a_source_says_in_numbers_of_numpy_is_stored_as_plain_ones() -> None:
+    images = data.load("digits").train
+    names = tuple(np.array(["a", "b"]))
+    numbers = tuple(np.array([4.5], np.float32))
+    of_plugin = data.Dataset("own", images, images, names, numbers, numbers, 1, False)
+    facts = ClassifierFacts.of(of_plugin)
+    stored = json.loads(json.dumps(facts.to_json()))
+    assert ClassifierFacts.from_json(stored, "here") == facts
+    assert stored["mean"] == [4.5]
+    for key in stored:
+        with pytest.raises(CorruptError, match="here: "):
+            ClassifierFacts.from_json({k: v for k, v in stored.items() if k != key}, "here")
 
 
 def test_a_cell_without_a_result_says_so(tmp_path: Path) -> None:
