@@ -15,9 +15,7 @@ from curvetune.grids.catalog import Catalog
 from curvetune.grids.naming import find_cell
 from curvetune.store import CellStore
 from curvetune.store.names import MODEL
-from curvetune.training.classifier_facts import ClassifierFacts
-
-FACTS = "classifier"  # key of a result
+from curvetune.training.classifier_facts import RESULT_KEY, ClassifierFacts
 
 
 def classifier_of(storage: Path, cell: str, data_dir: Path | None = None) -> Classifier:
@@ -68,8 +66,8 @@ def facts_of(
         CorruptError: the result says something else.
         DataError: it is of an older version, and the images are not here.
     """
-    if FACTS in done:
-        return ClassifierFacts.from_json(done[FACTS], f"cell {cell_id}")
+    if RESULT_KEY in done:
+        return ClassifierFacts.from_json(done[RESULT_KEY], f"cell {cell_id}")
     return _facts_of_data(cell_id, config, digest, data_dir)
 
 

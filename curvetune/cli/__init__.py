@@ -27,7 +27,7 @@ from curvetune.cli import (
     suspects,
     sync,
 )
-from curvetune.cli.classifier import clean, predict
+from curvetune.cli.classifier import clean, export, predict
 from curvetune.cli.desk import decide
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
@@ -86,6 +86,7 @@ app.command()(figures.figures)
 app.command()(suspects.suspects)
 app.command()(clean.clean)
 app.command()(predict.predict)
+app.command()(export.export)
 app.command()(explain.why)
 app.command()(explain.show)
 app.command()(retry.retry)

@@ -10,6 +10,8 @@ from typing import Any, Self
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
 
+RESULT_KEY = "classifier"  # of a result, under which they are kept
+
 
 @dataclass(frozen=True)
 class ClassifierFacts:
@@ -40,15 +42,15 @@ class ClassifierFacts:
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Return those of a data set, fed as a cell says (recipe.py)."""
-        channels, height, width = dataset.train.x.shape[1:]
+        channels, height, width = map(int, dataset.train.x.shape[1:])
         return cls(
-            class_names=dataset.class_names,
+            class_names=tuple(map(str, dataset.class_names)),  # a plugin's may be NumPy's
             channels=channels,
             size=(height, width),
-            crop=dataset.crop,
-            mean=dataset.mean,
-            std=dataset.std,
-            white=dataset.white,
+            crop=None if dataset.crop is None else int(dataset.crop),
+            mean=tuple(map(float, dataset.mean)),
+            std=tuple(map(float, dataset.std)),
+            white=int(dataset.white),
         )
 
     @classmethod

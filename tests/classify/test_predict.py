@@ -21,11 +21,12 @@ from curvetune.classify.files import find_pictures
 from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.data.recipe import statistics_of
-from curvetune.errors import ConfigError, DataError
+from curvetune.errors import ConfigError, CorruptError, DataError
 from curvetune.grids.splits import stored_split
 from curvetune.store import CellStore
 from curvetune.store.files import write_json
 from curvetune.training.checkpoint import load_state
+from curvetune.training.classifier_facts import ClassifierFacts
 
 SHORT: dict[str, Any] = {
     "bias": {"imbalance": 1, "noise_rate": 0},
@@ -221,6 +222,20 @@ def test_a_result_of_an_older_version_asks_for_the_images_that_know_the_classes(
         classifier_of(old, cell_id, other)
 
 
+def test_what_a_source_says_in_numbers_of_numpy_is_stored_as_plain_ones() -> None:
+    images = data.load("digits").train
+    names = tuple(np.array(["a", "b"]))
+    numbers = tuple(np.array([4.5], np.float32))
+    of_plugin = data.Dataset("own", images, images, names, numbers, numbers, 1, False)
+    facts = ClassifierFacts.of(of_plugin)
+    stored = json.loads(json.dumps(facts.to_json()))
+    assert ClassifierFacts.from_json(stored, "here") == facts
+    assert stored["mean"] == [4.5]
+    for key in stored:
+        with pytest.raises(CorruptError, match="here: "):
+            ClassifierFacts.from_json({k: v for k, v in stored.items() if k != key}, "here")
+
+
 def test_a_cell_without_a_result_says_so(tmp_path: Path) -> None:
     cell = CellConfig.model_validate(SHORT | {"model": {"name": "resnet8"}})
     cell_id = cell.cell_id("0" * 64)
@@ -230,3 +245,38 @@ def test_a_cell_without_a_result_says_so(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="has no result yet"):
         classifier_of(tmp_path, cell_id)
+
+
+def test_a_network_of_a_plugin_predicts_where_the_plugin_is_and_says_so_where_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import curvetune
+    from curvetune.config.plugins import PLUGINS
+
+    plugin = tmp_path / "tiny.py"
+    plugin.write_text(
+        "__version__ = '1'\n"
+        "from torch import nn\n"
+        "from curvetune.plugins import model\n"
+        "@model('tiny')\n"
+        "def tiny(classes, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.ReLU(),\n"
+        "                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))\n"
+    )
+    options = {"model.name": "tiny", "data.per_class_limit": 20, "allocate.epochs": 1}
+    cell = curvetune.train(
+        "cross-entropy",
+        data="digits",
+        profile="smoke",
+        set=options,
+        storage=tmp_path / "st",
+        plugins=str(plugin),
+    )
+    digits = data.load("digits")
+    model = curvetune.Results(tmp_path / "st").model(cell.cell_id)
+    found = model.predict(np.asarray(digits.test.x))
+    right = 100 * (found.labels == digits.test.y).mean()
+    assert right == pytest.approx(cell.accuracy, abs=1e-4)
+    monkeypatch.delitem(PLUGINS.models, "tiny")
+    with pytest.raises(ConfigError, match=r"'tiny' is of .*not loaded here; give the plugin with"):
+        classifier_of(tmp_path / "st", cell.cell_id)

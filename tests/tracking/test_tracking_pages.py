@@ -219,7 +219,8 @@ def test_a_model_is_safetensors_with_a_signature_and_logged_on_demand_only(
             assert "curvetune.model" not in run.data.tags
             continue
         folder = artifact(run, "model", server)
-        assert {path.name for path in folder.iterdir()} == {"MLmodel", "model.safetensors"}
+        plain = {"MLmodel", "classifier.json", "input_example.json", "model.safetensors"}
+        assert {path.name for path in folder.iterdir()} == plain
         signature = Model.load(folder).signature
         assert signature.inputs.inputs[0].shape == (-1, 1, -1, -1)
         assert signature.outputs.inputs[0].shape == (-1, 10)

@@ -88,7 +88,7 @@ def _print_csv(looked: "Iterable[Looked]", count: int) -> "list[Looked]":
     out.writerow(["image", "class", "probability", *more])
     bad = []
     for one in looked:
-        cells = [cell for name, p in one.top for cell in (name, f"{p:.6f}")]
+        cells = [cell for name, p in one.top for cell in (printable(name), f"{p:.6f}")]
         out.writerow([printable(one.path, 4096), *(cells or [""] * 2 * count)])
         if one.problem is not None:
             bad.append(one)

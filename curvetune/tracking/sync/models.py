@@ -2,6 +2,11 @@
 
 model/MLmodel              what it is, and its signature
 model/model.safetensors    its state_dict, for `safetensors.torch.load_file`
+model/classifier.json      its network, its classes, and how images are fed to it
+model/input_example.json   a small image
+
+`mlflow.pyfunc.load_model` reads it where curvetune is installed (classify/served.py). A result of
+an older version does not say how images are fed; its model has the two first files alone.
 """
 
 import json
@@ -13,12 +18,17 @@ import numpy as np
 import yaml
 from safetensors.numpy import save
 
+from curvetune.config.foreign import ForeignCellConfig, read_config
 from curvetune.errors import CorruptError
 from curvetune.grids.labels import Config
 from curvetune.store.arrays import load_arrays
 from curvetune.store.names import MODEL
+from curvetune.training.classifier_facts import RESULT_KEY
 
 FOLDER = "model"
+DESCRIPTION, EXAMPLE = "classifier.json", "input_example.json"
+LOADER = "curvetune.classify.served"
+EXAMPLE_SIDE = 32  # pixels: of 224 the example would have 600 kB
 WEIGHTS = MODEL
 IMAGE_DIMS = 4  # of a convolution's weight: the second is the image's channels
 
@@ -38,7 +48,7 @@ def packaged(path: Path, cell_id: str, config: Config, result: Mapping[str, Any]
     if channels is None:
         raise CorruptError(f"cell {cell_id}: its classifier has no convolution")
     classes = len(result.get("per_class_accuracy") or ())
-    about = {
+    about: dict[str, Any] = {
         "artifact_path": FOLDER,
         "flavors": {
             "curvetune": {
@@ -56,11 +66,61 @@ def packaged(path: Path, cell_id: str, config: Config, result: Mapping[str, Any]
             "params": None,
         },
     }
+    served = _served(config, result)
+    if served is not None:
+        about = _loadable(about, served, int(channels), result)
     contiguous = {name: np.ascontiguousarray(values) for name, values in state.items()}
+    more: dict[str, Any] = {}
+    if served is not None:
+        more = {DESCRIPTION: served, EXAMPLE: _example(served["facts"])}
     return {
+        **{f"{FOLDER}/{name}": json.dumps(content).encode() for name, content in more.items()},
         f"{FOLDER}/MLmodel": yaml.safe_dump(about, sort_keys=False).encode(),
         f"{FOLDER}/{WEIGHTS}": save(contiguous, metadata={"format": "pt"}),
     }
+
+
+def _served(config: Config, result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what classify/served.py builds a classifier from; None where that is not known."""
+    found = read_config(config)
+    if RESULT_KEY not in result or isinstance(found, ForeignCellConfig):
+        return None
+    return {
+        "cell_id": result["cell_id"],
+        "model": found.model.model_dump(mode="json"),
+        "networks": found.method.networks,
+        "cosine_scale": found.method.cosine_scale,
+        "facts": result[RESULT_KEY],
+    }
+
+
+def _loadable(
+    about: Mapping[str, Any], served: Mapping[str, Any], channels: int, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what MLmodel says of a model that `mlflow.pyfunc.load_model` reads."""
+    names = served["facts"]["class_names"]
+    python = {"loader_module": LOADER, "python_version": result["versions"]["python"]}
+    return {
+        **about,
+        "flavors": {"python_function": python, **about["flavors"]},
+        "signature": {
+            "inputs": _tensor(-1, channels, -1, -1, kind="uint8"),
+            "outputs": _tensor(-1, len(names)),
+            "params": None,
+        },
+        "saved_input_example_info": {
+            "artifact_path": EXAMPLE,
+            "type": "ndarray",
+        },
+        "metadata": {"class_names": names},
+    }
+
+
+def _example(facts: Mapping[str, Any]) -> list[Any]:
+    """Return a small image whose pixels go from black to white, as MLflow writes it."""
+    height, width = (min(side, EXAMPLE_SIDE) for side in facts["size"])
+    plane = np.linspace(0, facts["white"], height * width).astype(np.uint8).reshape(height, width)
+    return [[plane.tolist()] * facts["channels"]]
 
 
 def _state_dict(path: Path) -> dict[str, Any]:
@@ -73,8 +133,6 @@ def _state_dict(path: Path) -> dict[str, Any]:
         raise CorruptError(f"{path}: not a classifier ({type(error).__name__})") from None
 
 
-def _tensor(*shape: int) -> str:
-    """Return the schema of one float32 tensor as MLflow writes it; -1 is any size."""
-    return json.dumps(
-        [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": list(shape)}}]
-    )
+def _tensor(*shape: int, kind: str = "float32") -> str:
+    """Return the schema of one tensor as MLflow writes it; -1 is any size."""
+    return json.dumps([{"type": "tensor", "tensor-spec": {"dtype": kind, "shape": list(shape)}}])
