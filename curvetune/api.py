@@ -62,6 +62,8 @@ class GridPlan:
             words += ["--set", f"{key}={value}"]
         for plugin in chosen.plugins:
             words += ["--plugin", plugin]
+        if chosen.name:
+            words += ["--name", chosen.name]
         if self.places.data_dir is not None:
             words += ["--data-dir", str(self.places.data_dir)]
         return shlex.join([*words, "--storage", str(self.places.storage)])
@@ -78,11 +80,11 @@ class GridPlan:
         """Show a row for each bias setting in a notebook."""
         from curvetune.report.pages.templates import render
         from curvetune.report.sheet import Sheet
+        from curvetune.status.plan_table import planned_bias
 
         rows: dict[tuple[str, str], list[bool]] = {}
         for cell in self.plan.cells:
-            bias = cell.config.bias
-            rows.setdefault((f"{bias.imbalance:g}", bias.named()), []).append(cell.done)
+            rows.setdefault(planned_bias(self.plan, cell), []).append(cell.done)
         sheet = Sheet(
             repr(self),
             tuple((name,) for name in ("imbalance", "noise", "cells done", "to run")),
@@ -184,6 +186,7 @@ def plan(
     storage: Path | str | None = None,
     on_bad: str = "fail",
     plugins: Paths = (),
+    name: str = "",
 ) -> GridPlan:
     """Return what a grid comes to, given what the storage has. Nothing is started or changed.
 
@@ -197,13 +200,14 @@ def plan(
         storage: folder of the results; else CURVETUNE_STORAGE, else ./curvetune-results.
         on_bad: images of a folder that cannot be used: skip or fail.
         plugins: files or modules with methods, networks and more of your own (docs/plugins.md).
+        name: what the grid is called; else as the space.
 
     Raises:
         ConfigError: a name, key, value or path is wrong, or the data is.
     """
     from curvetune.run import make_plan
 
-    selection = _selection(space, methods, seeds, profile, set or {}, _words(plugins))
+    selection = _selection(space, methods, seeds, profile, set or {}, _words(plugins), name)
     places = _places(data_dir, storage, on_bad)
     return GridPlan(make_plan(selection, places, _tell), selection, places)
 
@@ -270,13 +274,14 @@ def _selection(
     profile: str,
     fixed: Mapping[str, Any],
     plugins: tuple[str, ...] = (),
+    name: str = "",
 ) -> Selection:
     names = methods if isinstance(methods, str) else ",".join(methods)
     if isinstance(seeds, int):
         seeds = range(seeds)
     numbers = seeds if isinstance(seeds, str) else ",".join(map(str, seeds))
     texts = [f"{key}={value}" for key, value in _texts(fixed).items()]
-    return parse_selection(str(space), names, numbers, profile, texts, plugins)
+    return parse_selection(str(space), names, numbers, profile, texts, plugins, name)
 
 
 def _words(names: Paths) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.classifier import check_classifiers, first_classifier, ready_to_train
+from curvetune.training.classifier_facts import ClassifierFacts
 from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
@@ -257,6 +258,7 @@ class _Run:
             "weight_gap": rows[-1].get("weight_gap"),
             "noise_rate_used": self.noise_rate,
             "num_samples": len(self.train),
+            "classifier": ClassifierFacts.of(self.dataset).to_json(),
             "seconds": seconds,
             "finished": rows[-1]["time"],
             **known,

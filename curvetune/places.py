@@ -1,8 +1,8 @@
 """Where a command finds its images and keeps its results, and who else hears of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from curvetune.errors import ConfigError, printable
 
@@ -24,6 +24,14 @@ class Places:
     data_dir: Path | None
     storage: Path
     on_bad: str = "fail"
+
+    def or_else(self, data_dir: str | None, on_bad: str | None) -> Self:
+        """Return them, with what a space says of its images where nobody else has."""
+        images = self.data_dir
+        if images is None and data_dir is not None:
+            images = Path(data_dir)
+        skip = on_bad if on_bad is not None and self.on_bad == "fail" else self.on_bad
+        return replace(self, data_dir=images, on_bad=skip)
 
     def source(self, config: "DataConfig") -> "Source":
         """Return where the images of a cell come from.

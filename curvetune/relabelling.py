@@ -4,7 +4,7 @@ It raises and returns; whoever calls it prints. The command line is cli/relabel.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +56,7 @@ def make_relabel(grid: str, labels: Path, places: Places, tell: "Tell") -> Relab
             the grid's, or the file is not right.
     """
     from curvetune.data.relabel import read_corrections
+    from curvetune.planning.again import made_of, profile_of
     from curvetune.planning.plan import build_plan
     from curvetune.planning.space import Space
     from curvetune.store import CellStore, CurveStore
@@ -70,12 +71,15 @@ def make_relabel(grid: str, labels: Path, places: Places, tell: "Tell") -> Relab
     making = _Making(base, dataset, places.storage, found)
     changes = tuple(making.change(cell.config) for cell in base.cells if cell.done)
     name = relabelled_name(grid, making.address(found.labels))
+    profile = profile_of(CellStore(places.storage).read_grid(grid))
+    space = Space(name, tuple(change.config for change in changes), profile)
     plan = build_plan(
-        Space(name, tuple(change.config for change in changes)),
+        space,
         base.digest,
         is_done=is_there,
         has_probe=partial(has_probe, CurveStore(places.storage), tell),
     )
+    plan = replace(plan, made=made_of(space, places.data_dir, places.on_bad))
     if (said := others(made, this_code())) is not None:
         tell(said)
     what = Relabelling(

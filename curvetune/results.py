@@ -11,6 +11,7 @@
 Nothing is written, and neither PyTorch nor Ray is imported.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ from curvetune.store.names import HISTORY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from curvetune.classify import Classifier
 
 SETTINGS = "settings"
 TABLES = (*detail.TABLES, SETTINGS)
@@ -185,22 +188,42 @@ class Results:
         data_dir: Path | str | None = None,
         *,
         score: str = "combined",
+        where: Sequence[str] = (),
     ) -> polars.DataFrame:
         """Return the training samples of a cell, the likeliest wrong label first.
 
-        This imports PyTorch, for the cell's classifier is asked.
+        Of GRID/METHOD with several seeds, every value is the mean over the seeds. This imports
+        PyTorch, for the cell's classifier is asked.
 
         Args:
             score: what to rank by, as `curvetune suspects --score`.
+            where: which setting of GRID/METHOD, as `curvetune suspects --where`.
 
         Raises:
             ConfigError: there is no such cell, it is not done, or it has no such score.
         """
-        from curvetune.analysis.suspects import find_suspects
+        from curvetune.analysis.averaged import suspects_of
         from curvetune.report.suspects import suspects_frame
 
         folder = None if data_dir is None else Path(data_dir)
-        return suspects_frame(find_suspects(self.storage, cell, folder, score=score), top)
+        found = suspects_of(self.storage, cell, folder, score=score, where=tuple(where))
+        return suspects_frame(found, top)
+
+    def model(self, cell: str, data_dir: Path | str | None = None) -> "Classifier":
+        """Return the classifier of a cell: an `nn.Module` on the CPU, with `predict(images)`.
+
+        It takes raw images and has its preprocessing and `class_names`. This imports PyTorch.
+
+        Args:
+            data_dir: of the images, if a version that stored no class names ran the cell.
+
+        Raises:
+            ConfigError: there is no such cell, it is not done, or a plugin of it is not loaded.
+            DataError: the class names are not known here.
+        """
+        from curvetune.classify import classifier_of
+
+        return classifier_of(self.storage, cell, None if data_dir is None else Path(data_dir))
 
     def _find(self, cell: str) -> tuple[str, CellConfig, str]:
         """Return the id, the config and the data's digest of a cell."""

@@ -18,7 +18,7 @@ from curvetune.places import Places, Telling
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from curvetune.data import Dataset, Report, Source
+    from curvetune.data import ClassSizes, Dataset, Report, Source
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from curvetune.tune.stopping import Stopping
 
 PREEMPTED_END_S = 1.0  # for MLflow
+SHOWN_KEYS = 3  # in which another grid of the same name differs
+CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
 Tell = Callable[[str], object]
 
@@ -68,12 +70,14 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     """
     from curvetune.data import OWN
     from curvetune.data.people.cells import with_labels
+    from curvetune.planning.again import made_of
     from curvetune.planning.plan import build_plan
     from curvetune.planning.selection import selected_space
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import others, this_code
 
     space = selected_space(selection)
+    places = places.or_else(space.data_dir, space.on_bad)
     images = places.source(space.cells[0].data)
     digest = images.digest(places.data_dir)
     space = replace(space, cells=with_labels(space.cells, images, places.data_dir))
@@ -90,8 +94,37 @@ def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
         report = images.report(places.data_dir)
         for line in report.words():
             tell(line)
-        plan = replace(plan, images=report)
+        sizes = images.sizes(places.data_dir)  # the table of a plan tells of them
+        plan = replace(plan, images=report, sizes=sizes)
+    plan = replace(plan, made=made_of(space, places.data_dir, places.on_bad, selection))
+    if (said := another_grid(plan, places.storage)) is not None:
+        tell(said)
     return checked(plan, images, places) if plan.left else plan
+
+
+def another_grid(plan: "Plan", storage: Path) -> str | None:
+    """Say if what a storage has under the name of a plan is another grid; None if it is not."""
+    from curvetune.store import CellStore
+    from curvetune.store.commands import differing, is_same_grid
+
+    store = CellStore(storage)
+    if plan.name not in store.grids():
+        return None
+    try:
+        known = store.read_grid(plan.name)
+    except CorruptError:  # it will be written anew
+        return None
+    mine = _grid_file(plan, "")
+    if known["data_digest"] == plan.digest and is_same_grid(mine, known):
+        return None
+    keys = differing(mine, known)
+    more = " and more" * (len(keys) > SHOWN_KEYS)
+    return (
+        f"{plan.name}: the storage has another grid of this name, of {len(known['cells'])} cells "
+        f"with other {', '.join(keys[:SHOWN_KEYS])}{more}. Nothing of it is lost: it is called "
+        f"{plan.name}@ID from then on, as `curvetune status` lists it. To give this one a name of "
+        f"its own: --name NAME"
+    )
 
 
 def make_retry(grid: str, kinds: Sequence[str], places: Places) -> "Plan":
@@ -151,6 +184,7 @@ def run_plan(
     resolve_uri(places.storage, telling.tracking_uri)  # refuses a bad one before anything is done
     with working("looking at the images and the storage", console):
         plan = make()
+    places = places.or_else(plan.data_dir, plan.on_bad)
     places = replace(places, storage=open_storage(places.storage))
     if (path := write_bad_list(plan.images, plan.digest, places.storage)) is not None:
         tell(f"all of them, with the reasons: {path}")
@@ -176,8 +210,10 @@ def what_starts(plan: "Plan") -> str:
     )
 
 
-def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storage: Path) -> None:
-    """Keep what the data has more than once, for the page and MLflow; of arrays, count it first.
+def keep_facts(
+    report: "Report | None", dataset: "Dataset", sizes: "ClassSizes", digest: str, storage: Path
+) -> None:
+    """Keep what the data has more than once, and how large its classes are; of arrays, count first.
 
     Raises:
         StorageError: it cannot be written.
@@ -185,12 +221,38 @@ def keep_copies(report: "Report | None", dataset: "Dataset", digest: str, storag
     from curvetune.data import duplicates
     from curvetune.store.facts import read_facts, write_facts
 
+    known = read_facts(storage, digest) or {}
     if report is not None:
-        write_facts(storage, digest, report.copies.to_json())
-    elif read_facts(storage, digest) is None:
+        facts = report.copies.to_json()
+    elif set(known) - {CLASS_SIZES}:
+        facts = known
+    else:
         train, test = ((images.x, images.y) for images in (dataset.train, dataset.test))
         samples = duplicates.samples_of(train, test, dataset.class_names)
-        write_facts(storage, digest, duplicates.copies_of(list(samples)).to_json())
+        facts = duplicates.copies_of(list(samples)).to_json()
+    if (facts := facts | {CLASS_SIZES: sizes.to_json()}) != known:
+        write_facts(storage, digest, facts)
+
+
+def keep_sizes(plan: "Plan", storage: Path) -> None:
+    """Keep how large the classes of a plan's data are, where an older version has not.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    from curvetune.store.facts import read_facts, write_facts
+
+    known = read_facts(storage, plan.digest) or {}
+    if plan.sizes is not None and CLASS_SIZES not in known:
+        write_facts(storage, plan.digest, known | {CLASS_SIZES: plan.sizes.to_json()})
+
+
+def sizes_of(dataset: "Dataset") -> "ClassSizes":
+    """Return how many images of each class a data set has, without its clean set."""
+    from curvetune.data import ClassSizes
+
+    train, test = dataset.train.y, dataset.test.y
+    return ClassSizes.of(train, test, dataset.num_classes, dataset.clean)
 
 
 @dataclass(frozen=True)
@@ -224,7 +286,6 @@ class _Running:
 
     def _left(self, stopping: "Stopping") -> bool:
         """Run the cells that are left while others watch; False if a signal stopped it."""
-        from curvetune.data import ClassSizes
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
         from curvetune.system.progress import working
@@ -239,8 +300,9 @@ class _Running:
         if not plan.is_part:
             CellStore(storage).write_grid(plan.name, _grid_file(plan, self.command))
         if dataset is not None:
-            sizes = ClassSizes.of(dataset.train.y, dataset.test.y, dataset.num_classes)
-            keep_estimate(plan, sizes, storage, self.options)
+            keep_estimate(plan, sizes_of(dataset), storage, self.options)
+        else:
+            keep_sizes(plan, storage)
         telling = self.telling
         tracker = TrackerThread(
             storage, plan.name, telling.tracking_uri, log_models=telling.log_models
@@ -306,7 +368,7 @@ class _Running:
         at("trying the classifier")
         check_classifiers(cells, dataset)
         at("looking for images that are there twice")
-        keep_copies(plan.images, dataset, plan.digest, places.storage)
+        keep_facts(plan.images, dataset, sizes_of(dataset), plan.digest, places.storage)
         return dataset
 
     def _time_steps(self) -> None:
@@ -363,6 +425,7 @@ def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:
         "cells": [cell_json(cell) for cell in plan.cells],
         "command": command,
         "data_digest": plan.digest,
+        **({"made": dict(plan.made)} if plan.made else {}),
     }
 
 

@@ -31,7 +31,7 @@ from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.planning.space import load_space
 from curvetune.store import open_storage
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 
 GOAL = 1.02
 BUCKET = "benchmark"

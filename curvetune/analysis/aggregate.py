@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curvetune.analysis.statistics import Mean, accuracy_so_far, mean_accuracy, over_seeds
+from curvetune.analysis.statistics import Mean, accuracies_so_far, mean_accuracy, over_seeds
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select, read_grid
-from curvetune.grids.labels import Setting
+from curvetune.grids.labels import Setting, setting_text
 
 if TYPE_CHECKING:
     import polars
@@ -37,7 +37,7 @@ class MethodRow:
 
     label: str
     ma: Mean
-    ma_so_far: float | None
+    ma_so_far: float | None  # over the settings and seeds that all methods have done
     settings: tuple[SettingMean, ...]
     cells_done: int
     cells: int
@@ -45,17 +45,28 @@ class MethodRow:
 
 def method_rows(grid: Grid, select: Select = "last") -> list[MethodRow]:
     """Return a row for each method label, in the grid's order."""
-    return [_method_row(grid, label, cells, select) for label, cells in grid.methods().items()]
+    methods = grid.methods()
+    values = {label: scores(cells, select) for label, cells in methods.items()}
+    so_far = accuracies_so_far(values)
+    return [
+        _method_row(grid, label, cells, values[label], so_far[label])
+        for label, cells in methods.items()
+    ]
 
 
-def _method_row(grid: Grid, label: str, cells: Sequence[Cell], select: Select) -> MethodRow:
-    values = scores(cells, select)
+def _method_row(
+    grid: Grid,
+    label: str,
+    cells: Sequence[Cell],
+    values: dict[tuple[Setting, int], float],
+    so_far: float | None,
+) -> MethodRow:
     wanted = [cell.setting for cell in cells]
     done = [setting for setting, _ in values]
     return MethodRow(
         label=label,
         ma=mean_accuracy(grid.settings, values),
-        ma_so_far=accuracy_so_far(grid.settings, values),
+        ma_so_far=so_far,
         settings=tuple(
             SettingMean(s, over_seeds(s, values), done.count(s), wanted.count(s))
             for s in grid.settings
@@ -70,6 +81,7 @@ def grid_json(grid: Grid, select: Select = "last") -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": grid.name,
+        "profiles": list(grid.profiles),
         "select": select,
         "command": grid.command,
         "methods": [_method_json(row) for row in method_rows(grid, select)],
@@ -116,6 +128,8 @@ def cell_json(cell: Cell) -> dict[str, Any]:
         "data": cell.config["data"]["name"],
         "model": cell.setting.model,
         **{key: cell.config["bias"][key] for key in ("imbalance", "noise", "noise_rate")},
+        "setting": setting_text(cell.setting),
+        "own_imbalance": cell.setting.own_imbalance,
         "seed": cell.seed,
         **{key: result.get(key) for key in ACCURACY.values()},
         "per_class_accuracy": result.get("per_class_accuracy"),

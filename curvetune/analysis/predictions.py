@@ -1,7 +1,6 @@
 """What a stored classifier says of the images that it was trained on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,7 @@ from curvetune.config.plugins import check_loaded
 from curvetune.data.sets.reading import reading
 from curvetune.data.source import Dataset, Images
 from curvetune.data.splits import Split
-from curvetune.errors import ConfigError, CorruptError, DataError, printable
-
-if TYPE_CHECKING:
-    from torch import nn
+from curvetune.errors import ConfigError, DataError
 
 BATCH = 500  # images at once
 
@@ -99,42 +95,11 @@ def _asked(
     """
     import torch
 
+    from curvetune.classify.network import stored_network
     from curvetune.data.sets.residence import image_set
-    from curvetune.training.checkpoint import load_state
 
-    model, scale = _model(config, dataset, method)
-    try:
-        model.load_state_dict(load_state(path)["model"])
-    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
-        name = f"{path.parent.name}/{path.name}"
-        raise CorruptError(f"{name}: of another classifier ({printable(error)})") from None
+    model, scale = stored_network(config.model, method, dataset, path)
     asked = image_set(*images, y, dataset, torch.device("cpu"), streamed=True)
-    model.eval()
     with torch.inference_mode(), reading(asked.ordered(BATCH)) as batches:
         parts = [(scale * model(b.x)).softmax(dim=1).double() for b in batches]
     return np.asarray(torch.cat(parts).numpy(), np.float64)
-
-
-def _model(
-    config: CellConfig, dataset: Dataset, method: MethodConfig | None
-) -> tuple["nn.Module", float]:
-    """Return a classifier with the layers of the stored one, and what its logits are times."""
-    import torch
-
-    from curvetune import models
-    from curvetune.methods.ldam_drw import CosineLayer
-    from curvetune.training.classifier import new_classifier
-
-    def new() -> "nn.Module":
-        # the stored values replace the initial ones
-        return new_classifier(config.model, dataset, torch.Generator())
-
-    if method is not None and method.networks > 1:
-        return models.Ensemble(*(new() for _ in range(method.networks))), 1.0
-    model = new()
-    if method is None or method.cosine_scale is None:
-        return model, 1.0
-    width = models.last_layer(model).in_features
-    assert isinstance(width, int)
-    models.replace_last_layer(model, CosineLayer(width, dataset.num_classes, torch.Generator()))
-    return model, method.cosine_scale

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.analysis.ranks import ranks
+
 Values = NDArray[np.float64]  # (N,), or (N, T) of curves; NaN where a probe never saw a sample
 Labels = NDArray[np.int64]
 Wrong = NDArray[np.bool_]
@@ -71,9 +73,7 @@ def _agree(these: Values, those: Values) -> bool:
 
 def percentiles(values: Values) -> Values:
     """Return where each value stands among all, in 0 to 1; equal ones share the middle."""
-    from scipy.stats import rankdata
-
-    return np.asarray((rankdata(values) - 0.5) / max(len(values), 1), np.float64)
+    return np.asarray((ranks(values) - 0.5) / max(len(values), 1), np.float64)
 
 
 def mean_loss(curves: Values) -> Values:
@@ -148,9 +148,7 @@ def auroc(score: Values, wrong: Wrong) -> float | None:
     bad, good = int(wrong.sum()), int((~wrong).sum())
     if not bad or not good:
         return None
-    from scipy.stats import rankdata
-
-    return float((rankdata(score)[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
+    return float((ranks(score)[wrong].sum() - bad * (bad + 1) / 2) / (bad * good))
 
 
 def precision_at(score: Values, wrong: Wrong, k: int) -> float | None:

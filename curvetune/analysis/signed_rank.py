@@ -17,6 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.analysis.ranks import doubled_ranks
+
 DIGITS = 10  # two equal accuracies, averaged in another order, must stay equal
 LARGEST = 1000  # differences; 2 to the power of minus that is still a float
 
@@ -36,9 +38,7 @@ def signed_rank(differences: Sequence[float]) -> float | None:
         from scipy.stats import wilcoxon
 
         return float(wilcoxon(values, method="asymptotic").pvalue)
-    from scipy.stats import rankdata
-
-    doubled = np.rint(2 * rankdata(np.abs(values))).astype(np.int64)
+    doubled = doubled_ranks(np.abs(values))
     positive = int(doubled[values > 0].sum())
     smaller = min(positive, int(doubled.sum()) - positive)
     return float(min(1.0, 2 * _lower_tail(doubled, smaller)))

@@ -49,11 +49,23 @@ def mean_accuracy(settings: Sequence[S], scores: Mapping[tuple[S, int], float]) 
     return Mean(mean, _spread(per_seed), t_interval(per_seed) if even else None, len(whole))
 
 
-def accuracy_so_far(settings: Sequence[S], scores: Mapping[tuple[S, int], float]) -> float | None:
-    """Return the mean over those `settings` that have a seed done: for watching, not comparing."""
-    groups = _by_setting(scores)
-    known = [fmean(groups[setting]) for setting in settings if setting in groups]
-    return fmean(known) if known else None
+def accuracies_so_far(
+    methods: Mapping[str, Mapping[tuple[S, int], float]],
+) -> dict[str, float | None]:
+    """Return the mean accuracy of each method over what all of them have done; None if nothing.
+
+    Each mean is over the same settings and seeds: so two of them can be compared.
+
+    Args:
+        methods: the scores of each.
+    """
+    common = set.intersection(*(set(scores) for scores in methods.values())) if methods else set()
+    if not common:
+        return dict.fromkeys(methods)
+    return {
+        label: fmean(map(fmean, _by_setting({where: scores[where] for where in common}).values()))
+        for label, scores in methods.items()
+    }
 
 
 def over_seeds(setting: S, scores: Mapping[tuple[S, int], float]) -> Mean:

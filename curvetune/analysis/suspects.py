@@ -43,10 +43,16 @@ class Suspects:
     dataset: Dataset | None  # None where the images are not here
     probabilities: Values | None  # (N, K), of the cell's final classifier
     files: tuple[str, ...] | None  # of a folder
-    estimate: float  # of the share of wrong labels, from the losses
+    losses: Values  # of the probe or else the last ones, (N,): what `estimate` is made from
     ranked_by: str = ""  # the name of a column
     made_of: tuple[str, ...] = ()  # the score, in words
     notes: list[str] = field(default_factory=list)  # what is not known, and why
+    # Of a mean over cells with other seeds (averaged.py)
+    mean_of: tuple[str, ...] = ()  # their ids; empty of one cell
+    of_seeds: tuple["Suspects", ...] = ()
+    seeds: tuple[int, ...] = ()
+    counts: NDArray[np.int64] | None = None  # in how many of them a sample has this label, (N,)
+    copies: NDArray[np.bool_] | None = None  # `in_conflict` in one of them, (N,)
 
     @property
     def score(self) -> Values:
@@ -54,8 +60,19 @@ class Suspects:
         return scores.ranked(self.higher_is_worse()[self.ranked_by], self.columns["last_loss"])
 
     @functools.cached_property
+    def estimate(self) -> float:
+        """The share of wrong labels that the losses suggest; it takes a second for each seed."""
+        if self.of_seeds:
+            return float(np.mean([one.estimate for one in self.of_seeds]))
+        from curvetune.probe.noise_rate import estimate_noise_rate
+
+        return estimate_noise_rate(np.asarray(self.losses[:, None], np.float32), self.split.y)
+
+    @functools.cached_property
     def in_conflict(self) -> NDArray[np.bool_]:
         """Which samples are the same picture as one with another given label, (N,)."""
+        if self.copies is not None:
+            return self.copies
         if self.dataset is None:
             return np.zeros(len(self.score), np.bool_)
         images = Chosen(as_pixels(self.dataset.train.x), self.split.train)
@@ -117,6 +134,7 @@ def find_suspects(
     data_dir: Path | None = None,
     *,
     images: Dataset | None = None,
+    files: tuple[str, ...] | None = None,
     ask: bool = True,
     score: str = COMBINED,
 ) -> Suspects:
@@ -125,6 +143,7 @@ def find_suspects(
     Args:
         score: name of the column to rank by.
         images: those that the cell was trained on, if they are loaded already.
+        files: of these images, if they have any.
         ask: its classifiers about the images, which takes a while.
 
     Raises:
@@ -137,7 +156,7 @@ def find_suspects(
     config, digest = Catalog(storage).config(cell_id)
     values = _samples(storage, cell_id)
     notes: list[str] = []
-    dataset, files = images, None
+    dataset = images
     if dataset is None and ask:
         dataset, files = images_of(config, digest, data_dir, notes)
     if dataset is not None:
@@ -153,7 +172,7 @@ def find_suspects(
         dataset=dataset,
         probabilities=None,
         files=files,
-        estimate=_estimate(loss, values["loss"], split),
+        losses=values["loss"] if np.isnan(loss).all() else loss,
         notes=notes,
     )
     _add_columns(found, storage, digest, curves, values, ask=ask)
@@ -228,13 +247,6 @@ def _curves(storage: Path, probe_id: str | None, notes: list[str]) -> Values | N
     except CorruptError as error:
         notes.append(f"no curves: {printable(error, 500)}")
         return None
-
-
-def _estimate(loss: Values, last_loss: Values, split: Split) -> float:
-    from curvetune.probe.noise_rate import estimate_noise_rate
-
-    known = loss if not np.isnan(loss).all() else last_loss
-    return estimate_noise_rate(np.asarray(known[:, None], np.float32), split.y)
 
 
 def _add_columns(

@@ -27,6 +27,7 @@ from curvetune.cli import (
     suspects,
     sync,
 )
+from curvetune.cli.classifier import clean, predict
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -66,7 +67,7 @@ def about(
 
     - 0: done
     - 2: wrong options or data
-    - 3: some cells failed
+    - 3: some cells failed, or some pictures cannot be read
     - 4: interrupted; run the same command again
     - 5: the storage, Ray or MLflow cannot be used
     - 75: preempted; run it again elsewhere
@@ -81,7 +82,10 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(figures.figures)
 app.command()(suspects.suspects)
+app.command()(clean.clean)
+app.command()(predict.predict)
 app.command()(explain.why)
+app.command()(explain.show)
 app.command()(retry.retry)
 app.command()(relabel.relabel)
 app.command()(submit.submit)

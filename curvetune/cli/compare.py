@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from curvetune.cli import options as o
-from curvetune.cli.report import print_form, selected
+from curvetune.cli.report import print_form, selected, write_page
 
 
 def compare(
@@ -26,6 +26,7 @@ def compare(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
     ] = "last",
+    page: o.Html = None,
     storage: o.Storage = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -36,6 +37,7 @@ def compare(
     cells differ.
     """
     from curvetune.report.compare import compare_grids, compare_methods
+    from curvetune.report.document import as_html
 
     chosen = selected(select)
     folder = o.storage_or_default(storage)
@@ -43,4 +45,7 @@ def compare(
         shown = compare_grids(folder, a, b, chosen)
     else:
         shown = compare_methods(folder, grid, a, b, chosen)
+    if page is not None:
+        write_page(page, as_html(shown))
+        return
     print_form(shown, "json" if as_json else form)

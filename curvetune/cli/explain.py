@@ -1,4 +1,4 @@
-"""`curvetune why`: what decides a cell, and what it has come to."""
+"""`curvetune why`: what decides a cell. `curvetune show`: what decides a grid, to run it again."""
 
 import json
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.process.streams import write_data
 
 
 def why(
@@ -37,3 +38,25 @@ def why(
     from curvetune.system.terminal import plain_console
 
     print_why(found, plain_console(), folder, storage)
+
+
+def show(
+    grid: Annotated[
+        str, typer.Argument(metavar="GRID", help="Its name, as `curvetune status` lists it.")
+    ],
+    only_last: o.OnlyLast = False,
+    storage: o.Storage = None,
+) -> None:
+    """Print GRID as a search space, complete with all options: `curvetune show GRID > again.yaml`.
+
+    `curvetune grid again.yaml` then finds every result. It also runs elsewhere: all that decides a
+    number is in the file, but the images and plugins of your own.
+    """
+    from curvetune.planning.again import again, needed_plugins
+    from curvetune.store import CellStore
+
+    name = o.part_of(grid, only_last=only_last)
+    found = CellStore(o.storage_or_default(storage)).read_grid(name)
+    write_data(again(found))
+    for plugin in needed_plugins(found):
+        typer.echo(f"it needs the plugin {plugin}: give it with --plugin FILE.py", err=True)

@@ -1,6 +1,7 @@
 """`curvetune figures`: the figures of a grid and of its cells, as files."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -25,8 +26,9 @@ def figures(
         typer.Option(
             "--only",
             metavar="NAMES",
-            help="Of the grid: heat, heat-difference, accuracy-cost, ablation. Of a cell: "
-            "learning, loss-curves, class-counts, weights, weight-time, confusion.",
+            help="Of the grid: settings, heat, heat-difference, accuracy-cost, ablation, "
+            "learning-methods. Of a cell: learning, loss-curves, class-counts, weights, "
+            "weight-time, confusion.",
         ),
     ] = "",
     cell: Annotated[
@@ -41,17 +43,20 @@ def figures(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
     ] = "last",
+    only_last: o.OnlyLast = False,
+    dark: Annotated[bool, typer.Option("--dark", help="For a dark page.")] = False,
     plugins: o.Plugins = None,
     data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
 ) -> None:
     """Draw a grid and its cells: heat maps, accuracy against cost, curves, weights, confusion.
 
+    The name of a file says grid, figure, and of a cell its method, setting, seed and id.
     If a figure cannot be drawn, stderr says why, and the others are drawn all the same.
     """
     from curvetune.grids.cells import ACCURACY, read_grid
     from curvetune.planning.selection import parse_names
-    from curvetune.report.figures import FORMATS, check_names, draw_all
+    from curvetune.report.figures import FORMATS, check_names, draw_all, in_the_dark
 
     o.load_plugins(plugins)
     if form not in FORMATS:
@@ -62,7 +67,7 @@ def figures(
         )
     check_names(names := parse_names(only))
     folder = o.storage_or_default(storage)
-    found = read_grid(folder, grid)
+    found = read_grid(folder, o.part_of(grid, only_last=only_last))
     drawn = draw_all(
         folder,
         found,
@@ -71,7 +76,8 @@ def figures(
         select=cast("Select", select),
         data_dir=o.data_dir_or_default(data_dir),
     )
-    _write(drawn, found, out, form, asked=bool(names))
+    with in_the_dark() if dark else nullcontext():
+        _write(drawn, found, out, form, asked=bool(names))
 
 
 def _find(grid: "Grid", text: str) -> "Cell":
@@ -91,18 +97,18 @@ def _find(grid: "Grid", text: str) -> "Cell":
 
 def _write(drawn: "Iterable[Drawn]", grid: "Grid", out: Path, form: str, *, asked: bool) -> None:
     """Write each figure to `out`, and say where and which could not be drawn."""
-    from curvetune.report.figures import file_of
+    from curvetune.report.figures import file_of, name_of
     from curvetune.store.files import write_atomic
 
     written, damaged = 0, 0
     for one in drawn:
-        parts = [grid.name, one.name, *([one.cell_id] if one.cell_id else [])]
+        name = name_of(grid, one)
         if one.figure is None:
             damaged += not one.is_missing
             if asked or not one.is_missing:
-                typer.echo(f"no {'-'.join(parts)}: {one.problem}", err=True)
+                typer.echo(f"no {name}: {one.problem}", err=True)
             continue
-        path = out / f"{'-'.join(parts)}.{form}"
+        path = out / f"{name}.{form}"
         write_atomic(path, file_of(one.figure, form), durable=False)
         typer.echo(path)
         written += 1

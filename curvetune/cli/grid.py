@@ -101,7 +101,13 @@ def plan(
         price = price_plan(result, places, room, device=device, calibrate=calibrate, tell=tell)
         shared = shared_probes(result, selection)
     if as_json:
-        more = {"price": price.to_json(), "probes_shared_with_ablations": shared}
+        from curvetune.status.plan_table import planned_settings
+
+        more = {
+            "settings": planned_settings(result),
+            "price": price.to_json(),
+            "probes_shared_with_ablations": shared,
+        }
         typer.echo(json.dumps({**result.to_json(), **more}, indent=1))
         return
     from curvetune.status.plan_table import print_plan, print_shared

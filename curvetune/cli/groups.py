@@ -36,6 +36,7 @@ class Choice:
     profile: str
     fixed: Sequence[str]
     plugins: Sequence[str] = ()
+    name: str = ""
 
     def of(self, space: str) -> "Selection":
         """Return the selection from a space.
@@ -46,7 +47,7 @@ class Choice:
         from curvetune.planning.selection import parse_selection
 
         return parse_selection(
-            space, self.methods, self.seeds, self.profile, self.fixed, self.plugins
+            space, self.methods, self.seeds, self.profile, self.fixed, self.plugins, self.name
         )
 
 
@@ -56,9 +57,10 @@ def choice(
     profile: o.Profile = "release",
     fixed: o.Fixed = None,
     plugins: o.Plugins = None,
+    grid_name: o.Name = "",
 ) -> Choice:
     """Which cells of a space."""
-    return Choice(methods, seeds, profile, fixed or (), plugins or ())
+    return Choice(methods, seeds, profile, fixed or (), plugins or (), grid_name)
 
 
 def places(

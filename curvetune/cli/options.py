@@ -63,6 +63,22 @@ Plugins = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+Name = Annotated[
+    str,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="What the grid is called, for `report` and the others; else as the space.",
+        rich_help_panel=WHAT,
+    ),
+]
+OnlyLast = Annotated[
+    bool,
+    typer.Option(
+        "--only-last",
+        help="Only the cells of the newest command for the grid; the same as GRID@last.",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -230,6 +246,14 @@ LogModels = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="OUT",
+        help="Write one page to the file OUT; it needs no network and runs no script.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of tables.")]
 
 
@@ -254,6 +278,11 @@ def storage_or_default(storage: Path | None) -> Path:
     from curvetune.store.files import open_storage  # inside: it imports NumPy
 
     return open_storage(found)
+
+
+def part_of(grid: str, *, only_last: bool) -> str:
+    """Return what a grid is called, of which only the newest command's cells may be meant."""
+    return f"{grid.partition('@')[0]}@last" if only_last else grid
 
 
 def load_plugins(names: list[str] | None) -> None:

@@ -9,7 +9,7 @@ import typer
 from curvetune.cli import groups
 from curvetune.cli import options as o
 from curvetune.cli.groups import with_groups
-from curvetune.cli.report import print_form, selected
+from curvetune.cli.report import print_form, selected, write_page
 from curvetune.cli.run import run_and_tell, signs, tell
 from curvetune.places import Places, Telling
 from curvetune.planning.resources import LaunchOptions
@@ -43,6 +43,7 @@ def relabel(
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
     ] = "last",
+    page: o.Html = None,
     plugins: o.Plugins = None,
     *,
     places: Places,
@@ -54,9 +55,12 @@ def relabel(
 
     A new grid comes of it, called GRID-relabelled-DIGEST. It differs in the corrected labels only,
     so each cell and what became of it are a pair. Run the same command again to go on after an
-    interruption. `curvetune suspects CELL --format labels` writes a list to fill in.
+    interruption. `curvetune suspects CELL --format labels` writes a list to fill in. The page of
+    --html has the table of what it gains.
     """
     from curvetune.relabelling import make_relabel
+    from curvetune.report.document import as_html
+    from curvetune.report.relabel import gain_document
     from curvetune.system.progress import working
 
     chosen = selected(select)
@@ -79,6 +83,8 @@ def relabel(
 
     def show(plan: "Plan") -> None:
         _print_gain(found, places.storage, chosen, as_json=as_json)
+        if page is not None:
+            write_page(page, as_html(gain_document(places.storage, found.what, chosen)))
 
     run_and_tell(kept, places, telling, launch, as_json=as_json, show=show)
 

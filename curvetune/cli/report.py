@@ -30,6 +30,7 @@ def status(
             "--every", metavar="SECONDS", min=0.2, help="Time between two looks of --watch."
         ),
     ] = 2.0,
+    only_last: o.OnlyLast = False,
     storage: o.Storage = None,
     address: Annotated[
         str | None,
@@ -58,8 +59,11 @@ def status(
     if grid is None:
         if follow:
             raise ConfigError("--watch needs a GRID; `curvetune status` lists those there are")
+        if only_last:
+            raise ConfigError("--only-last needs a GRID; `curvetune status` lists those there are")
         _status_of_all(folder, as_json=as_json)
         return
+    grid = o.part_of(grid, only_last=only_last)
     if follow:
         from curvetune.status.watch import watch
 
@@ -131,21 +135,18 @@ def report(
             help="Laid out as the paper's Table 1, 2, 3, 6, 7, 8, 9 or 10.",
         ),
     ] = None,
-    page: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="OUT",
-            help="Write one page that needs no network: tables, figures, cells, suspect labels.",
-        ),
-    ] = None,
+    page: o.Html = None,
+    only_last: o.OnlyLast = False,
     data_dir: o.StoredDataDir = None,
     storage: o.Storage = None,
     plugins: o.Plugins = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting."""
-    chosen = selected(select)
+    """Show the mean accuracy (MA) of every method of GRID, and its accuracy in every setting.
+
+    The page of --html has tables, charts, every cell, and its suspect labels.
+    """
+    chosen, grid = selected(select), o.part_of(grid, only_last=only_last)
     if page is not None:
         _write_page(grid, page, chosen, o.storage_or_default(storage), data_dir)
         return
@@ -185,8 +186,24 @@ def _write_page(
 ) -> None:
     """Write the page of a grid, and say how large it is."""
     from curvetune.report.pages.grid import write_html
+    from curvetune.system.terminal import progress
 
-    size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir))
+    with progress() as told:
+        size = write_html(storage, grid, out, select, o.data_dir_or_default(data_dir), told)
+    tell_page(out, size)
+
+
+def write_page(out: Path, page: str) -> None:
+    """Write a page to a file, and say where it is and how large."""
+    from curvetune.store.files import write_atomic
+
+    content = page.encode("utf-8", "replace")
+    write_atomic(out, content, durable=False)
+    tell_page(out, len(content))
+
+
+def tell_page(out: Path, size: int) -> None:
+    """Say where a page is, and how large."""
     typer.echo(out)
     typer.echo(f"{size / 1e6:.1f} MB; it needs no network", err=True)
 
@@ -232,7 +249,9 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
     from curvetune.grids.cells import read_grid
     from curvetune.store import CellStore
 
-    counts = {name: read_grid(storage, name).counts() for name in CellStore(storage).grids()}
+    store = CellStore(storage)
+    names = [one for name in store.grids() for one in (name, *store.kept(name))]
+    counts = {name: read_grid(storage, name).counts() for name in names}
     if as_json:
         grids = [{"grid": name, **states} for name, states in counts.items()]
         typer.echo(json.dumps({"schema_version": SCHEMA_VERSION, "grids": grids}, indent=1))

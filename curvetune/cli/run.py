@@ -125,17 +125,21 @@ def _exit(plan: "Plan", store: "CellStore", outcome: "Outcome") -> None:
         raise typer.Exit(PREEMPTED if outcome.preempted else INTERRUPTED)
     if lacking:
         tell(f"{len(lacking)} of {len(plan.cells)} cells failed:")
-        lines = [_failure(cell, store) for cell in lacking]
+        lines = [_failure(plan, cell, store) for cell in lacking]
         tell("\n".join([*lines, f"to try them again: {command_line()}"]))
         raise typer.Exit(SOME_FAILED)
 
 
-def _failure(cell: "PlannedCell", store: "CellStore") -> str:
+def _failure(plan: "Plan", cell: "PlannedCell", store: "CellStore") -> str:
     """Return which cell failed, why, and where its log is."""
-    bias = cell.config.bias
+    from curvetune.grids.labels import setting_of, setting_text
+    from curvetune.grids.own import class_sizes
+
+    sizes = class_sizes(store.root, plan.digest)
+    setting = setting_of(cell.config.model_dump(mode="json"), sizes)
     failure = store.failure(cell.cell_id) or {"error": "it left neither a result nor an error"}
     return (
-        f"  {cell.cell_id} {cell.config.method.name}, imbalance {bias.imbalance:g}, "
-        f"{bias.named()}, seed {cell.config.seed}: {failure['error']}\n"
+        f"  {cell.cell_id} {cell.config.method.name}, {setting_text(setting)}, "
+        f"seed {cell.config.seed}: {failure['error']}\n"
         f"    log: {store.failure_file(cell.cell_id)}"
     )

@@ -99,11 +99,3 @@ class BiasConfig(Section):
                 f"can be looked up; `curvetune plan` reads it from --data-dir"
             )
         return self.model_dump()
-
-    def named(self) -> str:
-        """Return the kind of noise and its rate, as tables of plans have them."""
-        if self.is_human:
-            return self.noise
-        if not self.truth_is_known:
-            return "unknown"
-        return f"{self.noise} {self.noise_rate:g}" if self.noise_rate else "none"

@@ -51,6 +51,11 @@ def _by_source(defaults: dict[str, int]) -> str:
 Residence = Literal["auto", "resident", "streamed"]
 
 
+def is_biased_already(name: str) -> bool:
+    """Say whether images of this source have an imbalance and wrong labels of their own."""
+    return name == "folder" or name in TABLE_SIZES
+
+
 class DataConfig(Section):
     """Which images, and how many of them."""
 
@@ -215,7 +220,7 @@ class DataConfig(Section):
     @property
     def is_biased_already(self) -> bool:
         """Whether an imbalance of 1 means the images as they are, rather than equal classes."""
-        return self.name == "folder" or self.name in TABLE_SIZES
+        return is_biased_already(self.name)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the split; how images are augmented, or where they are, does not."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticKnownError
 
 from curvetune.errors import ConfigError
@@ -120,6 +120,21 @@ def check_name(
         part for part in (", ".join(map(repr, allowed[:-1])), repr(allowed[-1])) if part
     )
     raise PydanticKnownError("literal_error", {"expected": words})
+
+
+def check_stated(method: Any) -> None:
+    """Refuse a raw section of a method that says which plugin it is of, if that is not loaded.
+
+    Raises:
+        ConfigError: as `check_loaded` says it; else nothing would be known but the name.
+    """
+    if not isinstance(method, Mapping) or method.get("plugin") is None:
+        return
+    try:
+        ref = PluginRef.model_validate(method["plugin"])
+    except ValidationError:  # whoever reads the section says so
+        return
+    check_loaded(ref, "methods", str(method.get("name")))
 
 
 def check_loaded(wanted: PluginRef, kind: str, name: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from curvetune.config.cell import CellConfig
 from curvetune.errors import ConfigError, nearest
 
+RELEASE = "release"
 SMOKE_EPOCHS = 3
 SMOKE_SAMPLES = 2000
 FAST_CYCLIC_BATCH = 128
@@ -85,7 +86,7 @@ def _shortened(cell: CellConfig, shorter: Callable[[int], int]) -> CellConfig:
 
 
 PROFILES: dict[str, Callable[[CellConfig], CellConfig]] = {
-    "release": lambda cell: cell,
+    RELEASE: lambda cell: cell,
     "paper": _paper,
     "fast": _fast,
     "smoke": _smoke,

@@ -141,6 +141,15 @@ class Cifar:
             return False
         return is_all_of(self.name, names)
 
+    def shards(self, data_dir: Path) -> Shards | None:
+        """Return the Parquet files in a folder, or None where it has the archive.
+
+        Raises:
+            DataError: it has neither.
+        """
+        found = self._find(data_dir)
+        return found if isinstance(found, Shards) else None
+
     def _find(self, data_dir: Path | None) -> Shards | Path | None:
         """Return the Parquet files, or the archive's folder, or None before the download."""
         if data_dir is None:

@@ -52,6 +52,7 @@ CHANGES = {
     **dict.fromkeys(("I;16", "I;16B", "I;16L", "I;16N", "I"), "16-bit"),
 }
 
+BILINEAR = Image.Resampling.BILINEAR
 TURNED = "turned as EXIF says"
 BAD_EXIF = "EXIF that cannot be read"
 # What turns the pixels upright, by EXIF's orientation (CIPA DC-008, tag 274); 1 is upright.
@@ -74,12 +75,23 @@ class BadImageError(Exception):
 class Decoded:
     """An image, and what had to be converted."""
 
-    pixels: NDArray[np.uint8]  # (3, H, W)
+    pixels: NDArray[np.uint8]  # (3, H, W), or (1, H, W) in grey
     changes: tuple[str, ...]
 
 
 def decode(content: bytes, suffix: str, size: int) -> Decoded:
     """Return an encoded image as RGB, `size` pixels high and wide; its proportions are not kept.
+
+    Raises:
+        BadImageError: as `decoded`.
+    """
+    return decoded(content, suffix, (size, size))
+
+
+def decoded(
+    content: bytes, suffix: str, size: tuple[int, int], *, is_grey: bool = False
+) -> Decoded:
+    """Return an encoded image of `size`, (H, W), as RGB or in grey; its proportions are not kept.
 
     Args:
         suffix: of the file's name, in lower case, empty without one; another format than it says
@@ -95,9 +107,8 @@ def decode(content: bytes, suffix: str, size: int) -> Decoded:
             _check(image)
             changes = _changes(image, suffix)
             image.load()
-            upright, turned = _upright(image)
-            rgb = _rgb(upright).resize((size, size), Image.Resampling.BILINEAR)
-            return Decoded(np.asarray(rgb).transpose(2, 0, 1), (*changes, *turned))
+            pixels, turned = pixels_of(image, size, is_grey=is_grey)
+            return Decoded(pixels, (*changes, *turned))
     except BadImageError:
         raise
     except UnidentifiedImageError:  # its own text is the address of a buffer
@@ -107,6 +118,17 @@ def decode(content: bytes, suffix: str, size: int) -> Decoded:
     except Exception as error:  # Pillow's decoders raise whatever they stumble on
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise BadImageError(f"cannot be decoded ({reason})") from None
+
+
+def pixels_of(
+    image: Image.Image, size: tuple[int, int], *, is_grey: bool = False
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return an image of Pillow's, turned upright, as (3, H, W) or (1, H, W), and what was done."""
+    upright, turned = _upright(image)
+    rgb = _rgb(upright)
+    height, width = size
+    shown = (rgb.convert("L") if is_grey else rgb).resize((width, height), BILINEAR)
+    return np.atleast_3d(np.asarray(shown)).transpose(2, 0, 1), turned
 
 
 def _check(image: Image.Image) -> None:

@@ -37,6 +37,7 @@ def load(data_dir: Path | None) -> Dataset:
         std=STD,
         pad=1,  # of 8 pixels, as CIFAR's 4 of 32
         flip=False,  # a mirrored digit is another sign
+        white=16,
     )
 
 

@@ -42,6 +42,7 @@ class Dataset:
     human: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     # Size of a random resized crop, which then takes the place of pad; images are larger than it
     crop: int | None = None
+    white: int = 255  # the raw value of the brightest pixel
 
     @property
     def num_classes(self) -> int:
@@ -77,6 +78,10 @@ class ClassSizes:
             given = [np.delete(train_y, clean), test_y, train_y[clean]]
         counted = (np.bincount(y, minlength=num_classes).tolist() for y in given)
         return cls(*map(tuple, counted))
+
+    def to_json(self) -> dict[str, list[int]]:
+        """Return those to train and to test on, as a storage remembers them."""
+        return {"train": [*self.train], "test": [*self.test]}
 
 
 class Source(Protocol):

@@ -38,7 +38,8 @@ class Catalog:
         self.store = CellStore(storage)
         self._known: dict[str, Known] = {}
         for name in self.store.grids():
-            self._add(name, self.store.read_grid(name))
+            for one in (name, *self.store.kept(name)):
+                self._add(one, self.store.read_grid(one))
         self._begun = {path.parent.name for path in self.store.root.glob("cells/*/config.json")}
         self.ids = sorted({*self._known, *filter(ID.fullmatch, self._begun)})
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 from curvetune.errors import CorruptError, printable
 from curvetune.grids.labels import GIVEN, Config, Setting, method_labels, setting_of
+from curvetune.grids.own import Sizes, class_sizes
+from curvetune.grids.stamps import mean_of_last, other_grids, profiles_of, stamp
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
@@ -88,7 +90,8 @@ class Cell:
     def noise_rate(self) -> float | None:
         """The rate of the noise; of people's labels the share that is wrong, None if not known."""
         if self.setting.noise not in GIVEN:
-            return self.setting.noise_rate
+            is_known = self.setting.noise_rate or not self.setting.is_own
+            return self.setting.noise_rate if is_known else None
         value = (self.result or {}).get("wrong_share")
         return None if value is None else float(value)
 
@@ -112,11 +115,28 @@ class Grid:
     digest: str
     cells: tuple[Cell, ...]
     stored_probes: frozenset[str] = frozenset()  # of those that a cell which is not done needs
+    profiles: tuple[str, ...] = ()  # of its commands
+    others: tuple[str, ...] = ()  # other grids under its name, a line each
 
     @functools.cached_property  # every cell of a table or a sync asks
     def settings(self) -> tuple[Setting, ...]:
         """The bias settings that MA is a mean over."""
         return tuple(dict.fromkeys(cell.setting for cell in self.cells))
+
+    @property
+    def stamp(self) -> str:
+        """What its profile is to be called wherever its numbers stand; empty of a release."""
+        return stamp(self.profiles)
+
+    @property
+    def title(self) -> str:
+        """Its name as tables and pages are headed by, with the stamp of its profile."""
+        return f"{self.name} ({self.stamp})" if self.stamp else self.name
+
+    @functools.cached_property
+    def last_epochs(self) -> str:
+        """How many epochs the accuracy "last10" is a mean of."""
+        return mean_of_last(cell.config for cell in self.cells)
 
     def methods(self) -> dict[str, list[Cell]]:
         """Return the cells of each method label."""
@@ -166,8 +186,9 @@ class GridReader:
         refresh(self.cells.root)
         grid, labels = self._planned()
         entries = zip(grid["cells"], labels, strict=True)
+        sizes = class_sizes(self.cells.root, str(grid.get("data_digest", "")))
         cells = tuple(
-            self._one.read(entry, label)
+            self._one.read(entry, label, sizes)
             for entry, label in entries
             if self._only is None or entry["cell_id"] in self._only
         )
@@ -180,6 +201,8 @@ class GridReader:
             digest=str(grid.get("data_digest", "")),
             cells=cells,
             stored_probes=frozenset(probe for probe in probes if self._one.is_stored(probe)),
+            profiles=profiles_of(grid),
+            others=other_grids(grid),
         )
 
     def _planned(self) -> tuple[dict[str, Any], list[str]]:
@@ -187,7 +210,7 @@ class GridReader:
 
         Of 400 cells they are nine tenths of a look, and the live table looks once a second.
         """
-        written = _written(self.cells.root / "grids" / f"{self.grid}.json")
+        written = _written(self.cells.grid_file(self.grid.partition("@")[0]))
         if written is None or written != self._plan[0]:
             grid = self.cells.read_grid(self.grid)
             labels = method_labels([entry["config"] for entry in grid["cells"]])
@@ -205,8 +228,12 @@ class CellReader:
         self._since = since
         self._checked: dict[str, tuple[float, Mapping[str, Any] | None]] = {}
 
-    def read(self, entry: Mapping[str, Any], label: str) -> Cell:
-        """Return the cell of an entry of a grid's file (or one like it) as it is now."""
+    def read(self, entry: Mapping[str, Any], label: str, sizes: Sizes | None = None) -> Cell:
+        """Return the cell of an entry of a grid's file (or one like it) as it is now.
+
+        Args:
+            sizes: training images of each class of the data, (K,), if somebody counted them.
+        """
         cell_id, probe_id, config = entry["cell_id"], entry["probe_id"], entry["config"]
         state: CellState = "done"
         failure = activity = holder = None
@@ -221,7 +248,7 @@ class CellReader:
             probe_id=probe_id,
             config=config,
             label=label,
-            setting=setting_of(config),
+            setting=setting_of(config, sizes),
             state=state,
             result=result,
             failure=failure if state == "failed" else None,

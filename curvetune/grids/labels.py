@@ -6,11 +6,13 @@ differ within the grid, `curvenet skip_layers=1`, so that no two rows of a table
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from curvetune.config import HUMAN
+from curvetune.config.data import is_biased_already
 from curvetune.errors import printable
+from curvetune.grids.own import Sizes, own_imbalance, ratio
 
 Config = Mapping[str, Any]  # a cell's config as grids/<name>.json has it
 
@@ -45,25 +47,37 @@ class Setting:
 
     data: str
     model: str
-    imbalance: float
+    imbalance: float  # 1 leaves data that has one of its own as it is
     noise: str | None  # None without noise, whose kind then decides nothing
     noise_rate: float  # 0 of labels that come with the data
+    is_own: bool = False  # whether the data has an imbalance and wrong labels of its own
+    own_imbalance: float | None = field(default=None, compare=False)  # as measured, if it was
+    own_noise: str | None = None  # the share of wrong labels that the data is known by
 
 
-def setting_of(config: Config) -> Setting:
-    """Return the setting of a cell's config."""
+def setting_of(config: Config, sizes: Sizes | None = None) -> Setting:
+    """Return the setting of a cell's config.
+
+    Args:
+        sizes: training images of each class of its data, (K,), if somebody counted them.
+    """
     data, bias = config["data"], config["bias"]
     limits = [
         f"{key}={data[key]}"
         for key in ("variant", "per_class_limit", "train_limit", "test_limit")
         if data.get(key) is not None
     ]
+    is_own = is_biased_already(str(data["name"]))
+    has_rate = str(data["name"]).startswith("cnwl_") and data.get("variant") is not None
     return Setting(
         data=printable(" ".join([data["name"], *limits])),
         model=printable(config["model"]["name"]),
         imbalance=float(bias["imbalance"]),
         noise=printable(bias["noise"]) if bias["noise_rate"] > 0 or is_given(bias) else None,
         noise_rate=float(bias["noise_rate"]),
+        is_own=is_own,
+        own_imbalance=own_imbalance(sizes, data.get("per_class_limit")) if is_own else None,
+        own_noise=printable(data["variant"]) if has_rate else None,
     )
 
 
@@ -73,25 +87,73 @@ def is_given(bias: Config) -> bool:
 
 
 def setting_words(setting: Setting, among: Sequence[Setting]) -> dict[str, str]:
-    """Return what is worth saying of `setting`: of data, model and noise kind, what differs."""
-    words = {"imbalance": f"{setting.imbalance:g}", "noise": f"{setting.noise_rate:g}"}
+    """Return what is worth saying of `setting`: of data, model and noise kind, what differs.
+
+    This is how a setting is said everywhere. Of data with an imbalance of its own that is what was
+    measured, "as it is, 12:1", and what wrong labels it has nobody knows.
+    """
     kinds = {other.noise for other in among if other.noise is not None}
-    if setting.noise == REAL:
-        words["noise"] = "unknown"
-    elif setting.noise in GIVEN:
-        words["noise"] = str(setting.noise)
-    elif setting.noise is not None and len(kinds) > 1:
-        words["noise"] += f" {setting.noise}"
+    noise = noise_words(setting, of_kind=len(kinds) > 1)
+    words = {"imbalance": imbalance_words(setting), "noise": noise}
     for key in ("model", "data"):
         if len({getattr(other, key) for other in among}) > 1:
             words[key] = getattr(setting, key)
     return words
 
 
+def imbalance_words(setting: Setting) -> str:
+    """Return the imbalance: "10", "as it is, 12:1", or of classes cut down "10 (as it is 12:1)"."""
+    if not setting.is_own:
+        return f"{setting.imbalance:g}"
+    measured = "" if setting.own_imbalance is None else f"{ratio(setting.own_imbalance)}:1"
+    if setting.imbalance == 1:
+        return f"as it is, {measured}" if measured else "as it is"
+    return f"{setting.imbalance:g} (as it is {measured})" if measured else f"{setting.imbalance:g}"
+
+
+def noise_words(setting: Setting, *, of_kind: bool = False) -> str:
+    """Return the noise: "0.4", "human-worse", "unknown", or with what is added "unknown + 0.4".
+
+    Args:
+        of_kind: say the kind of what is added as well, "0.4 flip".
+    """
+    is_kind = of_kind and setting.noise is not None
+    added = f"{setting.noise_rate:g} {setting.noise}" if is_kind else f"{setting.noise_rate:g}"
+    if setting.noise == REAL or setting.is_own:
+        own = "unknown" if setting.own_noise is None else f"{setting.own_noise} of its own"
+        return f"{own} + {added}" if setting.noise_rate else own
+    return str(setting.noise) if setting.noise in GIVEN else added
+
+
 def setting_parts(setting: Setting, among: Sequence[Setting]) -> tuple[str, ...]:
-    """Return `setting` in words: ("imbalance 10", "noise 0.4")."""
-    words = setting_words(setting, among).items()
-    return tuple(f"{key} {text}" if key in ("imbalance", "noise") else text for key, text in words)
+    """Return `setting` in words: ("imbalance 10", "noise 0.4"), ("as it is, 12:1", …)."""
+    words = setting_words(setting, among)
+    is_said = setting.is_own and setting.imbalance == 1  # "as it is" needs no name before it
+    named = {"noise"} if is_said else {"imbalance", "noise"}
+    return tuple(f"{key} {text}" if key in named else text for key, text in words.items())
+
+
+def bias_words(setting: Setting) -> tuple[str, str]:
+    """Return imbalance and noise of a setting that stands alone: ("10", "0.4 flip")."""
+    noise = noise_words(setting, of_kind=True)
+    return imbalance_words(setting), "none" if noise == "0" else noise
+
+
+def setting_text(setting: Setting) -> str:
+    """Return a setting that stands alone in a line: "imbalance 10, noise 0.4 flip"."""
+    imbalance, noise = bias_words(setting)
+    is_said = setting.is_own and setting.imbalance == 1
+    return f"{imbalance if is_said else f'imbalance {imbalance}'}, noise {noise}"
+
+
+def axis_words(settings: Sequence[Setting]) -> tuple[dict[float, str], dict[float, str]]:
+    """Return what each imbalance and each noise rate of `settings` is called, where it is one."""
+    found: tuple[dict[float, set[str]], ...] = ({}, {})
+    for setting in settings:
+        found[0].setdefault(setting.imbalance, set()).add(imbalance_words(setting))
+        found[1].setdefault(setting.noise_rate, set()).add(noise_words(setting))
+    imbalances, rates = ({k: next(iter(w)) for k, w in one.items() if len(w) == 1} for one in found)
+    return imbalances, rates
 
 
 def in_common(settings: Sequence[Setting]) -> str:

@@ -78,7 +78,14 @@ def _run(chosen: argparse.Namespace) -> int:
     storage = open_storage(chosen.storage)
     if chosen.unpack is not None:
         _go_on_from(chosen.unpack, storage)
-    plan = make_plan(space, images.digest(chosen.data_dir), storage, chosen.typed)
+    plan = make_plan(
+        space,
+        images.digest(chosen.data_dir),
+        storage,
+        chosen.typed,
+        selection=selection,
+        data_dir=chosen.data_dir,
+    )
     options = RunOptions(
         device=device,
         workers=chosen.workers,
@@ -157,7 +164,13 @@ def _selection(chosen: argparse.Namespace) -> "Selection":
     from curvetune.planning.selection import parse_selection, selected_space
 
     found = parse_selection(
-        chosen.space, chosen.methods, chosen.seeds, chosen.profile, chosen.set, chosen.plugin
+        chosen.space,
+        chosen.methods,
+        chosen.seeds,
+        chosen.profile,
+        chosen.set,
+        chosen.plugin,
+        chosen.name,
     )
     selected_space(found)  # refuses a bad one before anything is made
     return found

@@ -85,6 +85,7 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
     add("--methods", default="", help="instead of the space's own: A,B")
     add("--seeds", default="", help="instead of the space's own: 0,1 or 0-4")
     add("--profile", default="release", help="release, paper, fast or smoke")
+    add("--name", default="", help="what the grid is called; else as the space")
     add("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help="of your own")
     add(
         "--set",

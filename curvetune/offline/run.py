@@ -9,11 +9,12 @@ from typing import Any
 from curvetune.data import Dataset, Source
 from curvetune.data.people.cells import with_digests, with_labels
 from curvetune.errors import ConfigError
-from curvetune.grids.labels import method_labels
+from curvetune.grids.labels import method_labels, setting_of, setting_text
 from curvetune.offline.lines import FILE, add_lines, import_lines, read_lines, result_line
 from curvetune.offline.slices import Tally, run_slice
 from curvetune.offline.workers import Slice
 from curvetune.places import Places
+from curvetune.planning.again import made_of
 from curvetune.planning.plan import Plan, PlannedCell, build_plan, cell_json
 from curvetune.planning.selection import Selection, selected_space
 from curvetune.planning.space import Space
@@ -49,12 +50,21 @@ def find_images(selection: Selection, data_dir: Path | None) -> tuple[Source, Sp
     return images, replace(space, cells=with_labels(space.cells, images, data_dir))
 
 
-def make_plan(space: Space, digest: str, storage: Path, command: str) -> Plan:
+def make_plan(
+    space: Space,
+    digest: str,
+    storage: Path,
+    command: str,
+    *,
+    selection: Selection | None = None,
+    data_dir: Path | None = None,
+) -> Plan:
     """Return what is to be run, and record it as a grid of the storage.
 
     Args:
         space: whose cells have the digests of people's labels, where they are about such.
         command: what runs, as it can be typed again; kept with the grid.
+        selection: that the space comes from, and where its images are; kept too.
     """
     cells, curves = CellStore(storage), CurveStore(storage)
     plan = build_plan(
@@ -64,7 +74,9 @@ def make_plan(space: Space, digest: str, storage: Path, command: str) -> Plan:
         has_probe=curves.has,
     )
     entries = [cell_json(cell) for cell in plan.cells]
-    cells.write_grid(plan.name, {"cells": entries, "command": command, "data_digest": digest})
+    made = made_of(space, data_dir, "fail", selection)
+    record = {"cells": entries, "command": command, "data_digest": digest, "made": made}
+    cells.write_grid(plan.name, record)
     return plan
 
 
@@ -89,7 +101,7 @@ def read_in(selection: Selection, file: Path, storage: Path, command: str) -> st
     new = import_lines(CellStore(storage), lines)
     space = selected_space(selection)
     space = replace(space, cells=with_digests(space.cells, _people(lines)))
-    plan = make_plan(space, digests[0], storage, command)
+    plan = make_plan(space, digests[0], storage, command, selection=selection)
     counts = plan.counts()
     return (
         f"{new} of {len(lines)} results are new; {plan.name}: {counts['cells_done']} of "
@@ -147,5 +159,5 @@ def run(
 
 
 def _setting(cell: PlannedCell) -> str:
-    bias = cell.config.bias
-    return f"imbalance {bias.imbalance:g}, {bias.named()}, seed {cell.config.seed} ({cell.cell_id})"
+    setting = setting_text(setting_of(cell.config.model_dump(mode="json")))
+    return f"{setting}, seed {cell.config.seed} ({cell.cell_id})"

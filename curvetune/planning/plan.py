@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from curvetune.config import CellConfig
@@ -55,6 +55,9 @@ class Plan:
     is_part: bool = False
     images: "Report | None" = None  # of a folder
     sizes: "ClassSizes | None" = None  # of the data; None if nobody asked, since nothing is left
+    data_dir: str | None = None  # where the space says that its images are
+    on_bad: str | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)  # what else it was made of (again.py)
 
     @property
     def left(self) -> tuple[PlannedCell, ...]:
@@ -160,7 +163,14 @@ def build_plan(
         if cell.probe_id is not None:
             groups.setdefault(cell.probe_id, []).append(cell)
     probes = tuple(_probe(probe_id, group, has_probe) for probe_id, group in groups.items())
-    return Plan(space.name, digest, tuple(cells.values()), probes)
+    return Plan(
+        space.name,
+        digest,
+        tuple(cells.values()),
+        probes,
+        data_dir=space.data_dir,
+        on_bad=space.on_bad,
+    )
 
 
 def _probe(

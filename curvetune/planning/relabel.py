@@ -67,4 +67,4 @@ class Relabelling:
 def relabelled_name(base: str, digest: str) -> str:
     """Return what a relabelled grid is called: after the grid, and the corrections' address."""
     ending = f"-relabelled-{digest[:8]}"
-    return base[: LONGEST - len(ending)] + ending
+    return base.replace("@", "-")[: LONGEST - len(ending)] + ending

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, printable
 from curvetune.planning.space import MAX_CELLS, Space, load_space
 
@@ -17,6 +18,7 @@ class Selection:
     profile: str
     fixed: dict[str, str]
     plugins: tuple[str, ...] = ()
+    name: str = ""  # of the grid; that of the space unless given
 
 
 def parse_selection(
@@ -26,6 +28,7 @@ def parse_selection(
     profile: str,
     fixed: Sequence[str],
     plugins: Sequence[str] = (),
+    name: str = "",
 ) -> Selection:
     """Return what the texts of the options mean.
 
@@ -33,7 +36,12 @@ def parse_selection(
         ConfigError: one of them means nothing.
     """
     names, numbers, options = parse_names(methods), parse_seeds(seeds), parse_set(fixed)
-    return Selection(space, names, numbers, profile, options, tuple(plugins))
+    if name and not GRID_NAME.fullmatch(name):
+        raise ConfigError(
+            f"--name {printable(name)!r}: a file is named after it; allowed are letters from a to "
+            f"z, digits, '.', '_' and '-', at most 128, the first no sign: --name digits-2"
+        )
+    return Selection(space, names, numbers, profile, options, tuple(plugins), name)
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -99,6 +107,7 @@ def selected_space(selection: Selection) -> Space:
         seeds=selection.seeds,
         fixed=selection.fixed,
         plugins=selection.plugins,
+        name=selection.name,
     )
     names = sorted({cell.data.name for cell in space.cells})
     if len(names) > 1:

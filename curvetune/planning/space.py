@@ -13,6 +13,10 @@
         - {name: curvenet, skip_layers: [0, 3]}   # a list inside an entry: an axis of it alone
 
 Precedence: config defaults < space < profile < `--set`.
+
+What `curvetune show GRID` prints is a space too (planning/again.py). It is `resolved`: its values
+are those that ran, so neither a profile nor a published recipe is applied to them again. It may be
+several grids under `grids`, whose cells are put together, and says its name, profile and places.
 """
 
 import importlib.resources
@@ -21,14 +25,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
-from curvetune.config.profiles import apply_profile, native_recipe
+from curvetune.config.plugins import check_loaded, check_stated
+from curvetune.config.profiles import RELEASE, apply_profile, native_recipe
 from curvetune.errors import ConfigError, nearest, printable
 from curvetune.planning.set_values import axes_of, values_of
 from curvetune.plugins.load import load_installed, load_plugins
@@ -40,8 +45,25 @@ class SpaceFile(Section):
     """The keys of a search-space file."""
 
     base: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, list[Any]] = Field(min_length=1)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
     plugins: tuple[str, ...] = ()  # files, below the space's own folder, or modules
+    grids: tuple[dict[str, list[Any]], ...] = ()  # in place of `grid`
+    name: Annotated[str | None, Field(pattern=f"^{GRID_NAME.pattern}$")] = None  # else the file's
+    resolved: bool = False
+    profile: str | None = None  # that the values of a resolved space have in them
+    data_dir: str | None = None  # unless --data-dir is given
+    on_bad: str | None = None
+
+    @model_validator(mode="after")
+    def _it_has_axes(self) -> Self:
+        if bool(self.grid) == bool(self.grids):
+            raise ValueError(
+                "a space has a grid, a mapping of at least one axis: `grid: {seed: [0]}`; or "
+                "grids, a list of such"
+            )
+        if self.profile is not None and not self.resolved:
+            raise ValueError(f"profile={self.profile}: is for a resolved space; give --profile")
+        return self
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,9 @@ class Space:
 
     name: str
     cells: tuple[CellConfig, ...]
+    profile: str = RELEASE  # that is in them
+    data_dir: str | None = None  # where its images were, for who does not say
+    on_bad: str | None = None
 
 
 def spaces_folder() -> Path:
@@ -92,6 +117,7 @@ def load_space(
     seeds: Sequence[int] = (),
     fixed: Mapping[str, str] | None = None,
     plugins: Sequence[str] = (),
+    name: str = "",
 ) -> Space:
     """Return the cells of a space, each once, in the order of its axes.
 
@@ -101,6 +127,7 @@ def load_space(
         seeds: seeds that replace the space's own.
         fixed: `--set`: a key and its value as YAML text (set_values.py).
         plugins: files and modules that register methods and more, beside the space's own.
+        name: of the grid; that of the space unless given.
 
     Raises:
         ConfigError: a wrong key, value, name or path; or nothing is left to run.
@@ -111,24 +138,21 @@ def load_space(
     load_installed()
     given = load_plugins(plugins)
     load_plugins(file.plugins, path.parent, beside=given)
-    axes = _full_keys(file.grid, f"{origin}: grid")
-    grid = {key: values_of(key, values) for key, values in axes.items()}
-    grid["method"] = _chosen_methods(grid.pop("method", [{"name": "cross-entropy"}]), methods)
-    if seeds:
-        grid["seed"] = list(seeds)
+    profile = _profile(file, profile, origin)
     settings = axes_of(fixed or {})
-    _check_size(grid, settings, origin)
     cells: dict[str, CellConfig] = {}
-    for point in _points(grid, origin):
-        raw = _merged(file.base, point)
-        for override in _points(settings, "--set"):
-            cell = apply_profile(native_recipe(validate(raw, CellConfig, origin)), profile)
-            cell = _override(cell, override)
-            cells[cell.model_dump_json()] = cell
+    for grid in _chosen_grids(file, methods, seeds, origin):
+        _check_size(grid, settings, origin)
+        for point in _points(grid, origin):
+            raw = _merged(file.base, point)
+            for override in _points(settings, "--set"):
+                cell = _override(_cell(raw, profile, origin, resolved=file.resolved), override)
+                cells[cell.model_dump_json()] = cell
     _check_used(settings, list(cells.values()))
     if not cells:
         raise ConfigError(f"{origin}: the grid is empty; each axis needs at least one value")
-    return Space(path.stem, tuple(cells.values()))
+    found = name or file.name or path.stem
+    return Space(found, tuple(cells.values()), profile, file.data_dir, file.on_bad)
 
 
 def cell_of(
@@ -162,6 +186,54 @@ def _values(fixed: Mapping[str, str]) -> dict[str, Any]:
         key: parse_yaml(text, f"set {printable(key)}: {printable(text)!r} is not a YAML value")
         for key, text in fixed.items()
     }
+
+
+def _profile(file: SpaceFile, given: str, origin: str) -> str:
+    """Return the profile of a space's cells: a resolved space has one already."""
+    found = file.profile or RELEASE
+    if not file.resolved or given == found:
+        return given
+    if given != RELEASE:
+        raise ConfigError(
+            f"--profile {printable(given)}: the values of {origin} are those of profile {found} "
+            f"already; leave --profile out, or give it to the space that it was made of"
+        )
+    return found
+
+
+def _cell(raw: Mapping[str, Any], profile: str, origin: str, *, resolved: bool) -> CellConfig:
+    """Return a cell of a space; one of a resolved space is as it is written there."""
+    if not resolved:
+        return apply_profile(native_recipe(validate(raw, CellConfig, origin)), profile)
+    check_stated(raw.get("method"))
+    cell = validate(raw, CellConfig, origin)
+    for kind, name, ref in cell.plugins:
+        check_loaded(ref, kind, name)
+    return cell
+
+
+def _chosen_grids(
+    file: SpaceFile, methods: Sequence[str], seeds: Sequence[int], origin: str
+) -> list[dict[str, list[Any]]]:
+    """Return the axes of each grid of a file, with the methods and seeds that were asked for.
+
+    A method that one of several grids has options for is that of these alone.
+    """
+    written = [_full_keys(grid, f"{origin}: grid") for grid in file.grids or (file.grid,)]
+    grids = [{key: values_of(key, value) for key, value in axes.items()} for axes in written]
+    own = [grid.get("method", [{"name": "cross-entropy"}]) for grid in grids]
+    named = {one.get("name") for entries in own for one in entries if isinstance(one, dict)}
+    for grid, entries in zip(grids, own, strict=True):
+        here = {one.get("name") for one in entries if isinstance(one, dict)}
+        wanted = [name for name in methods if name not in named or name in here]
+        grid.pop("method", None)  # it comes last
+        if not methods or wanted:
+            grid["method"] = _chosen_methods(entries, wanted)
+        else:
+            grid["method"] = []
+        if seeds:
+            grid["seed"] = list(seeds)
+    return [grid for grid in grids if grid["method"]]
 
 
 def _chosen_methods(entries: list[Any], names: Sequence[str]) -> list[Any]:

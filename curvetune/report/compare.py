@@ -14,9 +14,10 @@ from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.errors import ConfigError, printable
 from curvetune.grids.cells import Cell, Grid, Select, read_grid
 from curvetune.grids.labels import NO_OPTION, flatten, setting_parts
+from curvetune.grids.stamps import stamp_notes
 from curvetune.report.document import Document
 from curvetune.report.tables.detail import find_method, paired_notes, paired_record, paired_sheet
-from curvetune.report.tables.main import SELECTED
+from curvetune.report.tables.main import selected
 
 SHOWN = 12  # differences of configs
 
@@ -36,12 +37,17 @@ def compare_grids(storage: Path | str, a: str, b: str, select: Select) -> Docume
     Raises:
         ConfigError: there is no such grid, or the two share no method, setting and seed.
     """
-    pairing = _paired_grids(read_grid(storage, a), read_grid(storage, b))
+    first, second = read_grid(storage, a), read_grid(storage, b)
+    pairing = _paired_grids(first, second)
     compared = corrected([_of_both(pairing, one, two, select) for one, two in pairing.labels])
     _check_some(pairing, compared)
-    sheet = paired_sheet(f"{b} minus {a}: accuracy in points, paired", compared)
+    sheet = paired_sheet(
+        f"{second.title} minus {first.title}: accuracy in points, paired", compared
+    )
     differs = config_differences(pairing)
-    notes = [SELECTED[select], *_said(differs), *_left_out(pairing), *paired_notes(compared)]
+    notes = [*dict.fromkeys((selected(select, first), selected(select, second)))]
+    notes += stamp_notes([*dict.fromkeys((*first.profiles, *second.profiles))])
+    notes += [*_said(differs), *_left_out(pairing), *paired_notes(compared)]
     records = tuple(
         paired_record(one) | {"grid": b, "than_grid": a, "differs": differs} for one in compared
     )
@@ -62,17 +68,22 @@ def compare_methods(storage: Path | str, grid: str, a: str, b: str, select: Sele
     wanted = len({(cell.setting, cell.seed) for cell in found.methods()[first]})
     whole = corrected([compare(first, second, of_a, of_b, wanted)])
     parts = _per_setting(found, first, second, of_a, of_b)
-    title = f"{grid}: {second} minus {first}, accuracy in points, paired"
+    title = f"{found.title}: {second} minus {first}, accuracy in points, paired"
     sheets = (
         paired_sheet(title, whole),
-        paired_sheet(f"{grid}: the same in each setting", parts, first="setting"),
+        paired_sheet(f"{found.title}: the same in each setting", parts, first="setting"),
     )
     settings = [None, *(one.b for one in parts)]
     records = tuple(
         {**paired_record(one), "method": second, "than": first, "setting": setting}
         for one, setting in zip([*whole, *parts], settings, strict=True)
     )
-    notes = (SELECTED[select], *_missing_notes(whole), *paired_notes([*whole, *parts]))
+    notes = (
+        selected(select, found),
+        *stamp_notes(found.profiles),
+        *_missing_notes(whole),
+        *paired_notes([*whole, *parts]),
+    )
     return Document("compare", grid, sheets, records, notes)
 
 

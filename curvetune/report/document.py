@@ -4,11 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import ConfigError, nearest
+from curvetune.grids.stamps import stamp, stamp_notes
 from curvetune.report.pages.templates import render
 from curvetune.report.sheet import Sheet, latex, markdown, rich_tables
 
@@ -28,6 +29,15 @@ class Document:
     records: tuple[Mapping[str, Any], ...]  # a mapping per row, all of the same keys
     notes: tuple[str, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict)  # for programs alone
+
+
+def stamped(found: Document, profiles: Sequence[str]) -> Document:
+    """Return a document whose rows and notes say the profile of their grid, unless a release."""
+    if not stamp(profiles):
+        return found
+    records = tuple({**record, "profile": ",".join(profiles)} for record in found.records)
+    notes = tuple(dict.fromkeys((*found.notes, *stamp_notes(profiles))))
+    return replace(found, records=records, notes=notes)
 
 
 def as_markdown(found: Document) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.grids.cells import Cell, Select, read_grid
 from curvetune.grids.labels import setting_parts
+from curvetune.grids.stamps import stamp_notes
 from curvetune.planning.relabel import Change, Relabelling
 from curvetune.report.document import Document
 from curvetune.report.numbers import between, of, p_value, percent, signed
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.detail import paired_notes, paired_record
-from curvetune.report.tables.main import SELECTED
+from curvetune.report.tables.main import selected
 
 
 def effect_document(storage: Path, what: Relabelling) -> Document:
@@ -27,14 +28,16 @@ def gain_document(storage: Path, what: Relabelling, select: Select) -> Document:
 
     A pair is a finished cell of the grid, and what became of it: the same setting and seed.
     """
-    after = {cell.cell_id: cell for cell in read_grid(storage, what.name).cells}
+    grid = read_grid(storage, what.name)
+    after = {cell.cell_id: cell for cell in grid.cells}
     became = {change.old_id: after.get(change.new_id) for change in what.changes}
     pairs = [(cell, became[cell.cell_id]) for cell in _before(storage, what)]
     labels = dict.fromkeys(cell.label for cell, _ in pairs)
     compared = corrected([_gain(label, pairs, what, select) for label in labels])
     stayed = len(what.changes) - len(what.changed)
     notes = [
-        SELECTED[select],
+        selected(select, grid),
+        *stamp_notes(grid.profiles),
         *_said(what),
         *([f"{stayed} pairs are one and the same cell: no label of it changed"] if stayed else []),
         *paired_notes(compared),

@@ -7,6 +7,7 @@ import numpy as np
 
 from curvetune.analysis.suspects import ScoreTable, Suspects
 from curvetune.errors import ConfigError, printable
+from curvetune.report.lines import table_lines
 
 if TYPE_CHECKING:
     import polars
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NOTHING = "–"
+PATH = 4096  # characters: no path is longer, so none is cut
 TITLES = {
     "rank": "rank",
     "index": "index",
@@ -21,6 +23,7 @@ TITLES = {
     "given_name": "given",
     "other_name": "other",
     "two_labels": "two labels",
+    "cells": "cells",
     "score": "score",
     "weight": "weight",
     "mean_loss": "mean loss",
@@ -48,13 +51,15 @@ def suspects_frame(found: Suspects, top: int | None) -> "polars.DataFrame":
     y, other = found.split.y[order], found.other
     columns: dict[str, Any] = {"rank": range(1, len(order) + 1), "index": found.split.train[order]}
     if found.files is not None:
-        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train[order]]
+        columns["file"] = [printable(found.files[k], PATH) for k in found.split.train[order]]
     columns |= {"given_label": y, "given_name": [found.name_of(k) for k in y]}
     others = None if other is None else other[order]
     columns["other_label"] = [None] * len(order) if others is None else others
     columns["other_name"] = [None] * len(order) if others is None else map(found.name_of, others)
     if found.in_conflict.any():
         columns["two_labels"] = found.in_conflict[order]
+    if found.counts is not None:
+        columns["cells"] = found.counts[order]
     columns["score"] = found.score[order]
     columns |= {name: values[order] for name, values in found.columns.items()}
     if found.wrong is not None:
@@ -93,7 +98,7 @@ def cleanlab_frame(found: Suspects) -> "polars.DataFrame":
     issues[found.order[: round(found.estimate * len(found.score))]] = True
     columns: dict[str, Any] = {"index": found.split.train}
     if found.files is not None:
-        columns["file"] = [printable(found.files[k], 4096) for k in found.split.train]
+        columns["file"] = [printable(found.files[k], PATH) for k in found.split.train]
     return polars.DataFrame(
         columns
         | {
@@ -118,7 +123,7 @@ def labels_frame(found: Suspects, top: int) -> "polars.DataFrame":
     samples = [str(k) for k in index]
     if found.files is not None:
         names = ((k, found.files[k]) for k in index)
-        samples = [name if printable(name, 4096) == name else str(k) for k, name in names]
+        samples = [name if printable(name, PATH) == name else str(k) for k, name in names]
     shown = {"given_name": "given", "other_name": "other", "score": "score"}
     empty = polars.Series("label", [None] * len(index), polars.String)
     columns = [polars.Series("sample", samples), empty]
@@ -129,7 +134,8 @@ def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
     """Return what `suspects CELL --json` prints."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "cell_id": found.cell_id,
+        "cell_id": None if found.mean_of else found.cell_id,
+        "cells": list(found.mean_of or (found.cell_id,)),
         "method": found.config.method.name,
         "samples": len(found.score),
         "wrong": None if found.wrong is None else int(found.wrong.sum()),
@@ -143,25 +149,18 @@ def suspects_json(found: Suspects, top: int) -> dict[str, Any]:
 
 
 def print_suspects(found: Suspects, console: "Console", top: int) -> None:
-    """Print the `top` samples, then how well each score does where the truth is known."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table as RichTable
-    from rich.text import Text
+    """Print the `top` samples, then how well each score does where the truth is known.
 
+    Nothing is folded or cut: the file is last, and may be as long as it likes.
+    """
     frame = suspects_frame(found, top)
-    table = RichTable(box=SIMPLE_HEAD, show_edge=False, padding=0)  # as narrow as can be
-    for name in shown_columns(frame):
-        words = name == "file" or name.endswith("_name")
-        table.add_column(
-            TITLES[name].replace(" ", "\n"),
-            justify="left" if name == "file" else "right",
-            overflow="fold",  # where it is too narrow, names go on below, and numbers are whole
-            no_wrap=not words,
-        )
-    for row in frame.iter_rows(named=True):
-        table.add_row(*(Text(cell_text(name, row[name])) for name in shown_columns(frame)))
-    console.print(f"{title(found)}, the {len(frame)} worst", highlight=False)
-    console.print(table)
+    names = [name for name in shown_columns(frame) if name != "file"]
+    names += ["file"] if "file" in frame.columns else []
+    rows = [[cell_text(name, row[name]) for name in names] for row in frame.iter_rows(named=True)]
+    left = frozenset(k for k, n in enumerate(names) if n == "file" or n.endswith("_name"))
+    lines = table_lines([TITLES[name] for name in names], rows, left)
+    for line in (f"{title(found)}, the {len(frame)} worst", *lines):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     print_scores(found, console, top)
 
 
@@ -186,6 +185,12 @@ def print_scores(found: Suspects, console: "Console", top: int) -> None:
 
 def title(found: Suspects) -> str:
     """Return which samples these are."""
+    if found.mean_of:
+        seeds = ", ".join(map(str, found.seeds))
+        return (
+            f"mean of {len(found.mean_of)} cells of {found.config.method.name} (seeds {seeds}): "
+            f"{len(found.score)} training samples"
+        )
     return f"cell {found.cell_id}, {found.config.method.name}: {len(found.score)} training samples"
 
 
@@ -197,6 +202,11 @@ def footnotes(found: Suspects) -> list[str]:
     mean = "mean " if len(found.made_of) > 1 else ""
     parts = " and ".join([", ".join(found.made_of[:-1]), found.made_of[-1]][-len(found.made_of) :])
     notes += [f"score: {mean}percentile of {parts}; 1 is the worst"]
+    if found.mean_of:
+        notes.append(
+            "each value is the mean over those of the cells that trained on the sample with this "
+            "label; so many are in the column cells"
+        )
     if found.wrong is None:
         known = found.config.bias.truth_is_known
         why = "no wrong label was added" if known else "nobody knows which labels are wrong"
@@ -245,7 +255,7 @@ def cell_text(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return printable(value)
+    return printable(value, PATH)
 
 
 def score_header(scored: ScoreTable) -> list[str]:

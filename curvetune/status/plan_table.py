@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from curvetune.grids.labels import bias_words, setting_of, setting_text
 from curvetune.planning.plan import Plan, PlannedCell
 
 NUMBERS = ("cells done", "cells to run", "probes stored", "probes to run", "cells per probe")
@@ -15,7 +16,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     """Print how many cells and probes of each bias setting are done, stored and to be run."""
     rows: dict[tuple[str, str], list[PlannedCell]] = {}
     for cell in plan.cells:
-        rows.setdefault(_setting(cell), []).append(cell)
+        rows.setdefault(planned_bias(plan, cell), []).append(cell)
     table = Table(title=plan.name, title_justify="left")
     table.add_column("imbalance", justify="right", no_wrap=True)
     table.add_column("noise", no_wrap=True)
@@ -37,9 +38,17 @@ def print_shared(shared: Mapping[str, int], console: Console) -> None:
         console.print(f"probes in common with the other ablations: {', '.join(parts)}")
 
 
-def _setting(cell: PlannedCell) -> tuple[str, str]:
-    bias = cell.config.bias
-    return f"{bias.imbalance:g}", bias.named()
+def planned_bias(plan: Plan, cell: PlannedCell) -> tuple[str, str]:
+    """Return imbalance and noise of a cell of a plan, in words."""
+    sizes = None if plan.sizes is None else plan.sizes.train
+    return bias_words(setting_of(cell.config.model_dump(mode="json"), sizes))
+
+
+def planned_settings(plan: Plan) -> list[str]:
+    """Return the settings of a plan, a line each."""
+    sizes = None if plan.sizes is None else plan.sizes.train
+    configs = (cell.config.model_dump(mode="json") for cell in plan.cells)
+    return [*dict.fromkeys(setting_text(setting_of(config, sizes)) for config in configs)]
 
 
 def _counts(plan: Plan, cells: Sequence[PlannedCell]) -> list[str]:

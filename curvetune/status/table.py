@@ -13,7 +13,7 @@ from rich.text import Text
 from curvetune.analysis.aggregate import method_rows
 from curvetune.grids.activity import GridProgress, Progress
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts, setting_words
+from curvetune.grids.labels import setting_parts, setting_text, setting_words
 from curvetune.status.failures import (
     MAX_DETAILED,
     details,
@@ -125,7 +125,7 @@ def counts_line(progress: GridProgress) -> str:
     words = [f"{n} {state}" for state, n in counts.items() if n]
     left = progress.seconds_left
     tail = "" if left is None else f"; about {duration(left)} left"
-    return f"{progress.grid.name}: {len(progress.cells)} cells: {', '.join(words)}{tail}"
+    return f"{progress.grid.title}: {len(progress.cells)} cells: {', '.join(words)}{tail}"
 
 
 def failure_line(cell: Cell, grid: Grid) -> str:
@@ -151,6 +151,8 @@ def progress_json(
     return {
         "schema_version": SCHEMA_VERSION,
         "grid": progress.grid.name,
+        "profiles": list(progress.grid.profiles),
+        "others": list(progress.grid.others),
         "command": progress.grid.command,
         "retry": retry if progress.of("failed") else None,
         "counts": progress.grid.counts(),
@@ -161,6 +163,7 @@ def progress_json(
                 "probe_id": p.cell.probe_id,
                 "method": p.cell.label,
                 **{key: p.cell.config["bias"][key] for key in ("imbalance", "noise", "noise_rate")},
+                "setting": setting_text(p.cell.setting),
                 "seed": p.cell.seed,
                 "state": p.cell.state,
                 "detail": p.words,
@@ -199,6 +202,8 @@ def _ma_so_far(progress: GridProgress) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False)
     for header in ("method", "MA so far", "cells done"):
         table.add_column(header, justify="left" if header == "method" else "right")
+    table.caption = "MA so far: over the settings and seeds that all methods have done"
+    table.caption_justify = "left"
     for row in method_rows(progress.grid):
         table.add_row(row.label, percent(row.ma_so_far), f"{row.cells_done}/{row.cells}")
     return table

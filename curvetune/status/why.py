@@ -12,6 +12,7 @@ from curvetune.grids.activity import epochs_of
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import Cell, CellReader
 from curvetune.grids.identity import Keys, deciding_keys, default_keys, differing_keys, of_source
+from curvetune.grids.own import class_sizes
 from curvetune.status.failures import failure_json
 from curvetune.store import CurveStore
 from curvetune.store.arrays import load_arrays
@@ -81,7 +82,8 @@ def explain(storage: Path, prefix: str) -> Why:
         "probe_id": None if probe is None else probe.probe_id,
         "config": config.model_dump(mode="json"),
     }
-    cell = CellReader(storage).read(entry, config.method.name)
+    sizes = class_sizes(storage, digest)
+    cell = CellReader(storage).read(entry, config.method.name, sizes)
     keys = deciding_keys(config, digest)
     return Why(
         cell=cell,

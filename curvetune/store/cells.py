@@ -9,7 +9,7 @@
                     lease-<token>.json   who works on it (lease.py)
                     DONE.json            last: the result, and the SHA-256 of every file
     splits/<split_id>.safetensors        meta set, kept images and their labels
-    grids/<name>.json                    the cells of the newest command for that grid
+    grids/<name>.json                    the cells of all commands for that grid (commands.py)
 
 A result exists when DONE.json does and every file that it lists has the checksum that it lists.
 """
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
 from curvetune.store.arrays import load_arrays
+from curvetune.store.commands import keep_record, merged, records, whole_grid
 from curvetune.store.files import (
     address_of,
     check_files,
@@ -162,7 +163,10 @@ class CellStore:
         return read_rows(self.folder(cell_id) / HISTORY)
 
     def write_grid(self, name: str, grid: Mapping[str, Any]) -> None:
-        """Record which cells a grid is.
+        """Record which cells a command for a grid has, beside those of earlier ones.
+
+        Args:
+            grid: cells, command and data_digest; made, with what else there is to run it again.
 
         Raises:
             ConfigError: `name` is not a plain file name.
@@ -170,10 +174,25 @@ class CellStore:
         if not GRID_NAME.fullmatch(name):
             raise ConfigError(f"grid name {name!r}: allowed are letters, digits, '.', '_' and '-'")
         check_inside(self.root, self.root / GRIDS)
-        write_json(
-            self.grid_file(name),
-            {"schema_version": SCHEMA_VERSION, "name": name, **grid},
-        )
+        self._adopt(name)
+        content = {"schema_version": SCHEMA_VERSION, "name": name, **grid}
+        newest = keep_record(self.root, name, content)
+        known = records(self.root, name)
+        known.setdefault(newest, content)  # one that no reader would take, as tests write it
+        grid = {"schema_version": SCHEMA_VERSION, **merged(known, newest)}
+        write_json(self.grid_file(name), grid)
+
+    def _adopt(self, name: str) -> None:
+        """Keep the record of an older version of curvetune, which has no other place."""
+        if not is_there(self.grid_file(name)):
+            return
+        try:
+            grid = checked_grid(self.grid_file(name), read_json(self.grid_file(name)))
+        except CorruptError as error:
+            logger.warning("%s; it is written anew", error)
+            return
+        if "commands" not in grid:
+            keep_record(self.root, name, grid)
 
     def grid_file(self, name: str) -> Path:
         """Return the file of a grid, whether or not it exists."""
@@ -185,11 +204,15 @@ class CellStore:
         return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
     def read_grid(self, name: str) -> dict[str, Any]:
-        """Return what `write_grid` recorded.
+        """Return a grid: all cells that `write_grid` recorded for it, and the newest command.
+
+        Args:
+            name: NAME@last is what the newest command had, NAME@ID another grid of that name.
 
         Raises:
             ConfigError: the storage has no such grid.
         """
+        name, _, which = name.partition("@")
         names = self.grids()
         if name not in names:
             known = ", ".join(names) or "none yet; `curvetune grid digits` makes one"
@@ -199,4 +222,8 @@ class CellStore:
             )
         path = self.grid_file(name)
         check_inside(self.root, path.parent)
-        return checked_grid(path, read_json(path))
+        return whole_grid(self.root, name, checked_grid(path, read_json(path)), which)
+
+    def kept(self, name: str) -> list[str]:
+        """Return what other grids of the same name are called: of other data, or another base."""
+        return [str(one["grid"]) for one in self.read_grid(name).get("others", ())]

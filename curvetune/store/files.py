@@ -20,7 +20,7 @@ from curvetune.errors import CorruptError, LostLeaseError, StorageError, Storage
 from curvetune.store.plain import MAX_JSON_BYTES, check_inside, open_plain, read_plain
 from curvetune.store.remote.address import is_address, parse_address
 from curvetune.store.remote.bucket import ThereError
-from curvetune.store.remote.mirror import MirrorPath, check_again, mirror_of, open_mirror
+from curvetune.store.remote.paths import MirrorPath, check_again, mirror_of, open_mirror
 from curvetune.system.newfile import new_file
 
 SEAL = "sha256"  # of all that a published file says beside it

@@ -6,7 +6,8 @@ In an object store it is an object. Who looks often asks the store only every fe
 import time
 from pathlib import Path
 
-from curvetune.store.remote.mirror import Mirror, mirror_of
+from curvetune.store.remote.mirror import Mirror
+from curvetune.store.remote.paths import mirror_of
 
 ASK_S = 3.0
 

@@ -24,7 +24,7 @@ from curvetune.store.files import ID, read_json, remove
 from curvetune.store.lease import NAME as LEASE
 from curvetune.store.lease import leased, read_holder, storage_time
 from curvetune.store.names import CHECKPOINT, CONFIG, DONE, MANIFEST, TUNE
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 
 KEPT_S = 3600.0  # how long a temporary file, or Ray Tune's state, may be in use
 FROZEN_S = 86400.0  # how long a process may have been frozen
@@ -130,7 +130,8 @@ def _referred(root: Path) -> Needed:
     """Return what the grids of the storage at `root` refer to."""
     store = CellStore(root)
     needed = Needed(set(), set(), set())
-    for name in store.grids():
+    names = store.grids()
+    for name in [*names, *(other for one in names for other in store.kept(one))]:
         grid = store.read_grid(name)
         try:
             for entry in grid["cells"]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from curvetune.store.files import cannot_write, write_atomic
 from curvetune.store.plain import read_plain
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 
 PUT_S = 5.0  # between two writings of a history to an object store
 

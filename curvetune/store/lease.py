@@ -25,7 +25,7 @@ from pathlib import Path
 
 from curvetune.errors import BusyError, LostLeaseError, StorageError, printable
 from curvetune.store.remote.leases import BucketTokens
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 from curvetune.store.tokens import NAME, FolderTokens, Tokens
 
 __all__ = ["NAME", "Holder", "Lease", "leased", "read_holder"]

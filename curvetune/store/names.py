@@ -22,7 +22,18 @@ CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"
 RELABELS = "relabels"
 ESTIMATES, STEP_TIMES = "estimates", "step_times"
 TUNE = ".tune"  # Ray Tune's own state while a command runs
+COMMANDS = "commands"  # in grids/: what each command for a grid had (commands.py)
 SYNC = ".sync"  # in grids/: whose turn it is to write to MLflow, and what its database has
+
+
+def commands_folder(root: Path | str, grid: str) -> Path:
+    """Return the folder of what each command for a grid had."""
+    return Path(root) / GRIDS / COMMANDS / grid
+
+
+def command_file(root: Path | str, grid: str, record_id: str) -> Path:
+    """Return the file of what one command for a grid had."""
+    return commands_folder(root, grid) / f"{record_id}.json"
 
 
 def sync_folder(root: Path | str, grid: str) -> Path:

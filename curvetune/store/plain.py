@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.errors import CorruptError, StorageError
-from curvetune.store.remote.mirror import mirror_of
+from curvetune.store.remote.paths import mirror_of
 
 MAX_JSON_BYTES = 400_000_000  # DONE.json has thousands; the record of 100,000 cells 130 millions
 FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -17,12 +18,26 @@ from curvetune.plugins.load import blame
 from curvetune.training.weights import load_weights
 
 
-def new_classifier(config: ModelConfig, dataset: Dataset, generator: torch.Generator) -> nn.Module:
+class Fed(Protocol):
+    """What decides the shape of a classifier: a data set, or what is recorded of one."""
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what a classifier sees."""
+        ...
+
+
+def new_classifier(config: ModelConfig, fed: Fed, generator: torch.Generator) -> nn.Module:
     """Return the classifier of `config`, on the CPU, with initial values from `generator`."""
-    channels, height, width = dataset.input_shape
+    channels, height, width = fed.input_shape
     return models.build(
         config.name,
-        dataset.num_classes,
+        fed.num_classes,
         channels,
         image_size=max(height, width),
         init=config.init,

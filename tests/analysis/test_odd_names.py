@@ -72,7 +72,7 @@ def test_suspects_lists_the_samples_with_the_name_escaped(
     command = ["suspects", cell, "--storage", str(storage), "--data-dir", str(images)]
     command += ["--top", "50"]
     if form == "html":
-        run(*command, "--html", "--out", str(tmp_path / "p.html"))
+        run(*command, "--html", str(tmp_path / "p.html"))
         text = (tmp_path / "p.html").read_text(encoding="utf-8")
     else:
         more = ["--json"] if form == "json" else ["--format", form]

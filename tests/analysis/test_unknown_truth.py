@@ -82,7 +82,7 @@ def test_tables_and_the_tracker_call_the_noise_unknown(tmp_path: Path) -> None:
     assert table(tmp_path, grid, "cells", "last").records[0]["weight_auroc"] is None
     data = cell_data(grid, grid.cells[0])
     assert data is not None
-    assert "noise of its own" in data.name
+    assert "noise unknown" in data.name
     assert data.profile["noise_rate"] is None
     assert cell.bias.noise == "real"
 

@@ -63,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(root: Path) -> Path:
     found = json.loads(command(root, "report", "folder", "--json"))["cells"]
     cell = next(each["cell_id"] for each in found if each["name"] == "curvenet")
-    command(root, "suspects", cell, "--top", 20, "--html", "--out", root / "suspects.html")
+    command(root, "suspects", cell, "--top", 20, "--html", root / "suspects.html")
     return root / "suspects.html"
 
 

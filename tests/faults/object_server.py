@@ -69,7 +69,7 @@ class Store:
         """Let this process have the mirrors of another machine from now on."""
         self._patch.setenv("CURVETUNE_MIRRORS", str(self._folder / name))
 
-    def objects(self) -> list[str]:
+    def objects(self, below: str = "") -> list[str]:
         """Return what is in the bucket, asked past the proxy."""
         import obstore
         from obstore.store import S3Store
@@ -79,7 +79,7 @@ class Store:
             endpoint=f"http://127.0.0.1:{self.proxy.upstream}",
             client_options={"allow_http": True},
         )
-        return sorted(meta["path"] for page in obstore.list(store) for meta in page)
+        return sorted(meta["path"] for page in obstore.list(store, below or None) for meta in page)
 
 
 @pytest.fixture(scope="session")

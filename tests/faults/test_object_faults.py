@@ -99,11 +99,14 @@ def test_f1_f16_a_grid_killed_at_random_goes_on_elsewhere_and_no_file_has_a_secr
 ) -> None:
     space, draw = grids.write_space(tmp_path), random.Random(k)
     first = grids.start(space, store.url)  # type: ignore[arg-type]
-    while first.poll() is None and not any("lease" in key for key in store.objects()):
+    while first.poll() is None and not store.objects("results/probes"):
         time.sleep(0.2)
     time.sleep(draw.uniform(0.0, 12.0))
-    assert grids.kill_tree(first.pid) > 1
-    first.communicate()
+    ended = first.poll()
+    killed = grids.kill_tree(first.pid)
+    said, _ = first.communicate()
+    assert ended is None, said
+    assert killed > 1, said
     store.on_machine("another")
     second = grids.start(space, store.url)  # type: ignore[arg-type]
     output, _ = second.communicate(timeout=300)

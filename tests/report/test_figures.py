@@ -1,5 +1,6 @@
 """Figures show the numbers of the storage; one that cannot be drawn costs no other one."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,18 @@ from typer.testing import CliRunner
 from curvetune.cli import figures as command
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError
-from curvetune.grids.cells import Grid, read_grid
-from curvetune.report.figures import FIGURES, Drawn, draw_all, file_of, grids, samples, training
+from curvetune.grids.cells import Cell, Grid, read_grid
+from curvetune.grids.labels import Setting
+from curvetune.report.figures import (
+    FIGURES,
+    Drawn,
+    draw_all,
+    file_of,
+    grids,
+    name_of,
+    samples,
+    training,
+)
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore
@@ -57,7 +68,8 @@ def test_the_curves_are_the_means_of_right_and_wrong_labels_of_the_largest_and_s
     drawn = [line.get_ydata().tolist() for line in left.lines]
     assert drawn == [curves[[0, 1, 2]].mean(0).tolist(), curves[5].tolist()]
     assert [line.get_ydata().tolist() for line in right.lines] == [[9, 10, 11], [12, 13, 14]]
-    assert "class 0 (largest, 4 images)" in left.get_title()
+    assert left.get_title() == "labelled class 0 (largest class, 4 samples)"
+    assert right.get_title() == "labelled class 1 (smallest class, 2 samples)"
     band = left.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(curves[[0, 1, 2], 2].mean() + curves[[0, 1, 2], 2].std())
 
@@ -66,6 +78,41 @@ def test_samples_that_the_probe_did_not_see_are_left_out_of_its_curves() -> None
     curves = np.array([[1.0, 2.0], [np.nan, np.nan], [3.0, 4.0]])
     figure = samples.loss_curves(curves, split([0, 0, 0], [0, 0, 0]))
     assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 3.0]
+    assert [axes.get_title() for axes in figure.axes] == ["labelled class 0 (2 samples)"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chosen"),
+    [
+        ([5, 5, 5], [(0, ""), (2, "")]),
+        ([5, 9, 2], [(1, "largest class"), (2, "smallest class")]),
+        ([0, 4, 0], [(1, "")]),
+        ([0, 0], []),
+    ],
+)
+def test_loss_curves_are_of_two_classes_where_there_are_two(
+    sizes: list[int], chosen: list[tuple[int, str]]
+) -> None:
+    assert samples.largest_and_smallest(np.array(sizes)) == chosen
+
+
+def test_a_title_counts_what_is_drawn_and_names_the_class() -> None:
+    labels = split([0, 0, 0, 1], [0, 0, 0, 1])
+    curves = np.array([[1.0], [np.nan], [3.0], [4.0]])
+    figure = samples.loss_curves(curves, labels, names=("owl", "hen"))
+    left, right = figure.axes
+    assert left.get_title() == "labelled owl (largest class, 2 samples)"
+    assert right.get_title() == "labelled hen (smallest class, 1 samples)"
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["right label (2)"]
+
+
+def test_classes_have_their_names_on_the_axes() -> None:
+    labels = split([0, 1, 1], [0, 1, 1])
+    names = ("barn owl", "guinea fowl")
+    figure = samples.class_counts(labels, names=names)
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == list(names)
+    axes = training.confusion({"ce": np.eye(2, dtype=int)}, names=names).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(names)
 
 
 def test_the_bars_are_the_given_classes_and_their_wrong_part() -> None:
@@ -109,9 +156,46 @@ def test_differences_have_a_sign_and_shades_around_zero() -> None:
     assert axes[0].images[0].get_clim() == (-3.0, 3.0)
 
 
+def test_better_is_blue_and_the_colour_bar_says_so() -> None:
+    red, _, blue, _ = (image := _signed(4.0).axes[0].images[0]).cmap(image.norm(4.0))
+    assert blue > red
+    red, _, blue, _ = image.cmap(image.norm(-4.0))
+    assert red > blue
+
+
+@pytest.mark.parametrize(("value", "ends"), [(0.1, (-2.5, 2.5)), (-7.0, (-7.0, 7.0))])
+def test_a_difference_by_chance_is_pale(value: float, ends: tuple[float, float]) -> None:
+    assert _signed(value).axes[0].images[0].get_clim() == ends
+
+
+@pytest.mark.parametrize("values", [[90.0, 90.1], [0.0, 0.1], [99.9, 100.0], [50.0, 50.0]])
+def test_shades_of_accuracies_span_five_points_or_more(values: list[float]) -> None:
+    heat = {(1.0, float(k)): value for k, value in enumerate(values)}
+    low, high = grids.heat_maps({"a": heat}, "%").axes[0].images[0].get_clim()
+    assert high - low >= 5 - 1e-9
+    assert 0 <= low <= min(values) <= max(values) <= high
+
+
+def test_axes_do_not_make_noise_a_cliff() -> None:
+    of = {"a": {"s": (90.0, None)}, "b": {"s": (90.3, None)}}
+    for figure in (
+        grids.accuracy_by_setting(of),
+        grids.accuracy_against_cost({"a": (90.0, None, 1.0), "b": (90.3, None, 2.0)}, "cpu"),
+        training.learning_curves([], [{"epoch": k, "accuracy": 90 + k / 10} for k in range(3)]),
+    ):
+        low, high = figure.axes[-1].get_ylim()
+        assert high - low >= 5 - 1e-9
+        assert "seeds" not in figure.axes[-1].get_ylabel()
+
+
+def _signed(value: float) -> Any:
+    return grids.heat_maps({"a": {(1.0, 0.0): value}}, "points", signed=True)
+
+
 def test_confusion_matrices_stand_side_by_side_with_their_accuracy() -> None:
     matrix = np.array([[8, 2], [1, 9]])
-    one, two = training.confusion({"ce": matrix, "curvenet": matrix.T}).axes
+    one, two, bar = training.confusion({"ce": matrix, "curvenet": matrix.T}).axes
+    assert bar.get_ylabel() == "share of the true class"
     assert (one.get_title(), two.get_title()) == ("ce: 85.00 %", "curvenet: 85.00 %")
     assert [text.get_text() for text in one.texts] == ["8", "2", "1", "9"]
 
@@ -138,7 +222,7 @@ def test_every_figure_of_a_trained_grid_is_drawn_or_does_not_exist(trained: Path
     grid = read_grid(trained, GRID)
     noisy = cell_of(grid, "curvenet", 0.4)
     for name in FIGURES:
-        found = drawn[name, None if name in OF_GRID else noisy]
+        found = drawn[name, None if name in (*OF_GRID, "learning-methods") else noisy]
         assert (found.figure is not None) == (name != "ablation"), found
     assert all(found.figure is not None or found.is_missing for found in drawn.values())
     plain = cell_of(grid, "cross-entropy", 0.4)
@@ -148,6 +232,7 @@ def test_every_figure_of_a_trained_grid_is_drawn_or_does_not_exist(trained: Path
 def test_the_heat_maps_have_the_numbers_of_the_report(trained: Path) -> None:
     figure = by_name(trained, only=["heat"], cells=())["heat", None].figure
     assert figure is not None
+    assert figure.get_suptitle().replace("\n", " ").startswith(f"{GRID} (digits per_class_limit=12")
     for axes, row in zip(figure.axes, report_json(trained, GRID)["methods"], strict=False):
         shown = [text.get_text() for text in axes.texts]
         assert (axes.get_title(), shown) == (
@@ -161,7 +246,8 @@ def test_the_confusion_matrices_agree_with_the_accuracy_per_class(trained: Path)
     cells = [cell for cell in grid.cells if cell.cell_id == cell_of(grid, "curvenet", 0.4)]
     figure = by_name(trained, only=["confusion"], cells=cells)["confusion", cells[0].cell_id].figure
     assert figure is not None
-    baseline, own = figure.axes
+    baseline, own, _ = figure.axes
+    assert figure.get_suptitle() == "imbalance 1, noise 0.4, seed 0"
     assert own.get_title() == f"curvenet: {cells[0].accuracy():.2f} %"
     assert baseline.get_title().startswith("cross-entropy: ")
     shares = np.diag(own.images[0].get_array())
@@ -180,7 +266,44 @@ def test_the_figure_of_an_ablation_is_ma_over_its_option(tmp_path: Path) -> None
     line = axes.lines[0]
     assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([0, 3], [70.5, 67.5])
     assert axes.get_xlabel() == "curvenet: skip_layers"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["cross-entropy"]
+    (legend,) = drawn.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["cross-entropy", "curvenet"]
+
+
+def test_an_ablation_of_two_methods_has_a_plot_for_each(tmp_path: Path) -> None:
+    swept = [{"name": "curvenet", "skip_layers": k} for k in (3, 0, 1)]
+    swept += [{"name": "focal", "focal_gamma": k} for k in (1.0, 2.0)]
+    cells = make_cells(methods=[*swept, {"name": "cross-entropy"}], seeds=[0])
+    for k, cell in enumerate(cells):
+        finish(tmp_path, cell, 70.0 + k % 6)
+    write_grid(tmp_path, cells)
+    (drawn,) = draw_all(tmp_path, read_grid(tmp_path, "small"), only=["ablation"], cells=())
+    assert drawn.figure is not None, drawn.problem
+    one, two = drawn.figure.axes
+    assert (one.get_xlabel(), two.get_xlabel()) == ("curvenet: skip_layers", "focal: focal_gamma")
+    assert one.lines[0].get_xdata().tolist() == [0, 1, 3]
+    assert one.lines[0].get_ydata().tolist() == [71, 72, 70]
+    assert two.lines[0].get_ydata().tolist() == [73, 74]
+
+
+def test_an_ablation_of_two_options_has_a_line_for_each_choice_of_the_other(
+    tmp_path: Path,
+) -> None:
+    options = [{"drw": drw, "skip_layers": k} for drw in (False, True) for k in (0, 1)]
+    cells = make_cells(methods=[{"name": "curvenet", **one} for one in options], seeds=[0])
+    for cell in cells:
+        finish(tmp_path, cell, 70.0)
+    write_grid(tmp_path, cells)
+    (drawn,) = draw_all(tmp_path, read_grid(tmp_path, "small"), only=["ablation"], cells=())
+    assert drawn.figure is not None, drawn.problem
+    assert {axes.get_xlabel() for axes in drawn.figure.axes} == {
+        "curvenet: skip_layers",
+        "curvenet: drw",
+    }
+    (legend,) = drawn.figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == {
+        f"curvenet {word}" for word in ("drw=false", "drw=true", "skip_layers=0", "skip_layers=1")
+    }
 
 
 @pytest.mark.parametrize("name", ["samples.safetensors", "model.safetensors", "history.jsonl"])
@@ -197,7 +320,9 @@ def test_a_damaged_file_costs_its_own_figures_and_is_named(
         drawn for drawn in draw_all(root, grid) if drawn.figure is None and not drawn.is_missing
     ]
     assert broken
-    assert {drawn.cell_id for drawn in broken} == {cell_id}
+    assert {drawn.cell_id for drawn in broken} - {None} == {cell_id}
+    of_grid = [drawn.problem for drawn in broken if drawn.cell_id is None]
+    assert [cell_id in problem for problem in of_grid] == [True] * (name == "history.jsonl")
     assert all("CorruptError" in drawn.problem for drawn in broken)
 
 
@@ -237,10 +362,30 @@ def test_the_command_writes_files_and_lists_them(trained: Path, tmp_path: Path) 
     written = sorted(path.name for path in tmp_path.iterdir())
     assert sorted(Path(line).name for line in done.stdout.splitlines()) == written
     grid = read_grid(trained, GRID)
-    weighted = [f"{GRID}-weights-{cell_of(grid, 'curvenet', rate)}.svg" for rate in (0.0, 0.4)]
+    weighted = [
+        f"{GRID}-weights-curvenet-imbalance-1-noise-{rate:g}-seed-0-"
+        f"{cell_of(grid, 'curvenet', rate)[:6]}.svg"
+        for rate in (0.0, 0.4)
+    ]
     assert written == sorted([f"{GRID}-heat.svg", *weighted])
     assert "cross-entropy gives samples no weights" in done.stderr
     assert all(b"<svg" in path.read_bytes()[:500] for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("label", ["a/../../b", "x" * 300, "$(rm) `x`; & 'y'", "curvenet a=[1,2]"])
+def test_a_file_of_a_figure_has_a_name_that_nobody_takes_amiss(label: str) -> None:
+    cell = Cell("4f21aa00", None, {"seed": 1}, label, Setting("d", "m", 1.0, None, 0.0), "done")
+    name = name_of(Grid("g", "", "", (cell,)), Drawn("heat", "4f21aa00", None))
+    assert re.fullmatch(r"[\w.=-]{10,160}", name, re.ASCII)
+    assert name.endswith("4f21aa")
+    assert ".." not in Path(name).parts
+
+
+def test_a_dark_figure_has_light_text(trained: Path, tmp_path: Path) -> None:
+    run(GRID, "--storage", str(trained), "--out", str(tmp_path), "--only", "heat", "--dark")
+    assert b"#0d1117" in (tmp_path / f"{GRID}-heat.svg").read_bytes()
+    run(GRID, "--storage", str(trained), "--out", str(tmp_path), "--only", "heat")
+    assert b"#0d1117" not in (tmp_path / f"{GRID}-heat.svg").read_bytes()
 
 
 def test_png_files_are_images(trained: Path, tmp_path: Path) -> None:

@@ -52,13 +52,13 @@ def test_the_page_needs_nothing_else(html: str) -> None:
 def test_the_first_seed_has_figures_and_suspects_and_the_others_have_their_facts(
     html: str,
 ) -> None:
-    details = re.findall(r"<details.*?</details>", html, re.DOTALL)
-    with_pictures = [one for one in details if "<img" in one]
+    details = re.findall(r'<details id="cell-.*?</details>\s*</details>', html, re.DOTALL)
+    with_pictures = [one for one in details if "<svg" in one]
     assert (len(details), len(with_pictures)) == (8, 4)
     assert all("seed 0" in one for one in with_pictures)
     noisy = next(one for one in with_pictures if "curvenet, noise 0.4" in one or "0.4" in one)
     assert 'class="suspects"' in noisy
-    assert "Confusion matrices" in noisy
+    assert "What the classifier takes the test images for" in noisy
 
 
 def test_it_tells_what_ran_and_how_to_repeat_it(html: str) -> None:

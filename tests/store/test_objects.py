@@ -20,6 +20,7 @@ from curvetune.store.flags import Flag
 from curvetune.store.lease import leased
 from curvetune.store.remote.address import parse_address
 from curvetune.store.remote.bucket import Bucket, ThereError
+from curvetune.store.remote.paths import open_mirror
 from tests.faults.proxy import Proxy, proxy_to
 
 CELL, PROBE = "0123456789abcdef", "fedcba9876543210"
@@ -168,6 +169,45 @@ def test_a_bucket_that_is_not_there_is_said_and_no_secret_is_written_anywhere(
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.name == "DONE.json" for path in written)
     assert not any(SECRET.encode() in path.read_bytes() for path in written)
+
+
+def test_what_is_written_while_other_processes_open_the_storage_is_in_the_bucket(url: str) -> None:
+    """A reader of a marker that was just then being written again took the mirror for a folder."""
+    root = open_storage(url)
+    ended = threading.Event()
+
+    def open_it() -> None:
+        while not ended.is_set():
+            open_mirror(parse_address(url))
+
+    threads = [threading.Thread(target=open_it) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    names = {f"many-{k}" for k in range(100)}
+    for name in names:
+        CellStore(root).write_grid(name, {})
+    ended.set()
+    for thread in threads:
+        thread.join()
+    found = {Path(entry.key).stem for entry in Bucket(parse_address(url)).list("grids")}
+    assert found == names
+
+
+@pytest.mark.parametrize("marker", [None, "", "s3://results/another"])
+def test_a_mirror_that_does_not_say_of_what_is_refused_and_never_a_folder(
+    url: str, marker: str | None
+) -> None:
+    root = open_storage(url)
+    if marker is None:
+        (root / ".mirror").unlink()
+    else:
+        (root / ".mirror").write_text(marker, encoding="utf-8")
+
+    with pytest.raises(StorageError, match=r"is no mirror of .*remove it"):
+        CellStore(root).publish(CELL, {"accuracy": 50.0}, files=())
+    assert not (root / "cells" / CELL / "DONE.json").exists()
+    assert open_storage(url) == root  # which says it anew
+    CellStore(root).publish(CELL, {"accuracy": 50.0}, files=())
 
 
 def test_a_folder_of_somebody_else_is_no_mirror_whatever_it_says(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_notes_and_files_say_what_the_report_says(root: Path) -> None:
     of_grid = folder / runs["small"].info.run_id / "artifacts"
     tables, figures = (
         {"report.md", "report.csv"},
-        {"heat.svg", "settings.svg", "heat-difference.svg"},
+        {"ma.svg", "heat.svg", "settings.svg", "heat-difference.svg"},
     )
     assert {path.name for path in of_grid.iterdir()} == {*tables, *figures, "accuracy-cost.svg"}
     cells = (folder / runs["curvenet"].info.run_id / "artifacts" / "cells.md").read_text()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from curvetune.data.source import ClassSizes, Dataset, Images
 from curvetune.data.stream.indexing import Indexed
 from curvetune.data.stream.report import OnBad, Report
+from curvetune.data.tables.table import Table
 
 # Of ImageNet's pixels, times 255, as in every model zoo; batch normalisation does the rest.
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -74,6 +75,10 @@ class OwnImages(ABC):
         """Return what each training image is called, (N,): its file, or its row or member there."""
         table = self._found(data_dir).table
         return tuple(table.encoded.name(k) for k in range(table.train))
+
+    def table(self, data_dir: Path | None) -> Table:
+        """Return the rows of the images that are used."""
+        return self._found(data_dir).table
 
     def report(self, data_dir: Path | None) -> Report:
         """Return what became of the images."""

@@ -60,13 +60,8 @@ def read(data_dir: Path, label: str | None = None) -> Table:
     Raises:
         DataError: there are no files, or one of them is not as it should be.
     """
-    files = by_split(data_dir, (".parquet",), WANTED)
+    files = _files(data_dir)
     tested = [files[name] for name in ("test", "val") if files[name]]
-    if not files["train"] or not tested:
-        lacks = "train" if not files["train"] else "test"
-        raise not_there("hf", data_dir, f"{WANTED}; there are none to {lacks}")
-    for found in files.values():
-        _check_whole(found)
     form = _form(files["train"][0], label)
     train = [_labels(path, form) for path in files["train"]]
     tests = [[_labels(path, form) for path in found] for found in tested]
@@ -80,6 +75,27 @@ def read(data_dir: Path, label: str | None = None) -> Table:
     )
     inner = [path.relative_to(data_dir).as_posix() for path in paths]
     return encoded_table(ParquetRows(data_dir, inner, sizes, form.image), n, y, names)
+
+
+def parts(data_dir: Path, label: str | None) -> tuple[str, list[Path], list[Path]]:
+    """Return the column of labels, the files to train on, and all others.
+
+    Raises:
+        DataError: as `read`.
+    """
+    files = _files(data_dir)
+    column = _form(files["train"][0], label).label
+    return column, files["train"], [*files["test"], *files["val"]]
+
+
+def _files(data_dir: Path) -> dict[str, list[Path]]:
+    files = by_split(data_dir, (".parquet",), WANTED)
+    if not files["train"] or not (files["test"] or files["val"]):
+        lacks = "train" if not files["train"] else "test"
+        raise not_there("hf", data_dir, f"{WANTED}; there are none to {lacks}")
+    for found in files.values():
+        _check_whole(found)
+    return files
 
 
 def _check_whole(files: Sequence[Path]) -> None:

@@ -1,17 +1,22 @@
 """What the figures of a cell are made of, read from its files when a figure asks for it."""
 
+import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from curvetune.analysis.predictions import confusion_matrix, images_of
 from curvetune.config import CellConfig, read_config
+from curvetune.config.fingerprint import fingerprint
+from curvetune.data import cache
 from curvetune.data.recipe import fed
 from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
-from curvetune.errors import ConfigError, CorruptError, DataError, printable
+from curvetune.errors import ConfigError, CorruptError, CurvetuneError, DataError, printable
 from curvetune.grids.cells import Cell, Grid
 from curvetune.grids.labels import REAL, setting_parts
 from curvetune.grids.splits import stored_split
@@ -45,6 +50,14 @@ class GridImages:
             self.notes.append(str(error))
             return None
 
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Of its classes; empty where the images, or what they are of, are not here."""
+        try:
+            return () if self.dataset is None else self.dataset.class_names
+        except (CurvetuneError, ValidationError):  # what needs the images says so by itself
+            return ()
+
 
 class CellFiles:
     """The files of one finished cell."""
@@ -55,9 +68,9 @@ class CellFiles:
         self._grid = grid
         self._digest = grid.digest
         self._images = images
-        self.title = ", ".join(
-            [cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"]
-        )
+        where = setting_parts(cell.setting, grid.settings)
+        self.place = ", ".join([*where, f"seed {cell.seed}"])
+        self.title = f"{cell.label}, {self.place}"
 
     @cached_property
     def config(self) -> CellConfig:
@@ -86,6 +99,11 @@ class CellFiles:
             CorruptError: it is damaged, or not here.
         """
         return stored_split(self.storage, self.config, self._digest)
+
+    @property
+    def stamp(self) -> str:
+        """What the profile of its grid is to be called."""
+        return self._grid.stamp
 
     def curves(self) -> NDArray[np.float64]:
         """Return the curves of its probe, (N, T).
@@ -146,9 +164,26 @@ class CellFiles:
             raise MissingError("its classifier stayed where it was run")
         known, cell_id = self._images.confusions, self.cell.cell_id
         if cell_id not in known:
-            dataset = fed(self._images.dataset, self.config.data, self._digest)
-            known[cell_id] = confusion_matrix(self.config, dataset, self.split, path)
+            known[cell_id] = self._confusion(self._images.dataset, path)
         return known[cell_id]
+
+    def _confusion(self, images: Dataset, path: Path) -> NDArray[np.int64]:
+        """Return the confusion matrix, kept on this machine: to ask takes 0.2 s to minutes."""
+        model = hashlib.sha256(path.read_bytes()).hexdigest()
+        name = f"confusion-{fingerprint({'cell': self.cell.cell_id, 'model': model})}"
+        kept = cache.find(name)
+        if kept is not None:
+            return np.frombuffer(kept.tobytes(), np.int64).reshape(images.num_classes, -1)
+        dataset = fed(images, self.config.data, self._digest)
+        found = confusion_matrix(self.config, dataset, self.split, path)
+        cache.keep(name, np.frombuffer(found.tobytes(), np.uint8))
+        return found
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called; nothing where the images are not here."""
+        dataset = self._images.dataset
+        return () if dataset is None else tuple(map(printable, dataset.class_names))
 
     def beside(self, cell: Cell) -> "CellFiles":
         """Return the files of another cell of the same grid."""

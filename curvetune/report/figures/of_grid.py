@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from curvetune.analysis.aggregate import MethodRow, method_rows
 from curvetune.errors import ConfigError, CurvetuneError, nearest, printable
 from curvetune.grids.cells import Cell, Grid, Select
-from curvetune.grids.labels import setting_parts
-from curvetune.report.figures import grids, samples, training
+from curvetune.grids.labels import axis_words, in_common, setting_parts
+from curvetune.report.figures import grids, overlay, samples, training
 from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
-from curvetune.report.figures.style import file_of
+from curvetune.report.figures.style import file_of, stamped
+from curvetune.report.figures.sweeps import sweeps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,9 @@ class Drawn:
 
 def heat(grid: Grid, select: Select) -> "Figure":
     """Return the accuracy over imbalance × noise rate for each method."""
-    return grids.heat_maps({row.label: _heat(row) for row in method_rows(grid, select)}, "%")
+    heats = {row.label: _heat(row) for row in method_rows(grid, select)}
+    unit, words = "test accuracy, %; brighter is better", axis_words(grid.settings)
+    return grids.heat_maps(heats, unit, title=_title(grid), words=words)
 
 
 def heat_difference(grid: Grid, select: Select) -> "Figure":
@@ -58,7 +61,9 @@ def heat_difference(grid: Grid, select: Select) -> "Figure":
         }
         for label, row in rows.items()
     }
-    return grids.heat_maps(differences, f"points over {BASELINE}", signed=True)
+    unit = f"points over {BASELINE}: blue is better, red is worse"
+    words = axis_words(grid.settings)
+    return grids.heat_maps(differences, unit, signed=True, title=_title(grid), words=words)
 
 
 def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
@@ -73,7 +78,7 @@ def accuracy_and_cost(grid: Grid, select: Select) -> "Figure":
             points[row.label] = (row.ma.mean, row.ma.std, seconds)
     if not points:
         raise MissingError("no method has a cell done in every setting")
-    return grids.accuracy_against_cost(points, ", ".join(sorted(devices)))
+    return grids.accuracy_against_cost(points, ", ".join(sorted(devices)), _title(grid))
 
 
 def by_setting(grid: Grid, select: Select) -> "Figure":
@@ -91,33 +96,46 @@ def by_setting(grid: Grid, select: Select) -> "Figure":
         raise MissingError("no cell is done")
     if len(grid.settings) > MOST_SETTINGS:
         raise MissingError(f"{len(grid.settings)} settings; `heat` shows more than {MOST_SETTINGS}")
-    return grids.accuracy_by_setting(found)
+    return grids.accuracy_by_setting(found, _title(grid))
 
 
 def ablation(grid: Grid, select: Select) -> "Figure":
-    """Return MA over the one option with numbers that tells the rows of a method apart."""
-    values: dict[str, list[tuple[float, float, float | None]]] = {}
-    others: dict[str, float] = {}
-    for row in method_rows(grid, select):
-        option = _numeric_option(row.label)
-        if row.ma.mean is None:
-            continue
-        if option is None:
-            others[row.label] = row.ma.mean
-        else:
-            values.setdefault(option[0], []).append((option[1], row.ma.mean, row.ma.std))
-    varied = {option: points for option, points in values.items() if len(points) > 1}
-    if len(varied) != 1:
-        raise MissingError("no option with numbers tells the rows of one method apart")
-    ((option_name, points),) = varied.items()
-    return grids.accuracy_over_option(option_name, points, others)
+    """Return MA over each option that tells the rows of a method apart, a plot for each."""
+    rows = [row for row in method_rows(grid, select) if row.ma.mean is not None]
+    found = sweeps(rows)
+    if not found:
+        raise MissingError("no option tells the rows of one method apart, or they are not done")
+    swept = {label for sweep in found for label in sweep.labels}
+    others = {r.label: r.ma.mean for r in rows if r.label not in swept and r.ma.mean is not None}
+    return grids.accuracy_over_options(found, others, _title(grid))
+
+
+def learning_of_methods(storage: Path, grid: Grid) -> "Figure":
+    """Return the test accuracy of all methods over epochs, a plot for each setting."""
+    if len(grid.settings) > MOST_SETTINGS:
+        raise MissingError(f"{len(grid.settings)} settings are more than {MOST_SETTINGS}")
+    found = {}
+    for setting in grid.settings:
+        if of_setting := overlay.histories(storage, grid, setting):
+            found[", ".join(setting_parts(setting, grid.settings))] = of_setting
+    if not found:
+        raise MissingError("no cell is done")
+    numbers = [len(seeds) for methods in found.values() for seeds in methods.values()]
+    return overlay.learning_of_methods(found, f"{_title(grid)}; {overlay.bands_said(numbers)}")
+
+
+def _title(grid: Grid) -> str:
+    """Return which grid it is, and what all its settings have in common."""
+    return f"{grid.name} ({in_common(grid.settings)})"
 
 
 def confusion(files: CellFiles, baseline: CellFiles | None) -> "Figure":
     """Return the confusion matrix of a cell, beside that of cross entropy in the same place."""
     matrices = {} if baseline is None else {baseline.cell.label: baseline.confusion()}
     matrices = {**matrices, files.cell.label: files.confusion()}
-    return training.confusion(matrices, known=files.truth_is_known)
+    return training.confusion(
+        matrices, known=files.truth_is_known, title=files.place, names=files.class_names
+    )
 
 
 def _weight_over_time(files: CellFiles) -> "Figure":
@@ -141,18 +159,27 @@ OF_GRID: dict[str, OfGrid] = {
 OF_CELL: dict[str, OfCell] = {
     "learning": lambda files: training.learning_curves(*files.rows(), files.title),
     "loss-curves": lambda files: samples.loss_curves(
-        files.curves(), files.split, files.title, known=files.labels_are_judged
+        files.curves(),
+        files.split,
+        files.title,
+        known=files.labels_are_judged,
+        names=files.class_names,
     ),
     "class-counts": lambda files: samples.class_counts(
-        files.split, files.title, known=files.labels_are_judged
+        files.split, files.title, known=files.labels_are_judged, names=files.class_names
     ),
     "weights": lambda files: samples.weights_by_class(
-        files.weights(), files.split, files.title, known=files.labels_are_judged
+        files.weights(),
+        files.split,
+        files.title,
+        known=files.labels_are_judged,
+        names=files.class_names,
     ),
     "weight-time": _weight_over_time,
 }
+LEARNING = "learning-methods"
 CONFUSION = "confusion"
-FIGURES = (*OF_GRID, *OF_CELL, CONFUSION)
+FIGURES = (*OF_GRID, LEARNING, *OF_CELL, CONFUSION)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -191,7 +218,9 @@ def draw_all(
     images = GridImages(grid, data_dir)
     for name, of_grid in OF_GRID.items():
         if not only or name in only:
-            yield _drawn(name, None, partial(of_grid, grid, select))
+            yield _drawn(name, None, partial(of_grid, grid, select), grid.stamp)
+    if not only or LEARNING in only:
+        yield _drawn(LEARNING, None, partial(learning_of_methods, storage, grid), grid.stamp)
     for cell in first_seeds(grid) if cells is None else cells:
         if cell.result is None:
             continue
@@ -205,22 +234,32 @@ def draw_cell(
     cell_id = files.cell.cell_id
     for name, draw in OF_CELL.items():
         if not only or name in only:
-            yield _drawn(name, cell_id, partial(draw, files))
+            yield _drawn(name, cell_id, partial(draw, files), files.stamp)
     if not only or CONFUSION in only:
         other = None if baseline is None else files.beside(baseline)
-        yield _drawn(CONFUSION, cell_id, partial(confusion, files, other))
+        yield _drawn(CONFUSION, cell_id, partial(confusion, files, other), files.stamp)
 
 
 def files_of_grid(grid: Grid, select: Select = "last", form: str = "svg") -> dict[str, bytes]:
     """Return the figures of a whole grid that can be drawn, as files by name."""
-    drawn = [_drawn(name, None, partial(draw, grid, select)) for name, draw in OF_GRID.items()]
+    drawn = [
+        _drawn(name, None, partial(draw, grid, select), grid.stamp)
+        for name, draw in OF_GRID.items()
+    ]
     return {f"{one.name}.{form}": file_of(one.figure, form) for one in drawn if one.figure}
 
 
 def files_of_method(grid: Grid, label: str, select: Select = "last") -> dict[str, bytes]:
     """Return the heat map of one method as a file by name."""
     rows = {row.label: _heat(row) for row in method_rows(grid, select) if row.label == label}
-    drawn = _drawn("heat", None, partial(grids.heat_maps, rows, "%"))
+    draw = partial(
+        grids.heat_maps,
+        rows,
+        "test accuracy, %",
+        title=_title(grid),
+        words=axis_words(grid.settings),
+    )
+    drawn = _drawn("heat", None, draw, grid.stamp)
     return {} if drawn.figure is None else {"heat.svg": file_of(drawn.figure, "svg")}
 
 
@@ -232,9 +271,10 @@ def first_seeds(grid: Grid) -> list[Cell]:
     return list(first.values())
 
 
-def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"]) -> Drawn:
+def _drawn(name: str, cell_id: str | None, draw: Callable[[], "Figure"], stamp: str) -> Drawn:
+    """Draw a figure, with the stamp of its grid's profile, or say why it cannot be drawn."""
     try:
-        return Drawn(name, cell_id, draw())
+        return Drawn(name, cell_id, stamped(draw(), stamp))
     except MissingError as error:
         return Drawn(name, cell_id, None, str(error), is_missing=True)
     except FAULTS as error:
@@ -276,15 +316,3 @@ def _seconds(cell: Cell, probes: dict[str, float]) -> float:
     """Return what a cell would take alone, its probe included."""
     own = float((cell.result or {}).get("seconds", {}).get("allocate", 0.0))
     return own + probes.get(cell.probe_id or "", 0.0)
-
-
-def _numeric_option(label: str) -> tuple[str, float] | None:
-    """Return ("skip_layers", 1.0) of "curvenet skip_layers=1"; None of any other label."""
-    name, _, rest = label.partition(" ")
-    option, equals, value = rest.partition("=")
-    if not equals or " " in rest:
-        return None
-    try:
-        return f"{name}: {option}", float(value)
-    except ValueError:
-        return None

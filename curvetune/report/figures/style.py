@@ -1,8 +1,8 @@
 """What all figures have in common: size, colours that everybody can tell apart, and their files.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008). Lines differ in their dashes as
-well, and areas in their hatching, so that a grey print can be read. The same data gives the same
-bytes.
+The colours of methods are those of report/colours.py; the others are of Okabe and Ito ("Color
+Universal Design", 2008). Lines differ in their dashes as well, and areas in their hatching, so that
+a grey print can be read. The same data gives the same bytes.
 """
 
 import contextlib
@@ -10,7 +10,10 @@ import functools
 import io
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from curvetune.report.colours import colours_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,11 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 )
 CYCLE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, BLACK)
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+MARKERS = "osD^vP*X<>ph"
+LEGEND_LINE = 0.16  # inches of a line of a legend of 7 points
+CLASS_LETTERS = 18  # of the name of a class below an axis
+SHORT = 2  # letters that need no slant
+LEAST_SPAN = 5.0  # points that an axis of accuracies shows at least
 CLEAN, NOISY = BLUE, RED  # samples with a right and with a wrong label
 FORMATS = ("svg", "png")
 STYLE: dict[Any, Any] = {
@@ -36,6 +44,7 @@ STYLE: dict[Any, Any] = {
     "text.usetex": False,
 }
 DPI = 150
+STAMP_INCHES = 0.2  # of the strip below a figure whose profile is said
 DARK: dict[Any, Any] = {
     "figure.facecolor": "#0d1117",
     "axes.facecolor": "#0d1117",
@@ -73,6 +82,18 @@ def in_the_dark() -> Iterator[None]:
         STYLE.update(before)
 
 
+@styled
+def stamped(figure: "Figure", text: str) -> "Figure":
+    """Return a figure with a stamp in a strip of its own below it; as it is without a text."""
+    layout = figure.get_layout_engine()
+    if text and layout is not None:
+        strip = STAMP_INCHES / figure.get_figheight()
+        figure.set_figheight(figure.get_figheight() + STAMP_INCHES)
+        layout.set(rect=(0, strip / (1 + strip), 1, 1 / (1 + strip)))  # type: ignore[call-arg]
+        figure.text(0.99, 0.01, text, ha="right", va="bottom", fontsize=8, color=RED)
+    return figure
+
+
 def new_axes(width: float = 5.0, height: float = 3.2) -> "tuple[Figure, Axes]":
     """Return a figure of one plot, in inches."""
     figure, axes = new_grid(1, 1, width, height)
@@ -93,6 +114,69 @@ def fit(text: str, width: int, lines: int = 3) -> str:
     """Return a name in lines of `width` letters, cut after `lines` of them."""
     found = textwrap.wrap(text, width, max_lines=lines, placeholder=" …")
     return "\n".join(found)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a method is drawn: what tells it apart in colour, and without."""
+
+    colour: str
+    dashes: Any
+    marker: str
+
+
+def looks_of(labels: Sequence[str]) -> dict[str, Look]:
+    """Return how each row of a grid is drawn, by its label."""
+    return {
+        label: Look(colour, DASHES[k % len(DASHES)], MARKERS[k % len(MARKERS)])
+        for k, (label, colour) in enumerate(colours_of(labels).items())
+    }
+
+
+def calm_limits(
+    axes: "Axes", least: float = LEAST_SPAN, within: tuple[float, float] = (0.0, 100.0)
+) -> None:
+    """Let the upright axis show at least `least`: less would make noise a cliff.
+
+    Args:
+        within: the smallest and the largest value that there can be.
+    """
+    low, high = axes.get_ylim()
+    if (missing := least - (high - low)) > 0:
+        low, high = low - missing / 2, high + missing / 2
+        shift = max(0.0, within[0] - low) - max(0.0, high - within[1])
+        axes.set_ylim(low + shift, high + shift)
+
+
+def shared_legend(figure: "Figure", plots: "Sequence[Axes]") -> None:
+    """Put one legend for all plots beside them, each name once."""
+    lines: dict[str, Any] = {}
+    for axes in plots:
+        handles, names = axes.get_legend_handles_labels()
+        lines |= dict(zip(names, handles, strict=True))
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside right center", fontsize=8, frameon=False
+    )
+
+
+def class_ticks(classes: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return how the ticks of an axis of classes are labelled: with names, or else numbers."""
+    if len(names) < classes:
+        return {"labels": [str(k) for k in range(classes)]}
+    shown = [fit(name, CLASS_LETTERS, lines=1) or name[:CLASS_LETTERS] for name in names[:classes]]
+    if max(map(len, shown)) <= SHORT:
+        return {"labels": shown}
+    return {"labels": shown, "rotation": 45, "ha": "right", "fontsize": 7}
+
+
+def rounded(value: float, digits: int = 1) -> float:
+    """Return a difference as it is shown, without the sign of one that is none."""
+    return round(value, digits) + 0.0
+
+
+def text_colour() -> str:
+    """Return the colour of text on the page that is drawn for."""
+    return str(STYLE.get("text.color", "black"))
 
 
 def line_style(k: int) -> dict[str, Any]:

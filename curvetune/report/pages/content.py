@@ -1,62 +1,35 @@
-"""What the page of a grid shows: tables, figures, and a section for each cell."""
+"""What the page of a grid shows: what ran, and a section for each cell."""
 
-import base64
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from curvetune.analysis.divergence import divergence, divergence_words
 from curvetune.analysis.suspects import find_suspects
 from curvetune.data.duplicates import words
 from curvetune.errors import CurvetuneError, printable
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.copies import copies_in
 from curvetune.grids.labels import setting_parts
-from curvetune.report.figures import FORMATS, Drawn, file_of
 from curvetune.report.figures.gather import CellFiles, GridImages
-from curvetune.report.figures.of_grid import (
-    OF_GRID,
-    baseline_of,
-    draw_all,
-    draw_cell,
-    first_seeds,
-)
+from curvetune.report.figures.of_grid import baseline_of, first_seeds
 from curvetune.report.numbers import NOTHING
+from curvetune.report.pages.charts import Chart
+from curvetune.report.pages.of_cell import charts_of_cell, class_name
+from curvetune.report.pages.options import cell_options
 from curvetune.report.pages.suspects import thumbnail_uri
 
+Told = Callable[[str], None]  # hears how far something is
+
+
+def nobody(_: str) -> None:
+    """Hear nothing."""
+
+
 SUSPECTS = 24  # thumbnails of a cell
-CAPTIONS = {
-    "settings": "Accuracy of each method in each setting, %, mean ± sd over seeds",
-    "heat": "Accuracy of each method over imbalance and noise rate, %, mean over seeds",
-    "heat-difference": "The same, in points over cross entropy",
-    "accuracy-cost": "MA against the time of a cell",
-    "ablation": "MA over the option that is varied",
-    "learning": "Training loss and test accuracy",
-    "loss-curves": "Loss of right and wrong labels in the probe, mean ± sd",
-    "class-counts": "Samples of each given class, and how many of them are wrong",
-    "weights": "Final weights of right and wrong labels, by given class",
-    "weight-time": "By how much right labels outweigh wrong ones",
-    "confusion": "Confusion matrices on the test images, cross entropy beside the method",
-}
-# Of those that speak of wrong labels, where nobody knows them.
-UNKNOWN = {
-    "loss-curves": "Loss of the given labels in the probe, mean ± sd",
-    "class-counts": "Samples of each given class",
-    "weights": "Final weights by given class",
-}
-OF_CELLS = ("learning", "weights", "confusion")  # that the page has; `figures` draws all
-MIME = {"svg": "image/svg+xml", "png": "image/png"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as it stands in the page; or why there is none."""
-
-    caption: str
-    uri: str = ""
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,45 +50,37 @@ class CellSection:
     title: str
     accuracy: str
     facts: Sequence[tuple[str, str]]
-    pictures: Sequence[Picture] = ()
+    options: Sequence[tuple[str, str]]
+    diverged: str = ""
+    charts: Sequence[Chart] = ()
     suspects: Sequence[Suspect] = ()
     suspects_note: str = ""
 
 
-def pictures_of_grid(storage: Path, grid: Grid, select: Select) -> list[Picture]:
-    """Return the figures of the whole grid."""
-    drawn = draw_all(storage, grid, cells=(), only=tuple(OF_GRID), select=select)
-    return [picture(one) for one in drawn if one.figure is not None or not one.is_missing]
-
-
 def sections(
-    storage: Path, grid: Grid, select: Select, data_dir: Path | None
+    storage: Path, grid: Grid, select: Select, data_dir: Path | None, told: Told = nobody
 ) -> Iterator[CellSection]:
-    """Return a section for each cell; figures and suspects for the first seed of each setting."""
+    """Return a section for each cell; charts and suspects for the first seed of each setting.
+
+    Args:
+        told: hears how far it is.
+    """
     images = GridImages(grid, data_dir)
-    first = {cell.cell_id for cell in first_seeds(grid)}
+    first = {cell.cell_id for cell in first_seeds(grid) if cell.result is not None}
+    count = 0
     for cell in grid.cells:
-        if cell.result is None or cell.cell_id not in first:
-            yield CellSection(*_head(grid, cell, select))
-            continue
         files = CellFiles(storage, grid, cell, images)
-        drawn = draw_cell(files, OF_CELLS, baseline_of(grid, cell))
-        captions = CAPTIONS if _are_judged(files) else CAPTIONS | UNKNOWN
-        pictures = [
-            picture(one, captions) for one in drawn if one.figure is not None or not one.is_missing
-        ]
+        head = _head(grid, cell, select, images.class_names), cell_options(cell), _diverged(files)
+        if cell.cell_id not in first:
+            yield CellSection(*head[0], *head[1:])
+            continue
+        count += 1
+        told(f"cell {count} of {len(first)}: {cell.label}")
+        other = baseline_of(grid, cell)
+        baseline = None if other is None else files.beside(other)
+        charts = list(charts_of_cell(files, baseline, images.class_names))
         found, note = _suspects(storage, cell, images)
-        yield CellSection(*_head(grid, cell, select), pictures, found, note)
-
-
-def picture(drawn: Drawn, captions: Mapping[str, str] = CAPTIONS) -> Picture:
-    """Return a figure as a data URI, in the form that is smaller."""
-    caption = captions[drawn.name]
-    if drawn.figure is None:
-        return Picture(caption, problem=drawn.problem)
-    files = [(form, file_of(drawn.figure, form)) for form in FORMATS]
-    form, content = min(files, key=lambda item: len(item[1]))
-    return Picture(caption, f"data:{MIME[form]};base64,{base64.b64encode(content).decode()}")
+        yield CellSection(*head[0], *head[1:], charts, found, note)
 
 
 def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
@@ -128,6 +93,7 @@ def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
     facts = [
         ("cells", counts),
         ("command", grid.command),
+        *([("profile", ", ".join(grid.profiles))] if grid.stamp else []),
         ("data", f"content {grid.digest[:16]}"),
         *([("copies in it", "; ".join(words(copies)) or "none")] if copies is not None else []),
         ("devices", _each(result.get("device") for result in results)),
@@ -140,7 +106,18 @@ def ran_on(storage: Path, grid: Grid) -> list[tuple[str, str]]:
     return facts
 
 
-def _head(grid: Grid, cell: Cell, select: Select) -> tuple[str, str, str, list[tuple[str, str]]]:
+def _diverged(files: CellFiles) -> str:
+    """Return where the training of a cell diverged, in words; empty if it did not."""
+    try:
+        probe, final = files.rows()
+    except CurvetuneError:  # the chart of its training says what is wrong with them
+        return ""
+    return divergence_words([*divergence("probe", probe), *divergence("allocate", final)])
+
+
+def _head(
+    grid: Grid, cell: Cell, select: Select, names: Sequence[str]
+) -> tuple[str, str, str, list[tuple[str, str]]]:
     """Return the id, title, accuracy and facts of a cell."""
     title = ", ".join(
         [cell.label, *setting_parts(cell.setting, grid.settings), f"seed {cell.seed}"]
@@ -152,8 +129,8 @@ def _head(grid: Grid, cell: Cell, select: Select) -> tuple[str, str, str, list[t
     facts += [("error", cell.error)] if cell.error else []
     if cell.result is not None:
         facts += [
-            ("accuracy, last / mean of last 10 / best", _three(cell)),
-            ("per class, %", _per_class(result.get("per_class_accuracy"))),
+            (f"accuracy, last / mean of last {grid.last_epochs} / best", _three(cell)),
+            ("per class, %", _per_class(result.get("per_class_accuracy"), names)),
             ("time", f"{cell.seconds or 0:.1f} s on {printable(result.get('device'))}"),
             ("what decides it", f"curvetune why {cell.cell_id}"),
         ]
@@ -165,10 +142,13 @@ def _three(cell: Cell) -> str:
     return " / ".join(NOTHING if value is None else f"{value:.2f}" for value in values)
 
 
-def _per_class(values: object) -> str:
+def _per_class(values: object, names: Sequence[str]) -> str:
     if not isinstance(values, list) or len(values) > 20:
         return NOTHING
-    return " ".join(f"{v:.1f}" if isinstance(v, int | float) else NOTHING for v in values)
+    return ", ".join(
+        f"{class_name(k, names)} {v:.1f}" if isinstance(v, int | float) else NOTHING
+        for k, v in enumerate(values)
+    )
 
 
 def _suspects(storage: Path, cell: Cell, images: GridImages) -> tuple[list[Suspect], str]:
@@ -198,13 +178,6 @@ def _suspects(storage: Path, cell: Cell, images: GridImages) -> tuple[list[Suspe
         of_all = "all" if found.known.all() else "those of which it is known"
         note += f"; {shown} of these {len(suspects)} are wrong, and {share:.0%} of {of_all}"
     return suspects, f"{note}; `curvetune suspects {cell.cell_id[:8]}` has more"
-
-
-def _are_judged(files: CellFiles) -> bool:
-    try:
-        return files.labels_are_judged
-    except CurvetuneError:  # each figure that needs the split says what is wrong with it
-        return files.truth_is_known
 
 
 def _each(values: Iterable[object]) -> str:

@@ -55,7 +55,7 @@ def thumbnail_uri(dataset: Dataset | None, index: int) -> str:
     if dataset is None:
         return ""
     pixels = dataset.train.x[np.array([index])][0]
-    kind, encoded = _encoded(pixels, _brightest(dataset))
+    kind, encoded = _encoded(pixels, dataset.white)
     return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
@@ -63,11 +63,6 @@ def _score_sheet(found: Suspects, scored: ScoreTable) -> Sheet:
     header = tuple((text,) for text in score_header(scored))
     rows = tuple(map(tuple, score_rows(found, scored)))
     return Sheet("how well each score finds them", header, rows)
-
-
-def _brightest(dataset: Dataset) -> int:
-    """Return what is white: digits go to 16, photographs to 255."""
-    return 16 if dataset.name == "digits" else 255
 
 
 def _encoded(pixels: NDArray[np.uint8], white: int) -> tuple[str, bytes]:

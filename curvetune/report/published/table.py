@@ -6,7 +6,7 @@ from typing import Any
 from curvetune.analysis.aggregate import method_rows
 from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import flatten
-from curvetune.report.document import Document
+from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import NOTHING, of, percent, signed, spread
 from curvetune.report.published.matching import Match, elsewhere, matches, places
 from curvetune.report.published.numbers import PAPER, Library, Published, PublishedRow, library
@@ -33,7 +33,7 @@ def published_document(grid: Grid, select: Select) -> Document:
         return _nothing(grid, select)
     header = ("method", "of", "ours", "cells", "published", "difference", "source")
     sheet = Sheet(
-        title=f"{grid.name}: ours beside published accuracies (%)",
+        title=f"{grid.title}: ours beside published accuracies (%)",
         header=tuple((text,) for text in header),
         rows=tuple(_row(match) for match in found),
     )
@@ -43,7 +43,8 @@ def published_document(grid: Grid, select: Select) -> Document:
         *_elsewhere(grid, library()),
     )
     records = tuple(record(match) for match in found)
-    return Document("published", grid.name, (sheet,), records, notes)
+    found_document = Document("published", grid.name, (sheet,), records, notes)
+    return stamped(found_document, grid.profiles)
 
 
 def rule_notes(grid: Grid, tables: Sequence[Published], select: Select) -> list[str]:
@@ -136,7 +137,7 @@ def why_nothing(grid: Grid, found: Library) -> list[str]:
 def _nothing(grid: Grid, select: Select) -> Document:
     rows = by_ma(method_rows(grid, select))
     sheet = Sheet(
-        title=f"{grid.name}: no published number corresponds; ours alone, MA (%)",
+        title=f"{grid.title}: no published number corresponds; ours alone, MA (%)",
         header=(("method",), ("ours",), ("cells",), ("published",), ("difference",)),
         rows=tuple(
             (r.label, spread(r.ma), of(r.cells_done, r.cells), NOTHING, NOTHING) for r in rows
@@ -151,7 +152,8 @@ def _nothing(grid: Grid, select: Select) -> Document:
         *_elsewhere(grid, library()),
         *footnotes(grid, select),
     )
-    return Document("published", grid.name, (sheet,), records, notes)
+    found_document = Document("published", grid.name, (sheet,), records, notes)
+    return stamped(found_document, grid.profiles)
 
 
 def _row(match: Match) -> tuple[str, ...]:

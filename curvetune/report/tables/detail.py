@@ -12,7 +12,7 @@ from curvetune.analysis.weight_auroc import SampleFacts, notes_of, read_samples
 from curvetune.errors import ConfigError, nearest, printable
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select
 from curvetune.grids.labels import GIVEN, Setting, setting_parts
-from curvetune.report.document import Document
+from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import between, of, p_value, percent, signed, spread
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import best_rows, by_ma, footnotes, settings_sheet
@@ -40,17 +40,19 @@ def table(
             f"--table {printable(name)!r}: allowed are {', '.join(TABLES)}{nearest(name, TABLES)}"
         )
     if name == "cells":
-        return cells_document(grid, select, read_samples(storage, grid))
-    if name == "significance":
-        return significance_document(grid, select, reference)
-    return TABLES[name](grid, select)
+        found = cells_document(grid, select, read_samples(storage, grid))
+    elif name == "significance":
+        found = significance_document(grid, select, reference)
+    else:
+        found = TABLES[name](grid, select)
+    return stamped(found, grid.profiles)
 
 
 def ma_document(grid: Grid, select: Select) -> Document:
     """Return the MA of each method with its interval over seeds, and each setting's mean."""
     rows = by_ma(method_rows(grid, select))
     sheet = Sheet(
-        title=f"{grid.name}: mean accuracy (MA, %) over {len(grid.settings)} bias settings",
+        title=f"{grid.title}: mean accuracy (MA, %) over {len(grid.settings)} bias settings",
         header=(("method",), ("MA",), ("95 % interval",), ("seeds",), ("cells done",)),
         rows=tuple(
             (r.label, spread(r.ma), between(r.ma.interval), str(r.ma.n), of(r.cells_done, r.cells))
@@ -86,7 +88,7 @@ def seeds_document(grid: Grid, select: Select) -> Document:
         for row, column, by_seed in found
     ]
     sheet = Sheet(
-        f"{grid.name}: accuracy (%) of each seed", tuple((h,) for h in header), tuple(rows)
+        f"{grid.title}: accuracy (%) of each seed", tuple((h,) for h in header), tuple(rows)
     )
     records = tuple(_seed_record(*one) for one in found)
     notes = (*footnotes(grid, select), _interval_note("seeds"))
@@ -97,7 +99,7 @@ def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -
     """Return a row per cell: its accuracies, those of its class groups, and its weights' AUROC."""
     rule = shots.rule_of([one.counts for one in samples if one.counts])
     records = [_cell_record(c, s, rule) for c, s in zip(grid.cells, samples, strict=True)]
-    header = ("method", "setting", "seed", "state", "last", "last 10", "best", *shots.GROUPS)
+    header = ("method", "setting", "seed", "state", "last", f"last {grid.last_epochs}", "best")
     rows = [
         (
             cell.label,
@@ -111,8 +113,8 @@ def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -
         )
         for cell, record in zip(grid.cells, records, strict=True)
     ]
-    names = (*header, "AUROC", "seconds", "cell")
-    sheet = Sheet(f"{grid.name}: its cells (%)", tuple((name,) for name in names), tuple(rows))
+    names = (*header, *shots.GROUPS, "AUROC", "seconds", "cell")
+    sheet = Sheet(f"{grid.title}: its cells (%)", tuple((name,) for name in names), tuple(rows))
     notes = (shots.SAID[rule], AUROC_NOTE, *notes_of(samples), *footnotes(grid, select)[1:])
     return Document("cells", grid.name, (sheet,), tuple(records), notes)
 
@@ -126,7 +128,7 @@ def significance_document(grid: Grid, select: Select, reference: str | None = No
     else:
         compared = against(find_method(grid, reference), methods, pairs)
     compared.sort(key=lambda one: -1e9 if one.difference is None else one.difference, reverse=True)
-    sheet = paired_sheet(f"{grid.name}: difference of accuracy in points, paired", compared)
+    sheet = paired_sheet(f"{grid.title}: difference of accuracy in points, paired", compared)
     notes = (*footnotes(grid, select), *paired_notes(compared))
     records = tuple(paired_record(one) for one in compared)
     return Document("significance", grid.name, (sheet,), records, notes)

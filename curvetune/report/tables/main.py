@@ -12,6 +12,7 @@ from curvetune.config import HUMAN
 from curvetune.errors import StorageError, printable
 from curvetune.grids.cells import Grid, Select, read_grid
 from curvetune.grids.labels import in_common, setting_parts
+from curvetune.grids.stamps import stamp_notes
 from curvetune.report.document import FORMS, Document, check_form, print_document
 from curvetune.report.numbers import spread
 from curvetune.report.sheet import Sheet
@@ -22,11 +23,14 @@ from curvetune.system.source_code import code_of, mixture
 if TYPE_CHECKING:
     from rich.console import Console
 
-SELECTED: dict[Select, str] = {
-    "last": "accuracy of the last epoch",
-    "last10": "accuracy averaged over the last 10 epochs",
-    "best": "best accuracy over epochs, which selects on the test set",
-}
+
+def selected(select: Select, grid: Grid) -> str:
+    """Return which accuracy the numbers of a grid are."""
+    if select == "last10":
+        return f"mean accuracy of the last {grid.last_epochs} epochs"
+    if select == "best":
+        return "best accuracy over epochs, which selects on the test set"
+    return "accuracy of the last epoch"
 
 
 def ma_sheet(grid: Grid, select: Select = "last") -> Sheet:
@@ -35,7 +39,7 @@ def ma_sheet(grid: Grid, select: Select = "last") -> Sheet:
     best = best_rows([row.ma.mean for row in rows])
     settings = len(grid.settings)
     return Sheet(
-        title=f"{grid.name}: mean accuracy (MA, %) over {settings} bias "
+        title=f"{grid.title}: mean accuracy (MA, %) over {settings} bias "
         f"setting{'s' if settings > 1 else ''}",
         header=(("method",), ("MA",), ("cells done",)),
         rows=tuple((r.label, spread(r.ma), f"{r.cells_done}/{r.cells}") for r in rows),
@@ -49,7 +53,7 @@ def settings_sheet(grid: Grid, select: Select = "last") -> Sheet:
     settings = grid.settings
     columns = [[row.settings[c].accuracy.mean for row in rows] for c in range(len(settings))]
     return Sheet(
-        title=f"{grid.name}: accuracy (%) per bias setting ({in_common(settings)})",
+        title=f"{grid.title}: accuracy (%) per bias setting ({in_common(settings)})",
         header=(("method",), *(setting_parts(setting, settings) for setting in settings)),
         rows=tuple((row.label, *_setting_values(row)) for row in rows),
         best=frozenset((k, c + 1) for c, column in enumerate(columns) for k in best_rows(column)),
@@ -60,9 +64,9 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
     """Return what a reader of the tables must know."""
     seeds = len({cell.seed for cell in grid.cells})
     if seeds > 1:
-        notes = [f"{SELECTED[select]}; mean ± sample standard deviation over {seeds} seeds"]
+        notes = [f"{selected(select, grid)}; mean ± sample standard deviation over {seeds} seeds"]
     else:
-        notes = [f"{SELECTED[select]}; one seed, so there is no spread"]
+        notes = [f"{selected(select, grid)}; one seed, so there is no spread"]
     counts = grid.counts()
     missing = len(grid.cells) - counts["done"]
     if missing:
@@ -74,6 +78,7 @@ def footnotes(grid: Grid, select: Select = "last") -> list[str]:
         notes.append(f"`curvetune status {grid.name}` shows each cell and why it failed")
     notes += _shares(grid)
     results = [cell.result for cell in grid.cells if cell.result is not None]
+    notes += [*stamp_notes(grid.profiles), *grid.others]
     return [*notes, *mixture(map(code_of, results)), *device_notes(results)]
 
 
@@ -151,17 +156,18 @@ def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict
 def report_csv(grid: Grid, select: Select = "last") -> str:
     """Return a row per method: MA, then mean and spread of each setting; empty is not known."""
     settings = [", ".join(setting_parts(setting, grid.settings)) for setting in grid.settings]
+    profile = [("profile", ",".join(grid.profiles))] if grid.stamp else []
     header = ["method", "ma", "ma_std", "cells_done", "cells"]
     for setting in settings:
         header += [setting, f"{setting}, std", f"{setting}, seeds"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([*header, *(name for name, _ in profile)])
     for row in by_ma(method_rows(grid, select)):
         values: list[object] = [row.label, row.ma.mean, row.ma.std, row.cells_done, row.cells]
         for column in row.settings:
             values += [column.accuracy.mean, column.accuracy.std, column.seeds_done]
-        writer.writerow(values)
+        writer.writerow([*values, *(value for _, value in profile)])
     return text.getvalue()
 
 

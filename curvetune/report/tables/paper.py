@@ -11,7 +11,7 @@ from typing import Any
 from curvetune.analysis.statistics import Mean
 from curvetune.errors import ConfigError, CorruptError, StorageError, printable
 from curvetune.grids.cells import Grid, Select
-from curvetune.report.document import Document
+from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import NOTHING, of, percent, spread
 from curvetune.report.published.matching import labels_of, ours, places
 from curvetune.report.published.numbers import Column, Published, PublishedRow, library
@@ -71,12 +71,13 @@ def paper_document(
         notes += [f"nothing of this grid is in the paper's {table.table}"]
         notes += why_nothing(grid, library())
     layout = _transposed if table.transposed else _upright
-    sheet = layout(f"{grid.name} as the paper's {table.table}", table, entries, published)
+    sheet = layout(f"{grid.title} as the paper's {table.table}", table, entries, published)
     records = tuple(
         _record(table, entry, published=published) for line in entries for entry in line
     )
     known = tuple(dict.fromkeys([*notes, *rule_notes(grid, [table], select)]))
-    return Document(f"paper {number}", grid.name, (sheet,), records, known)
+    found = Document(f"paper {number}", grid.name, (sheet,), records, known)
+    return stamped(found, grid.profiles)
 
 
 def _table(number: str) -> Published:

@@ -18,7 +18,7 @@ def read_step_times(storage: Path, grid: str) -> dict[str, Any] | None:
         CorruptError: the file is none of ours.
         StorageError: it is a link out of the storage.
     """
-    path = step_times_file(storage, grid)
+    path = step_times_file(storage, grid.partition("@")[0])
     if not path.exists():
         return None
     check_inside(storage, path)

@@ -7,16 +7,14 @@ a folder elsewhere is never a mirror, whatever it holds.
 """
 
 import contextlib
-import functools
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from curvetune.errors import CorruptError, StorageError
 from curvetune.store.names import (
     CELLS,
     ESTIMATES,
@@ -26,18 +24,11 @@ from curvetune.store.names import (
     SPLITS,
     STEP_TIMES,
 )
-from curvetune.store.remote.address import (
-    Address,
-    mirror_folder,
-    mirrors_folder,
-    parse_address,
-)
 from curvetune.store.remote.bucket import Bucket, Entry
 from curvetune.store.remote.index import Index, stat_of
 from curvetune.system.newfile import new_file
 
 SHARED = (CELLS, PROBES, SPLITS, GRIDS, RELABELS, ESTIMATES, STEP_TIMES, "data")
-MARKER = ".mirror"  # in a mirror: the address that it is of
 SMALL = (".json", ".jsonl", ".csv")  # what a refresh brings
 EVERY_S = 3.0  # between two refreshes that nobody insists on
 SHARE = 20  # a refresh that takes long comes so much more seldom
@@ -46,60 +37,6 @@ CLOCK_S = 300.0  # how long the difference of two clocks is believed
 AT_ONCE = 8  # downloads
 NEW_S = 2.0  # how far apart time stamps of files and the clock may be
 CLOCKS = ".clocks"
-
-
-class MirrorPath(type(Path())):  # type: ignore[misc]
-    """A path below a mirror, which travels to other machines as an address: they have their own."""
-
-    def __reduce__(self) -> tuple[Callable[..., Path], tuple[str, ...]]:
-        mirror = mirror_of(self)
-        if mirror is None:
-            return Path, (str(self),)
-        return _arrived, (str(mirror.address), str(self.relative_to(mirror.root)))
-
-
-def _arrived(address: str, inner: str) -> Path:
-    """Return a path that came from another process, below the mirror on this machine."""
-    mirror = open_mirror(parse_address(address))
-    mirror.look()
-    found: Path = MirrorPath(mirror.root) / inner
-    return found
-
-
-def open_mirror(address: Address) -> "Mirror":
-    """Return the mirror of an address, made if it is not there; asks the store nothing.
-
-    Raises:
-        StorageError: the folder cannot be made, or the store not be asked.
-    """
-    root = mirror_folder(address)
-    try:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (root / MARKER).write_text(f"{address}\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(
-            f"--storage {address}: its mirror {root} cannot be written ({error.strerror}); give a "
-            f"folder that can be, with CURVETUNE_MIRRORS"
-        ) from None
-    return _mirror(root, address, os.getpid())
-
-
-def mirror_of(path: Path) -> "Mirror | None":
-    """Return the mirror that a path is in; None for all others."""
-    home = mirrors_folder()
-    if not path.is_absolute() or not path.is_relative_to(home) or path == home:
-        return None
-    root = home / path.relative_to(home).parts[0]
-    try:
-        address = parse_address((root / MARKER).read_text(encoding="utf-8").strip())
-    except (OSError, StorageError):
-        return None
-    return _mirror(root, address, os.getpid()) if mirror_folder(address) == root else None
-
-
-@functools.lru_cache(maxsize=8)
-def _mirror(root: Path, address: Address, _pid: int) -> "Mirror":
-    return Mirror(root, Bucket(address))
 
 
 class Mirror:
@@ -281,15 +218,3 @@ class Mirror:
 
     def _folder_key(self, folder: Path) -> str:
         return "/".join(folder.relative_to(self.root).parts)
-
-
-def check_again(path: Path, is_right: Callable[[], bool]) -> bool:
-    """Say whether a file is right once it was brought anew: a copy here may be damaged."""
-    mirror = mirror_of(path)
-    if mirror is None:
-        return False
-    path.unlink(missing_ok=True)
-    try:
-        return mirror.pull(path) and is_right()
-    except CorruptError:
-        return False

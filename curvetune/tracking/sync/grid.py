@@ -23,6 +23,7 @@ from typing import Any
 from curvetune.errors import CorruptError
 from curvetune.grids.cells import Cell, Grid, GridReader, Rows
 from curvetune.grids.copies import copies_in
+from curvetune.report.colours import colours_of
 from curvetune.report.figures.of_grid import files_of_grid, files_of_method
 from curvetune.store.history import read_rows
 from curvetune.store.names import HISTORY
@@ -34,9 +35,23 @@ from curvetune.tracking.base import (
     RunSpec,
     Tracker,
 )
+from curvetune.tracking.sync.files import (
+    DIVERGED,
+    cell_files,
+    diverged,
+    divergence_note,
+    divergence_points,
+    faults_of,
+)
 from curvetune.tracking.sync.models import WEIGHTS, packaged
-from curvetune.tracking.sync.notes import grid_files, grid_note, method_files, method_note
-from curvetune.tracking.sync.points import history_points, ma_values, result_points
+from curvetune.tracking.sync.notes import (
+    grid_files,
+    grid_note,
+    grid_pictures,
+    method_files,
+    method_note,
+)
+from curvetune.tracking.sync.points import grid_values, history_points, ma_values, result_points
 from curvetune.tracking.sync.runs import cell_data, cell_spec, grid_data, grid_spec, method_spec
 from curvetune.tracking.sync.views import how_to_read, saved_views
 
@@ -45,6 +60,7 @@ ERROR = "curvetune.error"
 DATA = "curvetune.data"  # the digest of the data that was logged
 TABLES = "curvetune.tables"  # a digest of what a run's files and note were made of
 FIGURES = "curvetune.figures"  # a digest of what a run's figures were drawn from
+FILES = "curvetune.files"  # when the result was made whose files were kept
 MODEL = "curvetune.model"  # the SHA-256 of the model that was logged
 NOTE = "mlflow.note.content"
 KIND = "mlflow.experimentKind"  # else the pages are those for language models
@@ -75,6 +91,7 @@ class GridSync:
         self._reader = GridReader(storage, grid)
         self._tracker: Tracker = NullTracker()
         self._sent = Sent()
+        self._diverged: dict[str, str] = {}  # of each run that did, where
 
     def update(self, tracker: Tracker, *, running: bool | None = None) -> Sent:
         """Send what is new to `tracker`.
@@ -86,26 +103,29 @@ class GridSync:
             BackendError: the tracker cannot be reached.
             ConfigError: the storage has no such grid.
         """
-        self._tracker, self._sent = tracker, Sent()
+        self._tracker, self._sent, self._diverged = tracker, Sent(), {}
         grid = self._reader.read()
         if running is None:
             running = any(cell.state == "running" for cell in grid.cells)
         top = self._run(grid_spec(grid))
         self._use_data(top, lambda: grid_data(grid, copies_in(self._storage, grid.digest)))
+        colours = colours_of(list(grid.methods()))
         for label, cells in grid.methods().items():
-            method = self._run(method_spec(grid, label, cells, top))
+            method = self._run(method_spec(grid, label, cells, top, colours[label]))
             for cell in cells:
                 if cell.state != "waiting" or cell.activity is not None:
-                    self._cell(grid, cell, method, running=running)
+                    spec = cell_spec(grid, cell, method, colours[label])
+                    self._cell(grid, cell, spec, running=running)
             self._mean_accuracy(method, cells, grid)
             self._tables(method, method_files(grid, label), method_note(grid, label))
             if not running:
                 self._figures(method, cells, partial(files_of_method, grid, label))
             tracker.set_status(method, *_status_of_many(cells, running=running))
         tracker.set_status(top, *_status_of_many(grid.cells, running=running))
-        self._tables(
-            top, grid_files(self._storage, grid), grid_note(grid), lambda: self._views(grid)
-        )
+        self._values_of_grid(top, grid)
+        files = {**grid_files(self._storage, grid), **grid_pictures(grid)}
+        note = grid_note(grid, top.run_id, self._diverged)
+        self._tables(top, files, note, lambda: self._views(grid))
         if not running:
             self._figures(top, grid.cells, partial(files_of_grid, grid))
         return self._sent
@@ -136,11 +156,16 @@ class GridSync:
         self._tracker.log(run, points, tags)
         self._sent.points += len(points)
 
-    def _cell(self, grid: Grid, cell: Cell, parent: Run, *, running: bool) -> None:
-        spec = cell_spec(grid, cell, parent)
+    def _cell(self, grid: Grid, cell: Cell, spec: RunSpec, *, running: bool) -> None:
         run = self._run(spec)
-        if cell.result is None or _sent(run).get("done") != cell.finished:
-            run = self._cell_news(spec, run, cell)
+        is_new = cell.result is None or _sent(run).get("done") != cell.finished
+        if is_new or run.tags.get(FILES) != str(cell.finished):
+            histories = self._histories(cell)
+            if is_new:
+                run = self._cell_news(spec, run, cell, histories)
+            self._files(run, cell, histories)
+        if words := run.tags.get(DIVERGED):
+            self._diverged[spec.name] = words
         if cell.error or run.tags.get(ERROR):
             self._log(run, [], {ERROR: cell.error or ""})
         self._use_data(run, lambda: cell_data(grid, cell))
@@ -168,12 +193,36 @@ class GridSync:
         self._tracker.write_files(run, files)
         self._log(run, [], {MODEL: digest})
 
-    def _cell_news(self, spec: RunSpec, run: Run, cell: Cell) -> Run:
-        """Send the epochs that are new, and the result; return the run that has them."""
+    def _histories(self, cell: Cell) -> dict[str, Rows]:
         histories = {"allocate": _rows(self._reader.cells.folder(cell.cell_id))}
         if cell.probe_id is not None:
             probe = _rows(self._reader.curves.folder(cell.probe_id))
             histories = {"probe": probe, **histories}
+        return histories
+
+    def _files(self, run: Run, cell: Cell, histories: Mapping[str, Rows]) -> None:
+        """Keep the files of a cell that is done, once, and say where a training diverged."""
+        faults = faults_of(histories)
+        if (words := diverged(cell, faults)) != run.tags.get(DIVERGED, ""):
+            points = divergence_points(faults, histories["allocate"] or histories.get("probe", ()))
+            self._log(run, points, {DIVERGED: words, NOTE: divergence_note(words) if words else ""})
+        if cell.result is not None and run.tags.get(FILES) != str(cell.finished):
+            files = cell_files(cell, histories)
+            self._tracker.write_files(run, {name: text.encode() for name, text in files.items()})
+            self._log(run, [], {FILES: str(cell.finished)})
+
+    def _values_of_grid(self, run: Run, grid: Grid) -> None:
+        """Send the MA of all methods to the run of the grid, where one changed."""
+        done = [cell.finished for cell in grid.cells if cell.finished is not None]
+        shown, values = _sent(run), grid_values(grid)
+        if not done or shown.get("values") == values:
+            return
+        step = max(len(done), shown.get("step", 0) + 1)
+        points = _changes(values, shown.get("values", {}), step, max(done))
+        self._send(run, [(points, _tag({"step": step, "values": values}))])
+
+    def _cell_news(self, spec: RunSpec, run: Run, cell: Cell, histories: Mapping[str, Rows]) -> Run:
+        """Send the epochs that are new, and the result; return the run that has them."""
         if _was_run_again(_sent(run), cell, histories):
             self._tracker.drop(run)
             run = self._tracker.run(spec)
@@ -188,11 +237,11 @@ class GridSync:
         news: list[tuple[list[Point], dict[str, str]]] = []
         for k in range(step + 1, len(done) + 1):
             values = ma_values(done[:k], grid.settings)
-            points = _changes(values, shown, k, done[k - 1])
+            points = _changes(values, shown, k, done[k - 1].finished or 0.0)
             step, shown = k, values
             news.append((points, _tag({"step": step, "values": shown})))
         if done and (values := ma_values(done, grid.settings)) != shown:
-            points = _changes(values, shown, step + 1, done[-1])
+            points = _changes(values, shown, step + 1, done[-1].finished or 0.0)
             news.append((points, _tag({"step": step + 1, "values": values})))
         self._send(run, news)
 
@@ -282,7 +331,7 @@ def _status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float
 
 
 def _changes(
-    values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, cell: Cell
+    values: Mapping[str, float | None], shown: Mapping[str, float | None], step: int, when: float
 ) -> list[Point]:
     """Return a point for each value; for one that is no longer known, NaN."""
     known = {
@@ -290,7 +339,7 @@ def _changes(
         for key, value in values.items()
         if value is not None or shown.get(key) is not None
     }
-    return [Point(key, value, step, cell.finished or 0.0) for key, value in known.items()]
+    return [Point(key, value, step, when) for key, value in known.items()]
 
 
 def _sent(run: Run) -> dict[str, Any]:

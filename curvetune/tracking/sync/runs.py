@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from curvetune.config import read_config
 from curvetune.data.duplicates import Copies, words
 from curvetune.grids.cells import Cell, Grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import setting_parts, setting_text
 from curvetune.tracking.base import (
     CELL_TAG,
     GRID_TAG,
@@ -18,10 +18,13 @@ from curvetune.tracking.base import (
     Run,
     RunSpec,
 )
-from curvetune.tracking.sync.points import cell_params
+from curvetune.tracking.sync.points import cell_params, own_params
 
 SOURCE = {"mlflow.source.name": "curvetune", "mlflow.source.type": "LOCAL"}
 SCHEMA_VERSION = "1"
+COLOUR_TAG = "mlflow.runColor"  # of a run in MLflow's charts and lists
+OF_A_GRID = ("data", "model", "probe_epochs", "allocate_epochs")
+VARIED = ("imbalance", "noise", "noise_rate", "seed")
 LONGEST_DIGEST = 36  # characters, in MLflow
 SHOWN = 100  # settings in a profile
 
@@ -31,7 +34,7 @@ def grid_spec(grid: Grid) -> RunSpec:
     return RunSpec(
         experiment=grid.name,
         key=(GRID_TAG, grid.name),
-        name=grid.name,
+        name=grid.title,
         parent=None,
         tags={
             **SOURCE,
@@ -39,25 +42,28 @@ def grid_spec(grid: Grid) -> RunSpec:
             "curvetune.command": grid.command,
             "curvetune.data_digest": grid.digest,
             "curvetune.schema_version": SCHEMA_VERSION,
+            **profile_tag(grid),
+            **_varied(grid),
         },
+        params=_common(grid),
         began=_began(grid.cells),
     )
 
 
-def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run) -> RunSpec:
-    """Return the run of a method, under that of the grid."""
+def method_spec(grid: Grid, label: str, cells: Sequence[Cell], parent: Run, colour: str) -> RunSpec:
+    """Return the run of a method, under that of the grid; `colour` is that of our figures."""
     return RunSpec(
         experiment=grid.name,
         key=(METHOD_TAG, label),
         name=label,
         parent=parent.run_id,
-        tags={**SOURCE, LEVEL_TAG: "method"},
+        tags={**SOURCE, LEVEL_TAG: "method", COLOUR_TAG: colour, **profile_tag(grid)},
         params={"method": cells[0].name},
         began=_began(cells),
     )
 
 
-def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
+def cell_spec(grid: Grid, cell: Cell, parent: Run, colour: str) -> RunSpec:
     """Return the run of a cell, under that of its method."""
     where = setting_parts(cell.setting, grid.settings)
     return RunSpec(
@@ -69,12 +75,19 @@ def cell_spec(grid: Grid, cell: Cell, parent: Run) -> RunSpec:
             **SOURCE,
             LEVEL_TAG: "cell",
             LABEL_TAG: cell.label,
+            COLOUR_TAG: colour,
             "curvetune.probe_id": cell.probe_id or "",
+            **profile_tag(grid),
             "curvetune.data_digest": grid.digest,
         },
-        params=cell_params(cell.config),
+        params=cell_params(cell.config) | own_params(cell.setting),
         began=_began([cell]),
     )
+
+
+def profile_tag(grid: Grid) -> dict[str, str]:
+    """Return the tag that says which profile a run is of."""
+    return {"curvetune.profile": ",".join(grid.profiles)} if grid.profiles else {}
 
 
 def grid_data(grid: Grid, copies: Copies | None = None) -> DataSpec:
@@ -104,24 +117,38 @@ def cell_data(grid: Grid, cell: Cell) -> DataSpec | None:
     except ValidationError:
         return None
     bias, setting = config.bias, cell.setting
-    noise = f"{bias.noise} noise {bias.noise_rate:g}" if bias.noise_rate else "no noise"
-    if bias.is_human:
-        noise = f"{bias.noise} labels"
-    elif not bias.truth_is_known:
-        noise = "noise of its own"
     profile: dict[str, object] = {
         "imbalance": bias.imbalance,
         "noise": bias.noise,
         "noise_rate": cell.noise_rate,
+        **({"own_imbalance": setting.own_imbalance} if setting.own_imbalance else {}),
         "seed": config.seed,
         "content_sha256": grid.digest,
     }
     return DataSpec(
-        name=f"{setting.data}, imbalance {bias.imbalance:g}, {noise}",
+        name=f"{setting.data}, {setting_text(setting)}",
         digest=config.split_id(grid.digest),  # of another seed it is another draw
         source=f"curvetune:{setting.data}",
         profile=profile,
     )
+
+
+def _common(grid: Grid) -> dict[str, str]:
+    """Return the params that all cells of a grid share, without those of its methods."""
+    params = [cell_params(cell.config) for cell in grid.cells]
+    return {
+        key: params[0][key]
+        for key in OF_A_GRID
+        if params and len({each[key] for each in params}) == 1
+    }
+
+
+def _varied(grid: Grid) -> dict[str, str]:
+    """Return in tags what a wider grid has more of: MLflow never changes a param."""
+    params = [cell_params(cell.config) for cell in grid.cells]
+    values = {key: dict.fromkeys(each[key] for each in params) for key in VARIED}
+    methods = {"curvetune.methods": ", ".join(grid.methods())}
+    return methods | {f"curvetune.{key}": ", ".join(found) for key, found in values.items()}
 
 
 def _began(cells: Sequence[Cell]) -> float:
