@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curvetune.data import cache, parquet
+from curvetune.data.own.look_alikes import is_all_of, why_not
 from curvetune.data.people.labels import labels_or_none
 from curvetune.data.source import ClassSizes, Dataset, Images
-from curvetune.errors import DataError
+from curvetune.errors import DataError, printable
 
 SIZE = 32
 # Of the raw pixels; CurveNet-V1 (feeder/feeder.py) uses CIFAR-10's for both data sets.
@@ -138,7 +139,7 @@ class Cifar:
             names = parquet.class_names(found.train[0], self.column)
         except DataError:  # of something else
             return False
-        return len(names) == len(self.archive.sizes.train)
+        return is_all_of(self.name, names)
 
     def shards(self, data_dir: Path) -> Shards | None:
         """Return the Parquet files in a folder, or None where it has the archive.
@@ -158,6 +159,12 @@ class Cifar:
         for folder in (data_dir / self.name, data_dir):
             train, test = (parquet.find_shards(folder, split) for split in ("train", "test"))
             if train and test:
+                if (reason := why_not(self.name, self.column, train[0])) is not None:
+                    raise DataError(
+                        f"--data-dir {printable(data_dir)}: not {self.name}: {reason}. Files like "
+                        f"these are read with `curvetune grid folder --set data.name=hf --data-dir "
+                        f"{printable(folder)}`; `curvetune data check` says what they are"
+                    )
                 return Shards(train, test)
             if (folder / self.archive.folder).is_dir():
                 return folder / self.archive.folder

@@ -77,6 +77,7 @@ def _told(listing: Listing, report: Report) -> Report:
         bad=tuple(sorted(bad.items(), key=lambda item: os.fsencode(item[0]))),
         left_out=listing.left_out,
         counted=listing.counted,
+        facts=listing.facts,
     )
 
 

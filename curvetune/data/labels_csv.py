@@ -1,7 +1,12 @@
-"""The rows of a folder's labels.csv: columns file,label[,split], file relative to the folder."""
+"""The rows of a folder's labels.csv: columns file,label[,split], file relative to the folder.
+
+The columns may be called as people call them (`NAMES`), in any case, with blanks or hyphens. Rows
+of val are tested on where none is called test; else they are not read.
+"""
 
 import csv
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -11,7 +16,14 @@ from pathlib import Path, PurePosixPath
 from curvetune.errors import DataError, printable
 
 SPLITS = ("train", "test")
+VAL = "val"
+CALLED = {"training": "train", "testing": "test", "valid": VAL, "validation": VAL}
 LABELS, COLUMNS = "labels.csv", ("file", "label", "split")
+NAMES = {
+    "file": ("file", "path", "filename", "filepath", "image", "imagepath", "imagefile"),
+    "label": ("label", "class", "target", "classname"),
+    "split": ("split", "set", "subset"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ def read_rows(path: Path) -> list[LabelRow]:
                 name = _plain_path(cells[0])
                 if name in rows:
                     raise _twice(path, name, f"line {line}: ")
-                rows[name] = LabelRow(name, cells[1], cells[2] or _split_of(name))
+                rows[name] = LabelRow(name, cells[1], _called(cells[2]) or _split_of(name))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{printable(path)}: cannot be read ({error}); write it as CSV in UTF-8"
@@ -75,16 +87,83 @@ def _cells(path: Path, file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
     """
     reader = csv.reader(file)
     columns = next((row for row in reader if row), [])
-    if "file" not in columns or "label" not in columns:
-        raise DataError(
-            f"{printable(path)}: its columns are {printable(', '.join(columns)) or 'none'};"
-            f" allowed are file,label or file,label,split, in the first line"
-        )
-    place = {name: k for k, name in enumerate(columns)}  # the last one of a name
-    wanted = [place.get(name, sys.maxsize) for name in COLUMNS]
+    wanted = [_place(path, columns, name) for name in COLUMNS]
     for row in reader:
         if row:
             yield reader.line_num, [row[k].strip() if k < len(row) else "" for k in wanted]
+
+
+def _place(path: Path, columns: list[str], name: str) -> int:
+    """Return which column has the files, the labels or the splits; the last one of a name."""
+    place = {column: k for k, column in enumerate(columns)}
+    if name in place:
+        return place[name]
+    found = [column for column in place if plain_name(column) in NAMES[name]]
+    if len(found) == 1:
+        return place[found[0]]
+    if not found and name == "split":
+        return sys.maxsize
+    there = printable(", ".join(columns)) or "none"
+    reason = (
+        f"{len(found)} may be the {name}: {printable(', '.join(found))}"
+        if found
+        else (f"none is the {name}")
+    )
+    raise DataError(
+        f"{printable(path)}: its columns are {there}; allowed are file,label or file,label,split, "
+        f"in the first line; {reason}, which may be called {', '.join(NAMES[name])}: call one so"
+    )
+
+
+def plain_name(column: str) -> str:
+    """Return a column's name as names are compared: "File Name" is filename."""
+    return re.sub(r"[\s_-]", "", column).lower()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of labels.csv by what becomes of them.
+
+    Args:
+        read: those of train and of test, and of splits that there are not.
+        unread: those of val, where something else is to test on: their files are not used.
+        facts: what people should know of it.
+    """
+
+    read: list[LabelRow]
+    unread: list[LabelRow]
+    facts: list[str]
+
+
+def tested_rows(rows: list[LabelRow], *, has_test: bool) -> Rows:
+    """Return which rows are to test on: those of val where nothing else is.
+
+    Args:
+        has_test: whether a folder has images to test on.
+    """
+    has_test = has_test or any(row.split == "test" for row in rows)
+    if not has_test and all(row.split == "train" for row in rows):
+        rows = [replace(row, split=_split_or_val(row.file)) for row in rows]
+    val = [row for row in rows if row.split == VAL]
+    if not val:
+        return Rows(rows, [], [])
+    if has_test:
+        others = [row for row in rows if row.split != VAL]
+        return Rows(others, val, [f"rows of {LABELS} of val, not read: {len(val):,}"])
+    tested = [replace(row, split="test") if row.split == VAL else row for row in rows]
+    fact = f"{len(val):,} rows of {LABELS} of val are tested on, since none is of test"
+    return Rows(tested, [], [fact])
+
+
+def _split_or_val(file: str) -> str:
+    return VAL if _called(file.partition("/")[0]) == VAL else "train"
+
+
+def _called(split: str) -> str:
+    """Return a split by its usual name; what is none stays, and is refused as such."""
+    name = split.lower()
+    name = CALLED.get(name, name)
+    return name if name in (*SPLITS, VAL) else split
 
 
 def _plain_path(name: str) -> str:

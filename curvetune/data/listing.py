@@ -1,8 +1,11 @@
 """Which files of a folder are images, and what they are labelled; no image is decoded.
 
-    DIR/train/<class>/<file>   DIR/test/<class>/<file>, or any number of folders deeper
+    DIR/train/<class>/<file>   DIR/test/<class>/<file>, or any number of folders deeper; other
+                               folders that people have: own/layout.py
     DIR/labels.csv             optional: columns file,label[,split], file relative to DIR; a row
                                labels a file outside the class folders, or one of them anew
+
+Where nothing is to test on, a part of each class is held out (own/held_out.py).
 
 The classes are the folders in train, by name; without any, the labels of labels.csv. A name is
 data: it is never part of a path that is written, nor of markup. Hidden files and folders are left
@@ -17,21 +20,24 @@ of them K or more, and none a name. Everything else is an error or a bad image, 
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from curvetune.data.decode import SUFFIXES
 from curvetune.data.kinds import UNREAD, FileKind, kind_of
 from curvetune.data.labels import Classes, alike, named_by, number, positions, unfit
-from curvetune.data.labels_csv import LABELS, SPLITS, LabelRow, on_disk, read_rows
+from curvetune.data.labels_csv import LABELS, SPLITS, LabelRow, on_disk, read_rows, tested_rows
+from curvetune.data.own.held_out import held_out, words
+from curvetune.data.own.layout import class_folders, layout_of
+from curvetune.data.own.left_out import LeftOut, beside
 from curvetune.data.walk import Entry, below, entries, is_folder, is_plain, suffix_of
 from curvetune.errors import DataError, printable
 
-EXPECTED = "allowed is DIR/train/<class>/*.png with DIR/test/<class>/*.png (or .jpg, .webp …)"
-NAMED = 5  # files that are named; the others are counted
-LOOKED_AT = 100_000  # files beside train and test: so many take a tenth of a second
+EXPECTED = (
+    "allowed is DIR/train/<class>/*.png with DIR/test/<class>/*.png (or val, or neither: then a "
+    "part is held out), or DIR/<class>/*.png (or .jpg, .webp …)"
+)
 
 
 @dataclass(frozen=True)
@@ -50,30 +56,6 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """What is in a folder and is not read, beside bad images."""
-
-    unread: dict[str, int] = field(default_factory=dict)  # bad for their kind alone, by extension
-    others: tuple[str, ...] = ()  # files in train and test that are no images
-    beside: dict[str, int] = field(default_factory=dict)  # images by folder, not train or test
-
-    def words(self) -> list[str]:
-        """Return what people should know about it, a line each."""
-        lines = []
-        if self.unread:
-            kinds = ", ".join(f"{suffix} ({n:,})" for suffix, n in self.unread.items())
-            lines.append(f"images of a kind that is not read: {kinds}")
-        if self.others:
-            names = ", ".join(map(printable, self.others[:NAMED]))
-            more = ", …" if len(self.others) > NAMED else ""
-            lines.append(f"other files, not read: {len(self.others):,} ({names}{more})")
-        for where, n in self.beside.items():
-            place = "beside train and test" if where == "." else f"in {printable(where)}"
-            lines.append(f"images {place}, not read: {n:,} (no row of {LABELS} names them)")
-        return lines
-
-
-@dataclass(frozen=True)
 class Listing:
     """The files of a folder, sorted."""
 
@@ -81,6 +63,7 @@ class Listing:
     files: tuple[Listed, ...]
     left_out: LeftOut
     counted: bool = False  # whether labels.csv counts the classes
+    facts: tuple[str, ...] = ()  # what else people should know
 
 
 def list_images(folder: Path) -> Listing:
@@ -89,26 +72,53 @@ def list_images(folder: Path) -> Listing:
     Raises:
         DataError: the folder has another layout, or its labels.csv cannot be read.
     """
-    rows = _rows(folder)
-    inside = {split: entries(folder / split) for split in SPLITS}
-    names = {split: _class_folders(folder / split, inside[split]) for split in SPLITS}
-    classes = Classes(names["train"] or named_by(r.label for r in rows if r.split == "train"))
+    given = _rows(folder)
+    layout = layout_of(folder, rows_of=frozenset(row.split for row in given))
+    sorted_rows = tested_rows(given, has_test=layout.test is not None)
+    rows = sorted_rows.read
+    inside = {split: _inside(folder, name) for split, name in layout.parts}
+    names = {split: _class_folders(folder / name, inside[split]) for split, name in layout.parts}
+    classes = Classes(names.get("train") or named_by(r.label for r in rows if r.split == "train"))
     found = _Found(classes)
-    for split in SPLITS:
+    for split, name in layout.parts:
         for entry in inside[split]:
-            found.add_all(split, entry, is_class=entry.name in names[split])
+            found.add_all(split, name, entry, is_class=entry.name in names[split])
     counted = positions(classes, {row.label for row in rows}, printable(folder / LABELS))
     meaning = _Meaning(classes, counted)
     for row in rows:
         found.add_row(folder, row, meaning)
+    found.leave_out(row.file for row in sorted_rows.unread)
     files = found.sorted()
+    facts = [*layout.facts(), *sorted_rows.facts]
+    if layout.test is None and all(row.split == "train" for row in rows):
+        files, more = _with_some_held_out(files)
+        facts += more
     missing = [split for split in SPLITS if all(one.split != split for one in files)]
     if missing:
         raise DataError(
             f"--data-dir {printable(folder)}: no folder there has images for {missing[0]}; "
             f"{EXPECTED}; {LABELS} with the columns file,label,split is read as well"
         )
-    return Listing(classes.names, files, found.left_out(folder), bool(counted))
+    left_out = found.left_out(folder, [name for _, name in layout.parts])
+    return Listing(classes.names, files, left_out, bool(counted), tuple(facts))
+
+
+def _inside(folder: Path, name: str) -> list[Entry]:
+    """Return what is in a part of a folder; of the folder itself, the class folders."""
+    found = entries(folder / name)
+    return class_folders(found) if name == "." else found
+
+
+def _with_some_held_out(files: tuple[Listed, ...]) -> tuple[tuple[Listed, ...], list[str]]:
+    """Return the files with those to test on among them, and what to say of it."""
+    usable = [one for one in files if one.problem is None]
+    by_class: dict[str, list[str]] = {}
+    for one in usable:
+        by_class.setdefault(one.label, []).append(one.file)
+    if not (chosen := held_out(by_class)):
+        return files, []
+    moved = (replace(one, split="test") if one.file in chosen else one for one in files)
+    return tuple(sorted(moved, key=_order)), [words(len(chosen), len(usable))]
 
 
 class _Meaning(dict[str, int | None]):
@@ -133,16 +143,17 @@ class _Found:
         self.kinds: dict[str, FileKind] = {}  # of `files`: what is no plain image
         self.others: dict[str, None] = {}
 
-    def add_all(self, split: str, entry: Entry, *, is_class: bool) -> None:
-        """Add what an entry of train or test is, or has in it."""
+    def add_all(self, split: str, part: str, entry: Entry, *, is_class: bool) -> None:
+        """Add what an entry of a part of the data is, or has in it."""
+        name = entry.name if part == "." else f"{part}/{entry.name}"
         if not is_class:
             reason = f"in no class folder, and no row of {LABELS} labels it"
-            self._add(f"{split}/{entry.name}", entry, split, "", reason)
+            self._add(name, entry, split, "", reason)
             return
         k = self.classes.find(entry.name)
         label = entry.name if k is None else self.classes.names[k]
         problem = None if k is not None else _no_class(entry.name, self.classes)
-        for file, inner in below(entry.path, f"{split}/{entry.name}", closed=SUFFIXES):
+        for file, inner in below(entry.path, name, closed=SUFFIXES):
             self._add(file, inner, split, label, problem)
 
     def add_row(self, folder: Path, row: LabelRow, meaning: _Meaning) -> None:
@@ -163,15 +174,20 @@ class _Found:
         self.others.pop(row.file, None)
         self.files[row.file] = Listed(row.file, row.split, label, problem)
 
+    def leave_out(self, files: Iterable[str]) -> None:
+        """Forget files that are not to be used."""
+        for file in files:
+            self.files.pop(file, None)
+
     def sorted(self) -> tuple[Listed, ...]:
         """Return the files in the order that they have in the data set."""
         return tuple(sorted(self.files.values(), key=_order))
 
-    def left_out(self, folder: Path) -> LeftOut:
-        """Return what is not read."""
+    def left_out(self, folder: Path, parts: Collection[str]) -> LeftOut:
+        """Return what is not read, beside the folders of some parts."""
         unread = Counter(suffix_of(file) or "no extension" for file in self.kinds)
         others = sorted(self.others, key=os.fsencode)
-        return LeftOut(dict(unread.most_common()), tuple(others), _beside(folder, self.files))
+        return LeftOut(dict(unread.most_common()), tuple(others), beside(folder, self.files, parts))
 
     def _add(self, file: str, entry: Entry, split: str, label: str, problem: str | None) -> None:
         suffix = suffix_of(entry.name)
@@ -222,27 +238,6 @@ def _rows(folder: Path) -> list[LabelRow]:
     if (problem := _file_problem(path)) is not None:
         raise DataError(f"{printable(path)}: {problem}; make it a file, or remove it")
     return on_disk(folder, read_rows(path))
-
-
-def _beside(folder: Path, files: dict[str, Listed]) -> dict[str, int]:
-    """Return how many images lie in other folders than train and test, as far as is looked."""
-    count: Counter[str] = Counter()
-    for looked, (file, where) in enumerate(_others(folder)):
-        if looked == LOOKED_AT:
-            break
-        if file not in files and suffix_of(file) in SUFFIXES:
-            count[where] += 1
-    return dict(sorted(count.items()))
-
-
-def _others(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file beside train and test, and in which folder of `folder` it is."""
-    for entry in entries(folder):
-        if not is_folder(entry):
-            yield entry.name, "."
-        elif entry.name not in SPLITS:
-            with suppress(DataError):  # what cannot be read need not be
-                yield from ((file, entry.name) for file, _ in below(entry.path, entry.name))
 
 
 # ---------------------------------------------------------------- what is wrong

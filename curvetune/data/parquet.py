@@ -169,9 +169,13 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def _names(table: pa.Table, column: str) -> tuple[str, ...] | None:
+    return names_in(table.schema, column)
+
+
+def names_in(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     """Return the names of the classes that a file's metadata has, None if it has none."""
     try:
-        info = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]
+        info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
         names = info["features"][column]["names"]
     except (KeyError, TypeError, ValueError):
         return None
@@ -201,7 +205,7 @@ def _decode(content: bytes | None, where: str, shape: tuple[int, int]) -> NDArra
     if pixels.shape[:2] != shape:
         raise DataError(
             f"{where}: its height and width are {pixels.shape[:2]}, allowed are {shape}; "
-            f"give the --data-dir of another copy"
+            f"give the --data-dir of a copy of CIFAR (`curvetune data check DIR` says what it is)"
         )
     return pixels.transpose(2, 0, 1)
 

@@ -123,7 +123,7 @@ def check_data(
             f"{printable(data_dir)}: there is no such folder; allowed is one with images, or a "
             f"list of them: give its path"
         )
-    forms = list(forms_of(data_dir))
+    forms = forms_of(data_dir)
     if name is None and not forms:
         raise DataError(_unknown(data_dir))
     name = name or forms[0]
@@ -140,22 +140,27 @@ def check_data(
         return Checked(data_dir, name, also, variant, there, size, problem=str(error))
 
 
-def forms_of(data_dir: Path) -> Iterator[str]:
-    """Yield the sources that could read a folder, the most special one first."""
+def forms_of(data_dir: Path) -> list[str]:
+    """Return the sources that could read a folder, the most special one first."""
+    from curvetune.data.own.layout import is_plain
+
+    # what a folder of folders is only where it is nothing else
+    found = list(_forms(data_dir))
+    return found or (["folder"] if data_dir.is_dir() and is_plain(data_dir) else [])
+
+
+def _forms(data_dir: Path) -> Iterator[str]:
     from curvetune import data
+    from curvetune.data.own.layout import has_parts
     from curvetune.data.tables import FORMS
-    from curvetune.data.walk import entries, is_folder
 
     for name in CIFAR:
         if data.SOURCES[name].finds(data_dir):  # type: ignore[attr-defined]
             yield name
     generic = ("hf", "shards", "list")
     yield from (name for name in FORMS if name not in generic and FORMS[name].is_here(data_dir))
-    if data_dir.is_dir():
-        inside = {entry.name for entry in entries(data_dir)}
-        train = entries(data_dir / "train")
-        if "labels.csv" in inside or any(is_folder(entry) for entry in train):
-            yield "folder"
+    if data_dir.is_dir() and ((data_dir / "labels.csv").exists() or has_parts(data_dir)):
+        yield "folder"
     yield from (name for name in generic if FORMS[name].is_here(data_dir))
 
 

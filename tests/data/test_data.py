@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_cifar import NAMES, encoded, images, write_cifar, write_parquet
+from tiny_cifar import NAMES, NAMES_OF, encoded, images, write_cifar, write_parquet
 from torchvision import datasets
 
 import curvetune.data
@@ -99,7 +99,7 @@ def test_parquet_files_are_read_in_order_and_pixel_by_pixel(
     assert data.train.y.tolist() == [0, 1, 2, 0, 1]
     assert data.test.y.tolist() == [0, 1]
     assert (data.train.x.dtype, data.train.y.dtype) == (np.uint8, np.int64)
-    assert (data.name, data.class_names) == (name, tuple(NAMES))
+    assert (data.name, data.class_names) == (name, tuple(NAMES_OF.get(column, NAMES)))
     assert (data.pad, data.flip) == (4, True)
 
 
@@ -202,7 +202,10 @@ def _rename_the_column(folder: Path) -> None:
             "train-00001-of-00002.parquet: row 1 has label 3; allowed is a whole number",
         ),
         (_forget_the_names, "train-00000-of-00002.parquet.*no names of the classes of label"),
-        (_rename_the_column, "train-00000-of-00002.parquet: has no column label"),
+        (
+            _rename_the_column,
+            "the columns of train-00000-of-00002.parquet are img, target, and cifar10 has img and",
+        ),
     ],
 )
 def test_bad_parquet_files_are_named_with_what_is_wrong(

@@ -83,7 +83,6 @@ def test_hidden_files_and_others_are_not_read(images: Path) -> None:
 @pytest.mark.parametrize(
     ("take_away", "expected"),
     [
-        ("test", "no folder there has images for test"),
         ("train", "no folder there has images for train"),
         ("train/bee", "cannot be used"),  # test/bee is of no class then
         ("test/bee", r"test has no usable image of 1 of 3 classes \(bee\)"),
@@ -156,7 +155,7 @@ def test_labels_csv_alone_gives_the_classes_and_numbers_are_in_order(tmp_path: P
         ("train/ant/0.png,-1,", "label '-1' in labels.csv is a negative number; allowed are ant"),
         ("train/ant/0.png,,", "label '' in labels.csv is no label; allowed are ant, bee, cat"),
         (f"train/ant/0.png,{'9' * 5000},", "label '9999"),
-        ("train/ant/0.png,bee,val", "split 'val' in labels.csv; allowed are train and test"),
+        ("train/ant/0.png,bee,dev", "split 'dev' in labels.csv; allowed are train and test"),
         ("train/ant/none.png,bee,", "no such file"),
         ("../outside.png,bee,train", "labels.csv names a file outside the folder"),
         ("/etc/passwd,bee,train", "labels.csv names a file outside the folder"),

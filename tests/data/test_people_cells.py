@@ -14,6 +14,7 @@ from curvetune import data
 from curvetune.analysis.suspects import find_suspects
 from curvetune.cell import run_cell
 from curvetune.config import HUMAN, BiasConfig, CellConfig
+from curvetune.data.own.look_alikes import CLASSES
 from curvetune.data.people.cells import with_labels
 from curvetune.data.people.labels import labels_digest
 from curvetune.errors import ConfigError, DataError
@@ -45,7 +46,7 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = {"train": (images(N, 0), CLEAN), "test": (images(TEST, 1), np.arange(TEST) % 10)}
     for part, (pixels, y) in parts.items():
         contents = [encoded(one, "PNG") for one in pixels]
-        names = [f"class {k}" for k in range(10)]
+        names = sorted(CLASSES["cifar10"])
         write_parquet(root / f"{part}-0.parquet", contents, y.tolist(), names=names)
     write_pt(root, columns10(CLEAN))
     return root

@@ -97,7 +97,7 @@ def _parquet(
     root: Path,
     train: list[Any],
     test: list[Any],
-    names: tuple[str, ...] = ("cat", "dog", "fox"),
+    names: tuple[str, ...] = ("cat", "dog", "frog"),
 ) -> None:
     png = encoded_pixels(images(1, 0)[0], "PNG")
     for split, labels in (("train", train), ("test", test)):

@@ -1,6 +1,7 @@
 """`curvetune data check`: what a folder is, what is wrong with it, and what to run."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ from tiny_cifar import encoded, images, write_parquet
 from typer.testing import CliRunner
 
 from curvetune.cli import app
+from curvetune.data.own.look_alikes import CLASSES
+from curvetune.errors import DataError
 from curvetune.status.doctor import Subject
 from curvetune.status.doctor.software import data
 
@@ -102,13 +105,18 @@ def test_every_form_is_known_and_the_next_command_plans_a_grid_on_it(
 
 @pytest.mark.parametrize(
     ("name", "column", "classes"),
-    [("cifar10", "label", 10), ("cifar100", "fine_label", 100), ("hf", "label", 11)],
+    [
+        ("cifar10", "label", 10),
+        ("cifar100", "fine_label", 100),
+        ("hf", "label", 10),
+        ("hf", "fine_label", 100),
+    ],
 )
 def test_cifar_is_told_from_other_parquet_files(
     name: str, column: str, classes: int, tmp_path: Path
 ) -> None:
     contents = [encoded(image, "PNG") for image in images(classes, 0)]
-    names = [f"class {k}" for k in range(classes)]
+    names = sorted(CLASSES.get(name, [f"class {k}" for k in range(classes)]))
     for split in ("train", "test"):
         path = tmp_path / f"{split}-00000-of-00001.parquet"
         write_parquet(path, contents, range(classes), column, names)
@@ -186,3 +194,28 @@ def test_doctor_says_what_a_folder_is(tmp_path: Path) -> None:
     (first, *_) = data(Subject(tmp_path, data_dir=tmp_path))
     assert first.status == "fail"
     assert "noisy_label_kv.txt is missing" in first.found
+
+
+@pytest.mark.parametrize(
+    ("column", "names", "reason"),
+    [
+        ("label", ["zebra", "cat", "shark"], "has classes that cifar10 has not: zebra, shark"),
+        ("kind", ["cat", "dog"], "columns of .* are img, kind, and cifar10 has img and label"),
+    ],
+)
+def test_another_parquet_set_is_no_cifar10_and_the_command_for_it_is_named(
+    column: str, names: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURVETUNE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    for part, seed in (("train", 0), ("test", 1)):
+        contents = [encoded(image, "PNG") for image in images(12, seed)]
+        labels = [k % len(names) for k in range(12)]
+        write_parquet(folder / f"{part}-00000-of-00001.parquet", contents, labels, column, names)
+    wrong = ["plan", "cifar10", "--data-dir", str(folder)]
+    with pytest.raises(DataError, match=f"not cifar10: .*{reason}") as refused:
+        CliRunner().invoke(app, wrong, catch_exceptions=False)
+    command = re.search(r"`curvetune grid (folder [^`]*)`", str(refused.value))
+    assert command is not None
+    done = CliRunner().invoke(app, ["plan", *shlex.split(command[1])], catch_exceptions=False)
+    assert done.exit_code == 0, done.output

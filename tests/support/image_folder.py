@@ -1,6 +1,7 @@
 """Small folders of real images, written with Pillow."""
 
 import io
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -93,3 +94,14 @@ def write_photographs(root: Path, *, train: int = 240, test: int = 60, seed: int
                 exif[0x0112] = turn
                 options = {"exif": exif}
             image.save(path, quality=90, **options)
+
+
+def write_album(root: Path, *, count: int = 300, seed: int = 0) -> None:
+    """Write photographs as people keep them: a folder for each subject, and nothing to test on.
+
+    Wrong ones say WRONG in the name.
+    """
+    write_photographs(root / "parts", train=count, test=0, seed=seed)
+    for name in SUBJECTS:
+        (root / "parts" / "train" / name).rename(root / name)
+    shutil.rmtree(root / "parts")

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-NAMES = ["cat", "dog", "fox"]
+NAMES = ["cat", "dog", "frog"]  # some of CIFAR-10's
+NAMES_OF = {"fine_label": ["bear", "fox", "wolf"]}  # of CIFAR-100's
 
 
 def images(count: int, seed: int) -> NDArray[np.uint8]:
@@ -30,8 +31,9 @@ def write_parquet(
     contents: Sequence[bytes],
     labels: Sequence[int | None],
     column: str = "label",
-    names: Sequence[str] | None = NAMES,
+    names: Sequence[str] | None = (),
 ) -> None:
+    names = NAMES_OF.get(column, NAMES) if names == () else names
     img = [{"bytes": content, "path": None} for content in contents]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"img": pa.array(img, kind), column: pa.array(labels, pa.int64())})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.cli.suspects import Score, Where
 
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ def clean(
     o.load_plugins(plugins)
     from curvetune.cleaning.change import Amount
     from curvetune.cleaning.clean import Wanted, clean
+    from curvetune.system.progress import working
 
     wanted = Wanted(Amount(top, share, above), score, tuple(where or ()), relabel, labels, copies)
     folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    done = clean(folder, cell, images, out, wanted)
+    with working("ranking the samples and writing the folder", signs(as_json=as_json)):
+        done = clean(folder, cell, images, out, wanted)
     if as_json:
         typer.echo(json.dumps(_json(done), indent=1))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curvetune.cli import options as o
+from curvetune.cli.run import signs
 from curvetune.errors import SOME_FAILED, ConfigError, DataError, nearest, printable
 
 if TYPE_CHECKING:
@@ -47,12 +48,15 @@ def predict(
     if form != "table" and as_json:
         raise ConfigError("--format and --json are two forms; give one of them")
     o.load_plugins(plugins)
-    from curvetune.classify import classifier_of
-    from curvetune.classify.files import find_pictures, look_at
+    from curvetune.system.progress import working
 
-    folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
-    found = find_pictures(paths)
-    classifier = classifier_of(folder, cell, images)
+    with working("loading the classifier", signs(as_json=as_json)):
+        from curvetune.classify import classifier_of
+        from curvetune.classify.files import find_pictures, look_at
+
+        folder, images = o.storage_or_default(storage), o.data_dir_or_default(data_dir)
+        found = find_pictures(paths)
+        classifier = classifier_of(folder, cell, images)
     count = min(top, len(classifier.class_names))
     looked = look_at(classifier, found.pictures, count)
     if as_json:

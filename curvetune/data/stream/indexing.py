@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from curvetune.data import duplicates
 from curvetune.data.duplicates import Sample
-from curvetune.data.listing import LeftOut
+from curvetune.data.own.left_out import LeftOut
 from curvetune.data.pixels import Encoded, Positions
 from curvetune.data.stream import survey
 from curvetune.data.stream.pixels import ShardPixels

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from curvetune.data import duplicates
 from curvetune.data.duplicates import Copies
-from curvetune.data.listing import LeftOut
+from curvetune.data.own.left_out import LeftOut
 from curvetune.errors import printable
 
 OnBad = Literal["skip", "fail"]
