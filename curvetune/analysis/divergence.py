@@ -17,7 +17,7 @@ WINDOW = 128
 DEVIATIONS = 6.0
 FEWEST = 3  # losses before it that a leap needs: two always lie within one deviation
 NAMED = 3  # epochs named in words
-STAGES = {"probe": "the probe", "allocate": "the final training"}
+STAGES = {"probe": "the probe", "allocate": "allocating"}
 
 Rows = Sequence[Mapping[str, Any]]
 

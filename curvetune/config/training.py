@@ -120,7 +120,7 @@ class ProbeConfig(CyclicConfig):
 
 
 class AllocateConfig(TrainingConfig):
-    """The final training, the same for every method."""
+    """The stage that trains the classifier that is kept, the same for every method."""
 
     source: ClassVar[str] = (
         "Jiang et al., AAAI 2022 (repository jiangwenj02/CurveNet-V1, config/aug)"

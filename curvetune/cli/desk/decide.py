@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @with_groups(places=groups.places, telling=groups.telling, launch=groups.launch)
 def decide(
     a: Annotated[str, typer.Argument(metavar="A", help="A method of the grid.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another one. Shown is B minus A.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one. Shown is B − A.")],
     grid: Annotated[
         str, typer.Option("--in", "--grid", metavar="GRID", help="The grid that has both.")
     ],
