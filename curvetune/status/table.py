@@ -26,7 +26,7 @@ from curvetune.system.units import duration
 SCHEMA_VERSION = 1
 STYLES = {"done": "green", "failed": "red", "running": "cyan", "stale": "yellow", "waiting": "dim"}
 MAX_NAMED = 3  # cells named in one line
-SO_FAR = "MA so far: over the settings and seeds that all methods have done"
+SO_FAR = "  MA so far: over what all have done"
 SHORT_ID = 6  # digits of an id that tell cells apart
 
 

@@ -54,8 +54,7 @@ def test_words_name_the_stage_and_the_first_epochs() -> None:
     losses = [math.nan] * 5 + [1.0] * 5
     words = divergence_words(divergence("allocate", rows(losses)))
     assert words == (
-        "the final training: loss nan at epoch 0, loss nan at epoch 1, loss nan at epoch 2 "
-        "and 2 more"
+        "allocating: loss nan at epoch 0, loss nan at epoch 1, loss nan at epoch 2 and 2 more"
     )
     assert divergence_words([]) == ""
 

@@ -89,7 +89,8 @@ def test_tables_and_the_tracker_call_the_noise_unknown(tmp_path: Path) -> None:
 
 def test_a_grid_of_both_tells_them_apart(tmp_path: Path) -> None:
     clean = CellConfig.model_validate({"data": {"name": "digits"}})
-    real = CellConfig.model_validate({"data": {"name": "digits"}, "bias": REAL})
+    bias = REAL | {"imbalance": 10}  # at imbalance 1 the two are one cell
+    real = CellConfig.model_validate({"data": {"name": "digits"}, "bias": bias})
     write_grid(tmp_path, [clean, real])
     settings = read_grid(tmp_path, "small").settings
     assert [setting_parts(one, settings)[1] for one in settings] == ["noise 0", "noise unknown"]

@@ -308,4 +308,4 @@ def test_the_path_of_a_suspect_is_never_cut_or_folded(tmp_path: Path) -> None:
     grid = train_on(storage, images, "folder")
     text = run("suspects", grid, "--data-dir", images, "--storage", storage)
     name = str((deep / "0.png").relative_to(images))
-    assert any(line.endswith(f"  {name}") for line in text.splitlines())
+    assert any(name in line for line in text.splitlines())

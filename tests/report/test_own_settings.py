@@ -123,7 +123,7 @@ def test_status_and_the_live_table_say_it(grid: Grid, tmp_path: Path) -> None:
 
 def test_the_tracker_is_told_it(grid: Grid) -> None:
     (one,) = grid.cells
-    spec = cell_spec(grid, one, Run("1", "RUNNING", {}, {}, ""))
+    spec = cell_spec(grid, one, Run("1", "RUNNING", {}, {}, ""), "#0072b2")
     wanted = {"imbalance": "as it is, 12:1", "noise": "unknown", "noise_rate": "unknown"}
     assert {key: spec.params[key] for key in wanted} == wanted
     assert all(part in spec.name for part in AS_IT_IS)

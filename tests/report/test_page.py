@@ -116,7 +116,7 @@ def test_a_cell_that_diverged_is_named_at_the_top_and_marked(tmp_path: Path) -> 
     assert "1 of 8 cells diverged." in found
     assert f'<a href="#cell-{cells[3].cell_id("d" * 64)}">' in found
     assert found.count('<em class="mark">diverged</em>') == 1
-    assert "the final training: loss 812 at epoch 3" in found
+    assert "allocating: loss 812 at epoch 3" in found
 
 
 def test_progress_is_told_while_the_page_is_made(trained: Path) -> None:

@@ -65,6 +65,7 @@ def paper_sheet(grid: Grid, select: Select = "last") -> Sheet:
     several = len(settings) > 1
     parts = [setting_parts(setting, settings) for setting in settings]
     title = f"Test accuracy (%) on {in_common(settings)}" + ", and its mean (MA)" * several
+    title += f" ({grid.stamp})" * bool(grid.stamp)
     header = (("method",), *parts, *([("MA",)] if several else []))
     body = tuple(
         (row.label, *_setting_values(row), *([spread(row.ma)] if several else [])) for row in rows
