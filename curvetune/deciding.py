@@ -28,7 +28,7 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent on new cells; nothing is spent beyond it."""
+    """What may be spent on new cells: a round begins only within it, and then ends."""
 
     cells: float = math.inf
     seconds: float = math.inf
@@ -110,7 +110,9 @@ def make_round(
     from curvetune.run import checked, has_probe, is_done
     from curvetune.store import CellStore, CurveStore
 
-    space = Space(duel.name, duel.until(num_seeds))
+    places = places.or_else(duel.data_dir, duel.on_bad)
+    cells = duel.until(num_seeds)
+    space = Space(duel.name, cells, duel.profiles[-1], duel.data_dir, duel.on_bad)
     images = places.source(space.cells[0].data)
     plan = build_plan(
         space,

@@ -45,7 +45,7 @@ class Standing:
             return "better"
         if high < 0:
             return "worse"
-        return "within the margin" if -self.margin < low and high < self.margin else "open"
+        return "within the margin" if -self.margin <= low and high <= self.margin else "open"
 
     @property
     def expected(self) -> int | None:
@@ -65,7 +65,9 @@ class Standing:
         said = {
             "better": f"{self.b} is better than {self.a}",
             "worse": f"{self.b} is worse than {self.a}",
-            "within the margin": f"{self.b} is within {self.margin:g} points of {self.a}",
+            "within the margin": f"{self.b} is within {self.margin:g} points of {self.a}"
+            if self.margin
+            else f"{self.b} equals {self.a}",
             "open": f"{self.b} against {self.a} is open",
         }[self.verdict]
         return f"{said}: {self.mean:+.2f} points over {seeds} ({between})"

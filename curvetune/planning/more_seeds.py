@@ -7,7 +7,9 @@ from itertools import count, islice
 from typing import Any
 
 from curvetune.config import CellConfig
+from curvetune.config.fingerprint import fingerprint
 from curvetune.errors import ConfigError, nearest, printable
+from curvetune.planning.again import profile_of
 from curvetune.planning.plan import recorded_cell
 
 LONGEST = 128  # characters of a grid's name
@@ -23,7 +25,10 @@ class Duel:
     b: str
     of_a: tuple[CellConfig, ...]  # one for each setting
     of_b: tuple[CellConfig, ...]
-    first: tuple[int, ...]  # the seeds that the grid has
+    methods: int  # how many the grid has
+    profiles: tuple[str, ...]  # of the grid
+    data_dir: str | None  # where the grid's command had its images
+    on_bad: str | None
 
     def cells(self, seed: int) -> tuple[tuple[CellConfig, ...], tuple[CellConfig, ...]]:
         """Return the cells of both methods with a seed, setting by setting."""
@@ -31,9 +36,12 @@ class Duel:
         return tuple(one), tuple(two)
 
     def seeds(self) -> Iterator[int]:
-        """Yield the grid's seeds, and then the next ones, without an end."""
-        yield from self.first
-        yield from count(max(self.first) + 1)
+        """Yield the seeds in the order in which they count, without an end.
+
+        It is the same whatever seeds the grid has, or gets later: else a choice of seeds would
+        choose the verdict.
+        """
+        yield from count()
 
     def until(self, num_seeds: int) -> tuple[CellConfig, ...]:
         """Return all cells of so many seeds."""
@@ -70,12 +78,11 @@ def duel_of(
         raise ConfigError(f"{a!r} is compared with itself; give two methods: {', '.join(known)}")
     digest, command = str(record["data_digest"]), str(record.get("command", ""))
     found: dict[str, dict[Any, CellConfig]] = {a: {}, b: {}}
-    seeds: dict[int, None] = {}
     for entry, label, setting in zip(record["cells"], labels, settings, strict=True):
         if label in found:
             cell = recorded_cell(entry, digest, grid, command)
             found[label].setdefault(setting, cell)
-            seeds[cell.seed] = None
+    made = record.get("made") or {}
     both = [setting for setting in found[a] if setting in found[b]]
     if not both:
         raise ConfigError(f"{a} and {b} have no setting of grid {grid} in common")
@@ -86,14 +93,21 @@ def duel_of(
         b=b,
         of_a=tuple(found[a][setting] for setting in both),
         of_b=tuple(found[b][setting] for setting in both),
-        first=tuple(sorted(seeds)),
+        methods=len(known),
+        profiles=tuple(record.get("profiles", ())) or (profile_of(record),),
+        data_dir=made.get("data_dir"),
+        on_bad=made.get("on_bad"),
     )
 
 
 def duel_name(grid: str, a: str, b: str) -> str:
     """Return what the grid of two methods is called."""
     whole = f"{grid}-{a}-against-{b}"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", whole)[:LONGEST].strip("-")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", whole).strip("-")
+    if plain == whole and len(whole) <= LONGEST:
+        return whole
+    ending = f"-{fingerprint({'grid': grid, 'a': a, 'b': b})[:8]}"  # others may look like this
+    return plain[: LONGEST - len(ending)] + ending
 
 
 def with_seed(cell: CellConfig, seed: int) -> CellConfig:

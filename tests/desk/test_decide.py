@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from curvetune.cli import app
 from curvetune.deciding import parse_budget, read_duel, standing
 from curvetune.errors import ConfigError
+from curvetune.planning.more_seeds import duel_name
+from curvetune.store import CellStore
 
 A, B = "cross-entropy", "curvenet"
 
@@ -57,11 +59,35 @@ def test_a_seed_that_lacks_a_cell_ends_the_count_and_is_the_next_round(tmp_path:
     assert [(cell.seed, cell.method.name, cell.bias.imbalance) for cell in lacking] == [(2, B, 10)]
 
 
-def test_after_the_grids_seeds_come_the_next_numbers(tmp_path: Path) -> None:
-    root = storage_with(tmp_path, {5: 1.0, 3: 1.0})
+def test_seeds_count_in_one_order_whatever_the_grid_has_or_gets_later(tmp_path: Path) -> None:
+    root = storage_with(tmp_path, {5: 1.0, 0: 1.0})
     duel = read_duel("small", A, B, root)
-    assert [cell.seed for cell in duel.until(4)[::4]] == [3, 5, 6, 7]
+    assert [cell.seed for cell in duel.until(4)[::4]] == [0, 1, 2, 3]
+    assert standing(duel, root).seeds == (0,)
     assert duel.name == "small-cross-entropy-against-curvenet"
+
+
+def test_names_that_look_alike_are_told_apart() -> None:
+    names = [duel_name("g", "a b=1", "c"), duel_name("g", "a b-1", "c"), duel_name("g", "a", "c")]
+    assert len(set(names)) == 3
+    long = [duel_name("g", "a" * 130 + end, "c") for end in "xy"]
+    assert len(set(long)) == 2
+    assert all(len(name) <= 128 for name in [*names, *long])
+
+
+def test_equal_methods_are_decided_and_do_not_go_on_for_ever(tmp_path: Path) -> None:
+    root = storage_with(tmp_path, dict.fromkeys(range(6), 0.0))
+    done = decide(A, B, "--in", "small", "--storage", root)
+    assert "curvenet equals cross-entropy: +0.00 points over 6 seeds" in done.stdout
+
+
+def test_a_verdict_on_another_profile_is_stamped_and_so_are_its_cells(tmp_path: Path) -> None:
+    root = storage_with(tmp_path, dict(enumerate([2.0, 2.4, 1.8, 2.1, 1.9, 2.2, 2.0])))
+    store = CellStore(root)
+    store.write_grid("small", store.read_grid("small") | {"made": {"profile": "smoke"}})
+    done = decide(A, B, "--in", "small", "--storage", root)
+    assert "(profile smoke)" in done.stdout
+    assert read_duel("small", A, B, root).profiles[-1] == "smoke"
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "2.5", "h", "1d", "nan", "0h"])

@@ -2,6 +2,8 @@
 
 import json
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +18,16 @@ from curvetune.planning.resources import LaunchOptions
 
 if TYPE_CHECKING:
     from curvetune.analysis.decide import Standing
+    from curvetune.deciding import Budget
+    from curvetune.grids.cells import Select
     from curvetune.planning.more_seeds import Duel
+    from curvetune.planning.plan import Plan
+    from curvetune.run import Outcome
+
+CHOSEN = (
+    "the 5 % are of two methods that were chosen before anybody looked; of others, which these "
+    "seeds have picked, it says too much"
+)
 
 
 @with_groups(places=groups.places, telling=groups.telling, launch=groups.launch)
@@ -58,50 +69,100 @@ def decide(
 
     A round is one more seed of both in every setting. After each, B is better, worse, or within the
     margin of A, or the question is open. Such a verdict is wrong with a chance of at most 5 %,
-    however often one looks (docs/statistics.md). All seeds of the grid count, in their order. The
-    cells are a grid of their own, GRID-A-against-B. The same command goes on where it stopped.
+    however often one looks (docs/statistics.md). The seeds are 0, 1, 2 and so on; what the grid
+    has of them is not run again. The cells are a grid of their own, GRID-A-against-B. The same
+    command goes on where it stopped.
     """
-    from curvetune.analysis.sequence import FEWEST
-    from curvetune.deciding import Budget, make_round, parse_budget, read_duel, standing
+    from curvetune.deciding import parse_budget, read_duel
 
-    allowed: Budget = parse_budget(budget)
+    allowed = parse_budget(budget)
     chosen = selected(select)
     o.load_plugins(plugins)
-    duel = read_duel(grid, a, b, places.storage)
-    began, spent = time.monotonic(), 0
-    now = standing(duel, places.storage, margin=margin, select=chosen)
-    tell(now.words())
+    look = _Look(read_duel(grid, a, b, places.storage), places.storage, margin, chosen)
+    tell(f"{look.now().words()}{_stamp(look.duel)}")
+    if look.duel.methods > 2:
+        tell(CHOSEN)
     if dry_run:
-        _print_cost(duel, now, places, launch, as_json=as_json)
+        _print_cost(look.duel, look.now(), places, launch, as_json=as_json)
         return
-    why = ""
-    while now.verdict == "open":
-        wanted = max(FEWEST, len(now.seeds) + 1)
-        plan = make_round(duel, wanted, places, tell)
-        spent += len(plan.left)
-        if spent > allowed.cells or time.monotonic() - began > allowed.seconds:
-            why = f"the budget of {budget} is used; with more, the same command goes on"
-            break
-        _run(plan, places, telling, launch)
-        now = standing(duel, places.storage, margin=margin, select=chosen)
-        tell(now.words())
+    why = _rounds(look, allowed, places, telling, launch, as_json=as_json)
+    now = look.now()
     if now.verdict == "open" and now.outlook():
         tell(now.outlook())
     if why:
         tell(why)
-    _print(now, duel, as_json=as_json)
+    _print(now, look.duel, as_json=as_json)
 
 
-def _run(plan: Any, places: Places, telling: Telling, launch: LaunchOptions) -> None:
-    """Run a round; exit as `grid` does if it does not come to its end."""
-    from curvetune.cli.run import command_line
-    from curvetune.run import run_plan
+@dataclass(frozen=True)
+class _Look:
+    """Looks how two methods stand."""
+
+    duel: "Duel"
+    storage: Path
+    margin: float
+    select: "Select"
+
+    def now(self) -> "Standing":
+        from curvetune.deciding import standing
+
+        return standing(self.duel, self.storage, margin=self.margin, select=self.select)
+
+
+def _rounds(
+    look: _Look,
+    allowed: "Budget",
+    places: Places,
+    telling: Telling,
+    launch: LaunchOptions,
+    *,
+    as_json: bool,
+) -> str:
+    """Run rounds until there is a verdict; return why they ended before, if they did."""
+    from curvetune.analysis.sequence import FEWEST
+    from curvetune.deciding import MOST_SEEDS, make_round
     from curvetune.store import CellStore
 
-    plan, outcome = run_plan(
+    began, spent, now = time.monotonic(), 0, look.now()
+    while now.verdict == "open":
+        wanted = max(FEWEST, len(now.seeds) + 1)
+        if wanted > MOST_SEEDS:
+            return (
+                f"{MOST_SEEDS} seeds have not decided it; --margin POINTS ends it if both are alike"
+            )
+        plan = make_round(look.duel, wanted, places, tell)
+        spent += len(plan.left)
+        if spent > allowed.cells or time.monotonic() - began > allowed.seconds:
+            return (
+                f"the next round has {len(plan.left)} cells, for which --budget has no room; with "
+                f"more, the same command goes on"
+            )
+        outcome = _run(plan, places, telling, launch)
+        now = look.now()
+        tell(now.words())
+        if outcome.lacking or not outcome.finished:
+            _print(now, look.duel, as_json=as_json)
+            exit_for(plan, CellStore(places.storage), outcome)
+    return ""
+
+
+def _run(plan: "Plan", places: Places, telling: Telling, launch: LaunchOptions) -> "Outcome":
+    """Run a round."""
+    from curvetune.cli.run import command_line
+    from curvetune.run import run_plan
+
+    _, outcome = run_plan(
         lambda: plan, places, telling, launch, command=command_line(), tell=tell, console=signs()
     )
-    exit_for(plan, CellStore(places.storage), outcome)
+    return outcome
+
+
+def _stamp(duel: "Duel") -> str:
+    """Return what is to stand behind a verdict on results of another profile than release."""
+    from curvetune.grids.stamps import stamp
+
+    said = stamp(duel.profiles)
+    return f" ({said})" * bool(said)
 
 
 def _print_cost(
@@ -125,7 +186,8 @@ def _print_cost(
 
 
 def _print(now: "Standing", duel: "Duel", *, as_json: bool) -> None:
-    typer.echo(json.dumps(_json(now, duel), indent=1) if as_json else now.words())
+    words = f"{now.words()}{_stamp(duel)}"
+    typer.echo(json.dumps(_json(now, duel), indent=1) if as_json else words)
 
 
 def _json(now: "Standing", duel: "Duel") -> dict[str, Any]:
@@ -133,6 +195,7 @@ def _json(now: "Standing", duel: "Duel") -> dict[str, Any]:
     return {
         "schema_version": 1,
         "grid": duel.name,
+        "profiles": list(duel.profiles),
         "a": now.a,
         "b": now.b,
         "verdict": now.verdict,
