@@ -96,6 +96,22 @@ def test_a_method_with_its_published_recipe_is_of_the_same_grid(tmp_path: Path) 
     assert CellStore(tmp_path).kept("small") == []
 
 
+def test_a_method_with_its_published_recipe_joins_no_two_grids(tmp_path: Path) -> None:
+    cifar: dict[str, Any] = {"data": {"name": "cifar10"}}
+    first = make_cells([CE], seeds=[0], **cifar)
+    second = make_cells([CE], seeds=[1], **cifar, **SHORT)
+    native = make_cells([{"name": "dividemix", "recipe": "native"}], **cifar)
+    for cells in (first, second, native):
+        write_grid(tmp_path, cells)
+    assert set(shown(tmp_path)) == {*ids(second), *ids(native)}
+    (other,) = CellStore(tmp_path).kept("small")
+    assert shown(tmp_path, other) == ids(first)
+    write_grid(tmp_path, [*first, *native])  # both have the method: their bases still differ
+    (other,) = CellStore(tmp_path).read_grid("small")["others"]
+    assert other["differs"] == ["allocate.epochs", "allocate.milestones"]
+    assert set(shown(tmp_path, other["grid"])) == {*ids(second), *ids(native)}
+
+
 @pytest.mark.parametrize(
     ("other", "differs"),
     [
