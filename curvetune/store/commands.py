@@ -41,7 +41,7 @@ LAST = "last"
 SHOWN = 6  # digits of an id that tell grids of one name apart
 NATIVE = "native"  # in place of a final training that the method itself decides
 DERIVED = ("last", "commands", "newest", "profiles", "others")  # of a grid, not of a command
-NOT_COMPARED = {"data": ("relabel", "residence"), "model": ("weights",)}
+NOT_COMPARED = {"data": ("residence",), "model": ("weights",)}
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def merged(known: Mapping[str, Record], newest: str) -> Record:
     ours = next(group for group in groups if newest in group)
     last = known[newest]
     whole = {group[0]: _cells(known[one] for one in group) for group in groups}
-    mine = {**last, "cells": whole[ours[0]]}
+    mine = {**last, "cells": _cells([{"cells": whole[ours[0]]}, last])}  # it may be run again
     profiles = [known[one].get("made", {}).get("profile") for one in ours]
     return {
         **{key: value for key, value in last.items() if key not in ("began", "schema_version")},
@@ -148,13 +148,15 @@ def whole_grid(root: Path, name: str, grid: Record, which: str = "") -> Record:
     Raises:
         ConfigError: there is none of these.
     """
-    if not which and {*record_ids(root, name)} <= {*grid.get("commands", ())}:
-        return grid
+    if {*record_ids(root, name)} <= {*grid.get("commands", ())} and which in ("", LAST):
+        return _last(grid) if which else grid
     known = records(root, name)
     newest = grid.get("newest")
     if newest not in known:  # an older version wrote the file
         newest = id_of(grid)
         known[newest] = grid | {"name": name, "began": next_number(known.values())}
+    elif has_more(grid, known.values()):
+        known[id_of(grid)] = grid | {"name": name, "began": next_number(known.values())}
     grid = merged(known, newest)
     return _chosen(name, known, grid, which) if which else grid
 
@@ -169,8 +171,7 @@ def _chosen(name: str, known: Mapping[str, Record], grid: Record, which: str) ->
         ConfigError: there is none, or there are several.
     """
     if which == LAST:
-        last = {*grid.get("last", (cell["cell_id"] for cell in grid["cells"]))}
-        return {**grid, "cells": [cell for cell in grid["cells"] if cell["cell_id"] in last]}
+        return _last(grid)
     groups = _grids(known)
     found = [group for group in groups if which and group[0].startswith(which)]
     if len(found) != 1:
@@ -180,6 +181,12 @@ def _chosen(name: str, known: Mapping[str, Record], grid: Record, which: str) ->
             f"{', '.join([name, f'{name}@{LAST}', *others])}"
         )
     return merged({one: known[one] for one in found[0]}, found[0][-1])
+
+
+def _last(grid: Record) -> Record:
+    """Return the part of a grid that its newest command had."""
+    last = {*grid.get("last", _ids(grid))}
+    return {**grid, "cells": [cell for cell in grid["cells"] if cell["cell_id"] in last]}
 
 
 def is_same_grid(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -199,6 +206,15 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     else:
         pairs = itertools.product(these, those)
     return min((_differing_keys(*pair) for pair in pairs), key=len, default=[])
+
+
+def has_more(grid: Record, known: Iterable[Record]) -> bool:
+    """Say whether a grid's file has cells of which no record is left: one was lost, or damaged."""
+    return not _ids(grid) <= {cell_id for record in known for cell_id in _ids(record)}
+
+
+def _ids(record: Mapping[str, Any]) -> set[str]:
+    return {cell["cell_id"] for cell in record["cells"]}
 
 
 def next_number(known: Iterable[Record]) -> int:

@@ -217,6 +217,40 @@ def test_a_damaged_record_costs_nothing(tmp_path: Path) -> None:
     assert set(shown(tmp_path)) == set(ids(make_cells()))
 
 
+def test_a_damaged_record_costs_nothing_after_the_next_command_either(tmp_path: Path) -> None:
+    write_grid(tmp_path, make_cells(seeds=[0]))
+    (first,) = (tmp_path / "grids" / "commands" / "small").glob("*.json")
+    write_grid(tmp_path, make_cells(seeds=[1]))
+    first.write_text("{")
+    for seed in (2, 3):
+        write_grid(tmp_path, make_cells(seeds=[seed]))
+    assert set(shown(tmp_path)) == set(ids(make_cells(seeds=range(4))))
+    assert set(shown(tmp_path, "small@last")) == set(ids(make_cells(seeds=[3])))
+
+
+def test_cells_with_corrected_labels_are_another_grid(tmp_path: Path) -> None:
+    corrected = make_cells(seeds=[2], data={"name": "digits", "relabel": "a" * 16})
+    write_grid(tmp_path, make_cells())
+    write_grid(tmp_path, corrected)
+    assert shown(tmp_path) == ids(corrected)
+    (other,) = CellStore(tmp_path).read_grid("small")["others"]
+    assert other["differs"] == ["data.relabel"]
+
+
+def test_a_cell_is_shown_as_the_newest_command_had_it(tmp_path: Path) -> None:
+    write_grid(tmp_path, make_cells(seeds=[0]))
+    write_grid(tmp_path, make_cells())
+    store = CellStore(tmp_path)
+    grid = store.read_grid("small@last")
+    again = [cell for cell in grid["cells"] if cell["config"]["seed"] == 0]
+    for cell in again:
+        cell["config"]["data"]["residence"] = "moved"
+    content = {"command": "again", "data_digest": DIGEST, "cells": again}
+    store.write_grid("small", content)
+    found = [one for one in store.read_grid("small")["cells"] if one["config"]["seed"] == 0]
+    assert {one["config"]["data"]["residence"] for one in found} == {"moved"}
+
+
 def test_the_same_command_again_changes_no_file(tmp_path: Path) -> None:
     write_grid(tmp_path, make_cells())
     files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
