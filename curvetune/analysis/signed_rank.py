@@ -44,6 +44,16 @@ def signed_rank(differences: Sequence[float]) -> float | None:
     return float(min(1.0, 2 * _lower_tail(doubled, smaller)))
 
 
+def direction(differences: Sequence[float]) -> int:
+    """Return on which side the test is: the sign of W+ - W-, which the mean's may not be."""
+    values = np.round(np.asarray(differences, np.float64), DIGITS)
+    values = values[values != 0]
+    if not len(values):
+        return 0
+    signs = np.sign(values).astype(np.int64)
+    return int(np.sign((signs * doubled_ranks(np.abs(values))).sum()))
+
+
 def num_differing(differences: Sequence[float]) -> int:
     """Return how many differences are not 0: those that the test ranks."""
     return int(np.count_nonzero(np.round(np.asarray(differences, np.float64), DIGITS)))

@@ -8,8 +8,8 @@ method collapses it loses by 40 points. Several comparisons are corrected after 
 there).
 
 The interval is Student's of the mean difference, which is the difference of two MAs. The two can
-disagree; then few pairs decide. Pairs of one setting are not drawn from all settings there are: a p
-value is of the settings of this grid.
+disagree; then few pairs decide, and neither method is called the better one. Pairs of one setting
+are not drawn from all settings there are: a p value is of the settings of this grid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import TypeVar
 
-from curvetune.analysis.signed_rank import num_differing, signed_rank
+from curvetune.analysis.signed_rank import direction, num_differing, signed_rank
 from curvetune.analysis.statistics import DIFFERENCES, t_interval
 
 K = TypeVar("K")
@@ -40,12 +40,25 @@ class Paired:
     interval: tuple[float, float] | None
     p: float | None  # None of fewer than two pairs
     differing: int  # pairs whose difference is not 0, which alone decide p
+    direction: int  # 1 if the test is for b, -1 if for a, 0 if for neither
     p_holm: float | None = None
 
     @property
     def is_significant(self) -> bool:
         """Whether the corrected p value is below 5 %."""
         return self.p_holm is not None and self.p_holm < LEVEL
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether p is significant, but of another direction than the mean difference."""
+        return self.is_significant and self.direction * (self.difference or 0.0) <= 0
+
+    @property
+    def better_and_worse(self) -> tuple[str, str] | None:
+        """The two in this order; None unless p is significant and the mean agrees with it."""
+        if not self.is_significant or self.is_divided:
+            return None
+        return (self.b, self.a) if self.direction > 0 else (self.a, self.b)
 
 
 def compare(a: str, b: str, of_a: Scores[K], of_b: Scores[K], wanted: int | None = None) -> Paired:
@@ -63,6 +76,7 @@ def compare(a: str, b: str, of_a: Scores[K], of_b: Scores[K], wanted: int | None
         interval=t_interval(differences, within=DIFFERENCES),
         p=signed_rank(differences),
         differing=num_differing(differences),
+        direction=direction(differences),
     )
 
 

@@ -57,7 +57,7 @@ def _options(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield each option that is set, a mapping's one by one."""
     if "." in key or not is_section(key):
         yield key, value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, Mapping) and value:  # an empty one would set nothing, in silence
         for name, inner in value.items():
             yield full_key(f"{key}.{name}", f"{ORIGIN} {key}"), inner
     else:

@@ -146,7 +146,7 @@ def _gains(what: Relabelling, compared: list[Paired]) -> Sheet:
         )
         for one in compared
     )
-    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.is_significant)
+    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.better_and_worse)
     title = f"{what.name}: accuracy (%) before and after, mean over the pairs; gain in points"
     return Sheet(title, tuple((name,) for name in header), rows, bold)
 

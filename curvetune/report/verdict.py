@@ -15,6 +15,7 @@ from curvetune.analysis.significance import LEVEL, Paired, Scores, all_pairs
 from curvetune.grids.cells import Grid, Select
 from curvetune.report.numbers import p_value, signed
 
+DIVIDED = "the mean and the test disagree"  # few pairs decide the mean; neither is above
 NAMED = 8  # groups of methods that a sentence names
 
 
@@ -49,13 +50,8 @@ class Verdict:
         return differing or max((one.n for one in self.compared), default=0)
 
     def is_above(self, one: str, other: str) -> bool:
-        """Say whether `one` is significantly above `other`."""
-        for pair in self.compared:
-            if pair.is_significant and pair.difference is not None:
-                above = (pair.b, pair.a) if pair.difference > 0 else (pair.a, pair.b)
-                if above == (one, other):
-                    return True
-        return False
+        """Say whether `one` is significantly above `other`, by the test and by the mean."""
+        return any(pair.better_and_worse == (one, other) for pair in self.compared)
 
     def like_the_best(self) -> frozenset[str]:
         """Return the best method and those not told apart from it; none if that says nothing."""
@@ -92,6 +88,9 @@ def sentences(found: Verdict) -> list[str]:
     lines = ["; ".join(apart) if apart else "no method can be told from another"]
     if apart and alike:
         lines.append(f"not told apart: {'; '.join(alike)}")
+    divided = [f"{one.b} and {one.a}" for one in found.compared if one.is_divided]
+    if divided:
+        lines.append(f"{DIVIDED}: {'; '.join(divided[:NAMED] + _more(len(divided)))}")
     return [f"verdict: {lines[0]}", *lines[1:], f"by {_test(found)}"]
 
 
@@ -117,8 +116,10 @@ def _of_pair(one: Paired, count: int, whole: str) -> str:
     if one.difference is None:
         return f"{one.b}{of} has no pair with {one.a}"
     said = f"{one.b}{of} − {one.a} = {signed(one.difference)} points"
+    if one.is_divided:
+        return f"{one.b}{of} and {one.a}: {DIVIDED}: {said}, p {_p(one)} over {pairs}"
     if one.is_significant:
-        better, worse = (one.b + of, one.a) if one.difference > 0 else (one.a, one.b + of)
+        better, worse = (one.b + of, one.a) if one.direction > 0 else (one.a, one.b + of)
         return f"{better} is better than {worse}: {said}, p {_p(one)} over {pairs}"
     smallest = min(1.0, smallest_p(one.differing or one.n) * count)
     why = f"p {_p(one)} over {pairs}"

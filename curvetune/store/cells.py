@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
 from curvetune.store.arrays import load_arrays
-from curvetune.store.commands import keep_record, merged, records, whole_grid
+from curvetune.store.commands import has_more, keep_record, merged, records, whole_grid
 from curvetune.store.files import (
     address_of,
     check_files,
@@ -177,7 +177,8 @@ class CellStore:
         check_inside(self.root, self.root / GRIDS)
         path, known = self.grid_file(name), records(self.root, name)
         before = self._recorded(name)
-        if before and "commands" not in before:  # an older version's, which has no other place
+        if before and ("commands" not in before or has_more(before, known.values())):
+            # an older version's, or of a record that is damaged: they have no other place
             keep_record(self.root, name, before, known)
         content = {"schema_version": SCHEMA_VERSION, "name": name, **grid}
         newest = keep_record(self.root, name, content, known, has_run=has_run)

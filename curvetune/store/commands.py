@@ -9,13 +9,15 @@ whose file does not know of a record, since two wrote that file at once, puts th
 
 Two commands are of the same grid if their data is the same, and any two of their cells have the
 same data options, classifier, probe and final training. What is swept may differ: methods, seeds,
-bias settings, more values of an axis. Other data, or another base, is another grid under the same
-name. It is told apart: the name means the grid of the newest command, NAME@ID an earlier one, and
-NAME@last the cells of the newest command alone.
+bias settings, more values of an axis. A method that decides its final training itself has none to
+compare: alone it is of the newest grid with its data, classifier and probe. Other data, or another
+base, is another grid under the same name. It is told apart: the name means the grid of the newest
+command, NAME@ID an earlier one, and NAME@last the cells of the newest command alone.
 """
 
 import contextlib
 import functools
+import itertools
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,11 +36,12 @@ from curvetune.store.records import checked_grid
 
 Record: TypeAlias = dict[str, Any]
 Frame: TypeAlias = tuple[str, str, str, str]  # data, model, probe, allocate
+Group: TypeAlias = tuple[list[str], str, frozenset[Frame]]  # records, their data and frames
 LAST = "last"
 SHOWN = 6  # digits of an id that tell grids of one name apart
 NATIVE = "native"  # in place of a final training that the method itself decides
 DERIVED = ("last", "commands", "newest", "profiles", "others")  # of a grid, not of a command
-NOT_COMPARED = {"data": ("relabel", "residence"), "model": ("weights",)}
+NOT_COMPARED = {"data": ("residence",), "model": ("weights",)}
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +117,12 @@ def merged(known: Mapping[str, Record], newest: str) -> Record:
     groups = _grids(known)
     ours = next(group for group in groups if newest in group)
     last = known[newest]
+    whole = {group[0]: _cells(known[one] for one in group) for group in groups}
+    mine = {**last, "cells": _cells([{"cells": whole[ours[0]]}, last])}  # it may be run again
     profiles = [known[one].get("made", {}).get("profile") for one in ours]
     return {
         **{key: value for key, value in last.items() if key not in ("began", "schema_version")},
-        "cells": _cells(known[one] for one in ours),
+        "cells": mine["cells"],
         "last": [cell["cell_id"] for cell in last["cells"]],
         "commands": sorted(known),
         "newest": newest,
@@ -125,8 +130,8 @@ def merged(known: Mapping[str, Record], newest: str) -> Record:
         "others": [
             {
                 "grid": f"{last['name']}@{group[0][:SHOWN]}",
-                "cells": len(_cells(known[one] for one in group)),
-                "differs": differing(last, known[group[-1]]),
+                "cells": len(whole[group[0]]),
+                "differs": differing(mine, {**known[group[-1]], "cells": whole[group[0]]}),
             }
             for group in groups
             if group is not ours
@@ -143,13 +148,15 @@ def whole_grid(root: Path, name: str, grid: Record, which: str = "") -> Record:
     Raises:
         ConfigError: there is none of these.
     """
-    if not which and {*record_ids(root, name)} <= {*grid.get("commands", ())}:
-        return grid
+    if {*record_ids(root, name)} <= {*grid.get("commands", ())} and which in ("", LAST):
+        return _last(grid) if which else grid
     known = records(root, name)
     newest = grid.get("newest")
     if newest not in known:  # an older version wrote the file
         newest = id_of(grid)
         known[newest] = grid | {"name": name, "began": next_number(known.values())}
+    elif has_more(grid, known.values()):
+        known[id_of(grid)] = grid | {"name": name, "began": next_number(known.values())}
     grid = merged(known, newest)
     return _chosen(name, known, grid, which) if which else grid
 
@@ -164,8 +171,7 @@ def _chosen(name: str, known: Mapping[str, Record], grid: Record, which: str) ->
         ConfigError: there is none, or there are several.
     """
     if which == LAST:
-        last = {*grid.get("last", (cell["cell_id"] for cell in grid["cells"]))}
-        return {**grid, "cells": [cell for cell in grid["cells"] if cell["cell_id"] in last]}
+        return _last(grid)
     groups = _grids(known)
     found = [group for group in groups if which and group[0].startswith(which)]
     if len(found) != 1:
@@ -175,6 +181,12 @@ def _chosen(name: str, known: Mapping[str, Record], grid: Record, which: str) ->
             f"{', '.join([name, f'{name}@{LAST}', *others])}"
         )
     return merged({one: known[one] for one in found[0]}, found[0][-1])
+
+
+def _last(grid: Record) -> Record:
+    """Return the part of a grid that its newest command had."""
+    last = {*grid.get("last", _ids(grid))}
+    return {**grid, "cells": [cell for cell in grid["cells"] if cell["cell_id"] in last]}
 
 
 def is_same_grid(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -188,8 +200,21 @@ def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Return in which options the nearest cells of two records differ; "data" of other images."""
     if _digest(a) != _digest(b):
         return ["data"]
-    pairs = ((one, other) for one in _frames_of(a) for other in _frames_of(b))
+    these, those = _frames_of(a), _frames_of(b)
+    if _plain(these) and _plain(those):
+        pairs = itertools.product(_plain(these), _plain(those))
+    else:
+        pairs = itertools.product(these, those)
     return min((_differing_keys(*pair) for pair in pairs), key=len, default=[])
+
+
+def has_more(grid: Record, known: Iterable[Record]) -> bool:
+    """Say whether a grid's file has cells of which no record is left: one was lost, or damaged."""
+    return not _ids(grid) <= {cell_id for record in known for cell_id in _ids(record)}
+
+
+def _ids(record: Mapping[str, Any]) -> set[str]:
+    return {cell["cell_id"] for cell in record["cells"]}
 
 
 def next_number(known: Iterable[Record]) -> int:
@@ -201,16 +226,16 @@ def _grids(known: Mapping[str, Record]) -> list[list[str]]:
     """Return the ids of the records of each grid, both in their order."""
     if len(known) == 1:
         return [[*known]]
-    groups: list[tuple[list[str], str, set[Frame]]] = []  # with their data and their frames
+    groups: list[Group] = []  # that of the newest record last
     for record_id, record in known.items():
-        ids, digest, frames = [record_id], _digest(record), {*_frames_of(record)}
-        others = []
-        for group in groups:
-            if group[1] == digest and _any_fits(group[2], frames):
-                ids, frames = [*group[0], *ids], frames | group[2]
-            else:
-                others.append(group)
-        groups = [*others, (ids, digest, frames)]
+        digest, frames = _digest(record), _frames_of(record)
+        fitting = [one for one in groups if one[1] == digest and _any_fits(one[2], frames)]
+        if not _plain(frames):  # which fits several, and must not join them
+            fitting = fitting[-1:]
+        ids = [one_id for group in fitting for one_id in group[0]]
+        frames = frames.union(*(group[2] for group in fitting))
+        groups = [one for one in groups if one not in fitting]
+        groups.append(([*ids, record_id], digest, frames))
     order = [*known]
     found = [sorted(ids, key=order.index) for ids, _, _ in groups]
     return sorted(found, key=lambda ids: order.index(ids[0]))
@@ -257,11 +282,18 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 def _any_fits(these: Collection[Frame], those: Collection[Frame]) -> bool:
-    return any(_fit(one, other) for one in these for other in those)
+    """Say whether cells with such frames may be of one grid.
+
+    If both have a final training that is not their method's own, one must be the same.
+    """
+    if _plain(these) and _plain(those):
+        return not _plain(these).isdisjoint(_plain(those))
+    return not {one[:3] for one in these}.isdisjoint(other[:3] for other in those)
 
 
-def _fit(one: Frame, other: Frame) -> bool:
-    return one[:3] == other[:3] and (one[3] == other[3] or NATIVE in (one[3], other[3]))
+def _plain(frames: Collection[Frame]) -> set[Frame]:
+    """Return the frames whose final training can be compared."""
+    return {one for one in frames if one[3] != NATIVE}
 
 
 def _differing_keys(one: Frame, other: Frame) -> list[str]:

@@ -122,6 +122,12 @@ def test_a_mapping_sets_its_options_and_leaves_the_others_of_the_section(load: L
     assert [method(cell).embedding_dim for cell in curvenets] == [16, 32]
 
 
+@pytest.mark.parametrize("section", ["allocate", "data"])
+def test_a_mapping_that_sets_nothing_is_refused(load: Load, section: str) -> None:
+    with pytest.raises(ConfigError, match=f"{section} has options; set one of them"):
+        load(BASIC, fixed={section: "{}"})
+
+
 def test_set_of_a_method_option_goes_where_it_exists(load: Load) -> None:
     cells = load(BASIC, fixed={"embedding_dim": "32"}).cells
     assert {method(cell).embedding_dim for cell in cells if cell.method.needs_probe} == {32}

@@ -8,6 +8,7 @@ from storage_fixtures import finish, make_cells, write_grid
 
 from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.grids.cells import read_grid
+from curvetune.report.tables.detail import paired_notes, paired_sheet
 from curvetune.report.tables.main import ma_sheet
 from curvetune.report.verdict import Verdict, sentences, sentences_of_pairs, verdict_of
 
@@ -121,3 +122,19 @@ def test_a_comparison_of_few_pairs_says_that_nothing_could_be_told() -> None:
     assert "are not told apart" in said
     assert "with 3 pairs no p can be below 0.25" in said
     assert sentences_of_pairs([]) == []
+
+
+def test_where_the_mean_and_the_test_disagree_neither_is_above() -> None:
+    low = {place: 80 + n / 100 for n, place in enumerate(PLACES)}
+    collapsed = {place: value + 0.5 + n / 100 for n, (place, value) in enumerate(low.items())}
+    collapsed[PLACES[0]] = 10.0
+    found = verdict_of({"a": low, "b": collapsed}, 4, len(PLACES))
+    assert found.compared[0].is_significant
+    assert [found.is_above(*one) for one in (("a", "b"), ("b", "a"))] == [False, False]
+    assert found.like_the_best() == frozenset()
+    assert "the mean and the test disagree: b and a" in sentences(found)
+    (said,) = sentences_of_pairs(found.compared)
+    assert said.startswith("verdict: b and a: the mean and the test disagree: b − a = -")
+    assert "better" not in said
+    assert paired_sheet("", found.compared).best == frozenset()
+    assert any("the mean and the test disagree" in note for note in paired_notes(found.compared))

@@ -96,6 +96,22 @@ def test_a_method_with_its_published_recipe_is_of_the_same_grid(tmp_path: Path) 
     assert CellStore(tmp_path).kept("small") == []
 
 
+def test_a_method_with_its_published_recipe_joins_no_two_grids(tmp_path: Path) -> None:
+    cifar: dict[str, Any] = {"data": {"name": "cifar10"}}
+    first = make_cells([CE], seeds=[0], **cifar)
+    second = make_cells([CE], seeds=[1], **cifar, **SHORT)
+    native = make_cells([{"name": "dividemix", "recipe": "native"}], **cifar)
+    for cells in (first, second, native):
+        write_grid(tmp_path, cells)
+    assert set(shown(tmp_path)) == {*ids(second), *ids(native)}
+    (other,) = CellStore(tmp_path).kept("small")
+    assert shown(tmp_path, other) == ids(first)
+    write_grid(tmp_path, [*first, *native])  # both have the method: their bases still differ
+    (other,) = CellStore(tmp_path).read_grid("small")["others"]
+    assert other["differs"] == ["allocate.epochs", "allocate.milestones"]
+    assert set(shown(tmp_path, other["grid"])) == {*ids(second), *ids(native)}
+
+
 @pytest.mark.parametrize(
     ("other", "differs"),
     [
@@ -199,6 +215,40 @@ def test_a_damaged_record_costs_nothing(tmp_path: Path) -> None:
     for path in (tmp_path / "grids" / "commands" / "small").glob("*.json"):
         path.write_text("[]")
     assert set(shown(tmp_path)) == set(ids(make_cells()))
+
+
+def test_a_damaged_record_costs_nothing_after_the_next_command_either(tmp_path: Path) -> None:
+    write_grid(tmp_path, make_cells(seeds=[0]))
+    (first,) = (tmp_path / "grids" / "commands" / "small").glob("*.json")
+    write_grid(tmp_path, make_cells(seeds=[1]))
+    first.write_text("{")
+    for seed in (2, 3):
+        write_grid(tmp_path, make_cells(seeds=[seed]))
+    assert set(shown(tmp_path)) == set(ids(make_cells(seeds=range(4))))
+    assert set(shown(tmp_path, "small@last")) == set(ids(make_cells(seeds=[3])))
+
+
+def test_cells_with_corrected_labels_are_another_grid(tmp_path: Path) -> None:
+    corrected = make_cells(seeds=[2], data={"name": "digits", "relabel": "a" * 16})
+    write_grid(tmp_path, make_cells())
+    write_grid(tmp_path, corrected)
+    assert shown(tmp_path) == ids(corrected)
+    (other,) = CellStore(tmp_path).read_grid("small")["others"]
+    assert other["differs"] == ["data.relabel"]
+
+
+def test_a_cell_is_shown_as_the_newest_command_had_it(tmp_path: Path) -> None:
+    write_grid(tmp_path, make_cells(seeds=[0]))
+    write_grid(tmp_path, make_cells())
+    store = CellStore(tmp_path)
+    grid = store.read_grid("small@last")
+    again = [cell for cell in grid["cells"] if cell["config"]["seed"] == 0]
+    for cell in again:
+        cell["config"]["data"]["residence"] = "moved"
+    content = {"command": "again", "data_digest": DIGEST, "cells": again}
+    store.write_grid("small", content)
+    found = [one for one in store.read_grid("small")["cells"] if one["config"]["seed"] == 0]
+    assert {one["config"]["data"]["residence"] for one in found} == {"moved"}
 
 
 def test_the_same_command_again_changes_no_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from curvetune.report.pages.heat import DIFFERENCE, HEAT, heat_chart, heat_diffe
 from curvetune.report.pages.looks import looks_of
 from curvetune.report.tables.detail import find_method
 from curvetune.report.tables.main import by_ma
+from curvetune.report.verdict import DIVIDED
 from curvetune.store import CellStore
 from curvetune.store.history import read_rows
 from curvetune.store.names import HISTORY
@@ -163,6 +164,8 @@ def _difference(one: Paired) -> str:
     found = signed(one.difference)
     if one.interval is not None:
         found += f" ({between(one.interval, '+')})"
+    if one.is_divided:
+        return f"{found}, {DIVIDED}"
     return found if one.p_holm is None else f"{found}, p {p_value(one.p_holm)}"
 
 

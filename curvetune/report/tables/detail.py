@@ -24,7 +24,7 @@ from curvetune.report.tables.main import (
     selected,
     settings_sheet,
 )
-from curvetune.report.verdict import verdict, verdict_lines
+from curvetune.report.verdict import DIVIDED, verdict, verdict_lines
 
 REFERENCE = "cross-entropy"
 ALL = "all"
@@ -207,7 +207,7 @@ def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") 
         for one in compared
     ]
     holm = header.index("p (Holm)")
-    bold = frozenset((k, holm) for k, one in enumerate(compared) if one.is_significant)
+    bold = frozenset((k, holm) for k, one in enumerate(compared) if one.better_and_worse)
     titles = tuple((name,) for name in header)
     return Sheet(title, titles, tuple(rows), bold, keys=len(names), words=len(names))
 
@@ -228,6 +228,9 @@ def paired_notes(compared: Sequence[Paired]) -> list[str]:
             f"differ{'s' * (fewest == 1)}, it cannot be below {smallest_p(fewest):.3g}, however "
             f"large the difference; more seeds or settings are needed"
         )
+    divided = [f"{one.b} and {one.a}" for one in compared if one.is_divided]
+    if divided:
+        notes.append(f"{DIVIDED}, so nothing is bold: {'; '.join(divided)}")
     missing = sum(one.n < one.wanted for one in compared)
     if missing:
         notes.append(
