@@ -109,6 +109,7 @@ def clean(storage: Path, text: str, data_dir: Path | None, out: Path, wanted: Wa
     check_out(out, data_dir)
     found = suspects_of(storage, text, data_dir, score=wanted.score, where=wanted.where)
     source = _source(found.config.data, data_dir)
+    _check_name(source)
     changes = _changes(found, source, wanted)
     check_classes(changes, source.y, source.class_names)
     with new_folder(out, _root(source), copies=wanted.copies) as target:
@@ -116,6 +117,19 @@ def clean(storage: Path, text: str, data_dir: Path | None, out: Path, wanted: Wa
         _tell(source, changes, target.path(WHAT_WAS_DONE))
     left = len(source.y) - sum(change.new is None for change in changes.values())
     return Cleaned(out, tuple(changes.values()), left, name)
+
+
+def _check_name(source: _Source) -> None:
+    """Refuse a list that the report would be written over.
+
+    Raises:
+        ConfigError: it is called so.
+    """
+    if source.name == "list" and (path := _list_file(source.data_dir)).name == WHAT_WAS_DONE:
+        raise ConfigError(
+            f"{printable(path)}: what `clean` does is written to a file of that name beside the "
+            f"list; rename the list"
+        )
 
 
 def _changes(found: Suspects, source: _Source, wanted: Wanted) -> dict[int, Change]:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from curvetune.cleaning.change import Change
-from curvetune.cleaning.rows import Rewriting
+from curvetune.cleaning.rows import Rewriting, labels_csv_columns, list_columns
 from curvetune.cleaning.target import Target
 from curvetune.data.labels import Classes
 from curvetune.data.labels_csv import LABELS
+from curvetune.data.own.layout import TRAIN
 from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError, printable
 
@@ -40,7 +41,7 @@ def write_class_folders(
 
 def write_list(path: Path, table: Table, changes: Mapping[int, Change], target: Target) -> None:
     """Write a list without some of its rows, and with other labels in some; and its files."""
-    _rewriting(table, changes).write(path, target.path(path.name))
+    _rewriting(table, changes).write(path, target.path(path.name), list_columns)
     for k in range(len(table.encoded)):
         if (change := changes.get(k)) is None or change.new is not None:
             target.take(table.encoded.name(k))
@@ -71,7 +72,7 @@ def _known(table: Table, k: int, clean: set[int], *, is_new: bool) -> tuple[str,
     true = UNKNOWN if table.y_true is None else int(table.y_true[k])
     flag = UNKNOWN if table.verified is None or is_new else int(table.verified[k])
     said = "" if true in (UNKNOWN, ANOTHER) else table.class_names[true]
-    return said, "" if flag == UNKNOWN else str(flag), "1" if k in clean else ""
+    return said, "" if flag == UNKNOWN else str(flag), "1" if k in clean and not is_new else ""
 
 
 def _listed(
@@ -80,21 +81,24 @@ def _listed(
     """Write labels.csv anew, and return the files that it labels."""
     from curvetune.data.labels_csv import on_disk, read_rows
 
-    _rewriting(table, changes).write(data_dir / LABELS, target.path(LABELS))
+    written = target.path(LABELS)
+    _rewriting(table, changes).write(data_dir / LABELS, written, labels_csv_columns)
     return {row.file for row in on_disk(data_dir, read_rows(data_dir / LABELS))}
 
 
 def _rewriting(table: Table, changes: Mapping[int, Change]) -> Rewriting:
-    names = [table.encoded.name(k) for k in range(table.train)]
-    y = dict(zip(names, table.y[: table.train].tolist(), strict=True))
-    return Rewriting(table.class_names, y, {names[k]: one.new for k, one in changes.items()})
+    names = [table.encoded.name(k) for k in range(len(table.encoded))]
+    y = dict(zip(names[: table.train], table.y[: table.train].tolist(), strict=True))
+    new = {names[k]: one.new for k, one in changes.items()}
+    return Rewriting(table.class_names, y, new, names[table.train :])
 
 
 def _moved(name: str, old: int, new: int, class_names: tuple[str, ...], taken: set[str]) -> str:
     """Return where a file goes whose class changes: the same place in the folder of its new one."""
     parts = list(PurePosixPath(name).parts)
     classes = Classes(class_names)
-    for k, part in enumerate(parts[:-1]):
+    first = 1 if parts[0].lower() in TRAIN else 0  # a class may be called as the part is
+    for k, part in enumerate(parts[first:-1], first):
         if classes.find(part) == old:
             parts[k] = class_names[new]
             break

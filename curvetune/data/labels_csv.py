@@ -87,20 +87,24 @@ def _cells(path: Path, file: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
     """
     reader = csv.reader(file)
     columns = next((row for row in reader if row), [])
-    wanted = [_place(path, columns, name) for name in COLUMNS]
+    wanted = [place(path, columns, name) for name in COLUMNS]
     for row in reader:
         if row:
             yield reader.line_num, [row[k].strip() if k < len(row) else "" for k in wanted]
 
 
-def _place(path: Path, columns: list[str], name: str) -> int:
-    """Return which column has the files, the labels or the splits; the last one of a name."""
-    place = {column: k for k, column in enumerate(columns)}
-    if name in place:
-        return place[name]
-    found = [column for column in place if plain_name(column) in NAMES[name]]
+def place(path: Path, columns: list[str], name: str) -> int:
+    """Return which column has the files, the labels or the splits; the last one of a name.
+
+    Raises:
+        DataError: none is it, or several may be.
+    """
+    at = {column: k for k, column in enumerate(columns)}
+    if name in at:
+        return at[name]
+    found = [column for column in at if plain_name(column) in NAMES[name]]
     if len(found) == 1:
-        return place[found[0]]
+        return at[found[0]]
     if not found and name == "split":
         return sys.maxsize
     there = printable(", ".join(columns)) or "none"
