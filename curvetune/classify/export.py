@@ -38,6 +38,7 @@ def export_classifier(classifier: Classifier, out: Path, *, onnx: bool = False) 
         ConfigError: the folder holds something else, or the network cannot be written.
         StorageError: it cannot be written.
     """
+    out = Path(os.path.abspath(out))  # what is hidden must stand beside it, also of "."
     _check_out(out)
     if onnx:
         _check_onnx()
@@ -46,9 +47,7 @@ def export_classifier(classifier: Classifier, out: Path, *, onnx: bool = False) 
         hidden.mkdir(parents=True)
         _write(classifier, hidden, onnx=onnx)
         _check_same(classifier, hidden)
-        if out.exists():
-            shutil.rmtree(out)
-        hidden.rename(out)
+        _put(hidden, out)
     except OSError as error:
         raise StorageError(
             f"--out {printable(out)}: cannot be written ({error.strerror}); give another folder"
@@ -100,6 +99,16 @@ def _check_same(classifier: Classifier, folder: Path) -> None:
                 "this network cannot be exported: what torch.export made of it computes something "
                 "else; use it with `curvetune predict`, or in Python with Results.model(cell)"
             )
+
+
+def _put(made: Path, out: Path) -> None:
+    """Put a finished export in its place; an earlier one is removed once the new one is there."""
+    _check_out(out)  # somebody may have written there meanwhile
+    old = made.with_name(f"{made.name}.old")
+    if out.exists():
+        out.rename(old)
+    made.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_out(out: Path) -> None:

@@ -46,6 +46,7 @@ def new_folder(out: Path, source: Path, *, copies: bool) -> Iterator[Target]:
         ConfigError: `out` is there already, or in the data itself.
         StorageError: it cannot be written.
     """
+    out = Path(os.path.abspath(out))  # what is hidden must stand beside it, also of "."
     check_out(out, source)
     hidden = out.parent / f".{out.name}.{secrets.token_hex(4)}"
     try:

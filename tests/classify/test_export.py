@@ -153,6 +153,18 @@ class Choosing(nn.Module):
         return self.layer(means if float(means.sum()) > 0 else -means)
 
 
+def test_an_export_into_the_folder_where_one_stands_replaces_it_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first = export_classifier(made("resnet8"), out)
+    monkeypatch.chdir(out)
+    again = export_classifier(made("resnet8"), Path())
+    assert [path.name for path in again] == [path.name for path in first]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert exported.Classifier(out).facts["class_names"] == ["ant", "bee", "café"]
+
+
 def test_a_network_that_cannot_be_written_down_is_refused_with_what_else_to_do(
     tmp_path: Path,
 ) -> None:
