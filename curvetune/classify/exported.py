@@ -41,7 +41,10 @@ class Classifier:
 
         height, width = self.facts["size"]
         with Image.open(path) as file:
-            rgb = ImageOps.exif_transpose(file).convert("RGB")
+            upright = ImageOps.exif_transpose(file)
+        if upright.mode.startswith("I"):  # of 16 bits the upper 8; `convert` would cut at 255
+            upright = upright.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+        rgb = upright.convert("RGB")
         image = rgb.convert("L") if self.facts["channels"] == 1 else rgb
         values = image.resize((width, height), Image.Resampling.BILINEAR).tobytes()
         x: torch.Tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8)

@@ -49,6 +49,8 @@ def read_picture(path: Path, facts: ClassifierFacts) -> Raw:
         BadImageError: it cannot be used; the text says why, without the name of the file.
     """
     _check_channels(facts)
+    if path.exists() and not path.is_file():  # /dev/zero has no end
+        raise BadImageError("is no file")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # no pipe hangs
             content = file.read() or b""
@@ -69,6 +71,12 @@ def _of_one(image: Picture, facts: ClassifierFacts) -> Raw:
         return np.asarray(found[0], np.uint8)
     if isinstance(image, Image.Image):
         _check_channels(facts)
+        try:
+            image.load()  # Pillow turns a TIFF upright here, and says so in its EXIF
+        except OSError as error:
+            raise DataError(
+                f"images: a picture of Pillow's cannot be read ({error}); leave it out"
+            ) from None
         pixels, _ = pixels_of(image, facts.size, is_grey=facts.channels == 1)
         return _to_white(pixels, facts.white)
     try:
@@ -104,7 +112,7 @@ def _with_four(x: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     if x.ndim == 2 and channels == 1:
         return x[None, None]
     if x.ndim == 3:
-        is_one = channels in (x.shape[0], x.shape[2]) and not (channels == 1 and x.shape[0] != 1)
+        is_one = channels in (x.shape[0], x.shape[2])
         return x[None] if is_one or channels != 1 else x[:, None]
     if x.ndim != 4:
         raise DataError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from curvetune.classify.classifier import Classifier
@@ -57,7 +58,7 @@ def _load_pyfunc(path: str) -> Served:
         network, times = empty_network(config, networks, scale, facts)
         network.load_state_dict(load_file(folder / MODEL))
         return Served(Classifier(network.eval(), times, facts, str(stored["cell_id"])))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CorruptError(f"{folder / DESCRIPTION}: no classifier of curvetune's: {error}") from (
             error
         )

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from image_folder import encoded, picture
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
 from curvetune import models
 from curvetune.classify import Classifier, classifier_of, exported
 from curvetune.classify.export import export_classifier
+from curvetune.classify.raw import read_picture
 from curvetune.cli import app
 from curvetune.errors import ConfigError
 from curvetune.training.classifier_facts import ClassifierFacts
@@ -121,6 +123,20 @@ def test_no_file_of_an_export_is_a_pickle_and_all_facts_are_plain(tmp_path: Path
     assert said["class_names"] == ["ant", "bee", "café"]
     assert (said["mean"], said["std"]) == ([100.0] * 3, [50.0] * 3)
     assert (said["size"], said["crop"], said["channels"]) == ([36, 36], 32, 3)
+
+
+def test_the_loader_reads_pictures_as_predict_does(tmp_path: Path) -> None:
+    classifier = made("resnet8", size=12, crop=None)
+    export_classifier(classifier, tmp_path / "out")
+    loaded = exported.Classifier(tmp_path / "out")
+    deep = np.random.default_rng(0).integers(0, 2**16, (9, 9), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    flat = (deep >> 8).astype(np.uint8)
+    Image.fromarray(flat).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(np.stack([flat] * 4, axis=2), "CMYK").save(tmp_path / "cmyk.tif")
+    for path in sorted(tmp_path.glob("*.*")):
+        found = loaded.open(path)[0].numpy()
+        assert np.array_equal(found, read_picture(path, classifier.facts)), path.name
 
 
 def test_an_export_replaces_an_earlier_one_but_nothing_else(tmp_path: Path) -> None:

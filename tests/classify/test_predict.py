@@ -18,8 +18,10 @@ from curvetune import data, models
 from curvetune.cell import run_cell
 from curvetune.classify import classifier_of
 from curvetune.classify.files import find_pictures
+from curvetune.classify.raw import raw_images, read_picture
 from curvetune.cli import app
 from curvetune.config import CellConfig
+from curvetune.data.decode import BadImageError
 from curvetune.data.recipe import statistics_of
 from curvetune.errors import ConfigError, CorruptError, DataError
 from curvetune.grids.splits import stored_split
@@ -198,6 +200,36 @@ def test_arrays_may_have_their_channels_last_and_another_size_but_not_another_ty
     for wrong in (x.astype(np.float32), x[:, :2], x[0, 0, 0]):
         with pytest.raises(DataError, match="images: an array of"):
             classifier.predict(wrong)
+
+
+def test_a_picture_of_pillows_is_read_as_its_file_is(tmp_path: Path) -> None:
+    facts = ClassifierFacts(("a", "b"), 3, (8, 6), None, (0.0,) * 3, (1.0,) * 3, 255)
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[274] = 6  # to be turned by 90 degrees
+    for name in ("turned.tif", "turned.png"):
+        Image.fromarray(pixels).save(tmp_path / name, exif=turned)
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(raw_images(image, facts)[0], read_picture(tmp_path / name, facts))
+    cut = tmp_path / "cut.png"
+    cut.write_bytes((tmp_path / "turned.png").read_bytes()[:-60])
+    with pytest.raises(DataError, match="cannot be read"), Image.open(cut) as image:
+        raw_images(image, facts)
+
+
+def test_one_grey_array_is_one_image_with_its_channel_on_either_side() -> None:
+    facts = ClassifierFacts(("a", "b"), 1, (8, 8), None, (0.0,), (1.0,), 255)
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for given in (image, image[None], image[..., None], image[None, None]):
+        assert np.array_equal(raw_images(given, facts), image[None, None])
+    assert raw_images(np.stack([image] * 3), facts).shape == (3, 1, 8, 8)
+
+
+def test_what_is_no_file_is_refused_and_not_read() -> None:
+    facts = ClassifierFacts(("a", "b"), 1, (8, 8), None, (0.0,), (1.0,), 255)
+    with pytest.raises(BadImageError, match="is no file"):
+        read_picture(Path("/dev/null"), facts)
 
 
 def test_a_result_of_an_older_version_asks_for_the_images_that_know_the_classes(
