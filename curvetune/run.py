@@ -4,8 +4,6 @@ It raises and returns; whoever calls it prints. The command line is cli/run.py, 
 """
 
 import contextlib
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import CorruptError
+from curvetune.known import keep_facts, keep_sizes, sizes_of, write_bad_list
 from curvetune.places import Places, Telling
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from curvetune.data import ClassSizes, Dataset, Report, Source
+    from curvetune.data import Source
     from curvetune.planning.plan import Plan, PlannedCell
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 PREEMPTED_END_S = 1.0  # for MLflow
 SHOWN_KEYS = 3  # in which another grid of the same name differs
-CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
 Tell = Callable[[str], object]
 
@@ -212,51 +210,6 @@ def what_starts(plan: "Plan") -> str:
     )
 
 
-def keep_facts(
-    report: "Report | None", dataset: "Dataset", sizes: "ClassSizes", digest: str, storage: Path
-) -> None:
-    """Keep what the data has more than once, and how large its classes are; of arrays, count first.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    from curvetune.data import duplicates
-    from curvetune.store.facts import read_facts, write_facts
-
-    known = read_facts(storage, digest) or {}
-    if report is not None:
-        facts = report.copies.to_json()
-    elif set(known) - {CLASS_SIZES}:
-        facts = known
-    else:
-        train, test = ((images.x, images.y) for images in (dataset.train, dataset.test))
-        samples = duplicates.samples_of(train, test, dataset.class_names)
-        facts = duplicates.copies_of(list(samples)).to_json()
-    if (facts := facts | {CLASS_SIZES: sizes.to_json()}) != known:
-        write_facts(storage, digest, facts)
-
-
-def keep_sizes(plan: "Plan", storage: Path) -> None:
-    """Keep how large the classes of a plan's data are, where an older version has not.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    from curvetune.store.facts import read_facts, write_facts
-
-    known = read_facts(storage, plan.digest) or {}
-    if plan.sizes is not None and CLASS_SIZES not in known:
-        write_facts(storage, plan.digest, known | {CLASS_SIZES: plan.sizes.to_json()})
-
-
-def sizes_of(dataset: "Dataset") -> "ClassSizes":
-    """Return how many images of each class a data set has, without its clean set."""
-    from curvetune.data import ClassSizes
-
-    train, test = dataset.train.y, dataset.test.y
-    return ClassSizes.of(train, test, dataset.num_classes, dataset.clean)
-
-
 @dataclass(frozen=True)
 class _Running:
     """A plan that is being run, with all that its steps have in common."""
@@ -430,21 +383,3 @@ def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:
         "data_digest": plan.digest,
         **({"made": dict(plan.made)} if plan.made else {}),
     }
-
-
-def write_bad_list(report: "Report | None", digest: str, storage: Path) -> Path | None:
-    """Write which images were left out, and why, to the storage; return the file, if any.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    if report is None or not report.bad:
-        return None
-    from curvetune.store.facts import facts_file
-    from curvetune.store.files import write_atomic
-
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *report.bad])
-    path = facts_file(storage, digest, "-bad.csv")
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
-    return path

@@ -223,7 +223,7 @@ def test_plan_goes_on_without_them_and_lists_all(images: Path, space: str, tmp_p
 
 
 def test_the_list_in_the_storage_has_every_file_and_reason(images: Path, tmp_path: Path) -> None:
-    from curvetune.run import write_bad_list
+    from curvetune.known import write_bad_list
 
     odd = os.fsdecode(b'train/ant/\xff,"\n.png')
     (images / odd).write_bytes(b"")

@@ -26,9 +26,9 @@ from curvetune.grids.activity import grid_progress
 from curvetune.grids.cells import Grid, read_grid
 from curvetune.grids.labels import setting_of, setting_text
 from curvetune.grids.own import class_sizes
+from curvetune.known import keep_facts, sizes_of
 from curvetune.report.figures.of_grid import heat
 from curvetune.report.tables.main import render
-from curvetune.run import keep_facts, sizes_of
 from curvetune.status.table import live_view, progress_json
 from curvetune.store.facts import write_facts
 from curvetune.tracking.base import Run
