@@ -9,7 +9,7 @@ from curvetune.cleaning.rows import Rewriting, labels_csv_columns, list_columns
 from curvetune.cleaning.target import Target
 from curvetune.data.labels import Classes
 from curvetune.data.labels_csv import LABELS
-from curvetune.data.own.layout import TRAIN
+from curvetune.data.own.layout import TRAIN, Layout, layout_of
 from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError, printable
 
@@ -21,7 +21,9 @@ def write_class_folders(
 ) -> None:
     """Write folders of classes: a file whose label changes goes to the folder of its new class.
 
-    A file that labels.csv labels stays where it is, and has another label there.
+    A file that labels.csv labels stays where it is, and has another label there. Where images were
+    held out, since nothing was there to test on, they go to a folder `test`: chosen anew, of what
+    is left, they would be other ones.
 
     Raises:
         DataError: a file is in no folder of its class.
@@ -29,14 +31,18 @@ def write_class_folders(
     labels = data_dir / LABELS
     listed = _listed(data_dir, table, changes, target) if labels.is_file() else set[str]()
     names = [table.encoded.name(k) for k in range(len(table.encoded))]
-    taken = set(names)
-    for k, name in enumerate(names):
+    layout = layout_of(data_dir)
+    places = names
+    if layout.test is None and not labels.is_file():
+        places = [_with_part(name, layout, k < table.train) for k, name in enumerate(names)]
+    taken = set(places)
+    for k, (name, place) in enumerate(zip(names, places, strict=True)):
         change = changes.get(k)
         if change is None or name in listed:
             if change is None or change.new is not None:
-                target.take(name)
+                target.take(name, place)
         elif change.new is not None:
-            target.take(name, _moved(name, change.old, change.new, table.class_names, taken))
+            target.take(name, _moved(place, change.old, change.new, table.class_names, taken))
 
 
 def write_list(path: Path, table: Table, changes: Mapping[int, Change], target: Target) -> None:
@@ -73,6 +79,14 @@ def _known(table: Table, k: int, clean: set[int], *, is_new: bool) -> tuple[str,
     flag = UNKNOWN if table.verified is None or is_new else int(table.verified[k])
     said = "" if true in (UNKNOWN, ANOTHER) else table.class_names[true]
     return said, "" if flag == UNKNOWN else str(flag), "1" if k in clean and not is_new else ""
+
+
+def _with_part(name: str, layout: Layout, is_train: bool) -> str:
+    """Return where a file is that `train` or `test` has, in place of a folder that has both."""
+    inner = PurePosixPath(name)
+    if layout.train is not None:
+        inner = inner.relative_to(layout.train)
+    return str(PurePosixPath("train" if is_train else "test", inner))
 
 
 def _listed(
