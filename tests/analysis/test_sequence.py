@@ -96,6 +96,13 @@ def test_seeds_needed_is_the_textbooks_sample_size() -> None:
     assert seeds_needed([1.0, -1.0, 1.0, -1.0]) == MOST + 1
 
 
+def test_the_power_is_a_number_everywhere_and_grows_with_seeds() -> None:
+    for effect in np.arange(0.05, 3, 0.05):
+        powers = [power_of(float(effect), n) for n in range(2, 1001, 13)]
+        assert np.isfinite(powers).all()
+        assert (np.diff(powers) > -1e-9).all()
+
+
 @pytest.mark.parametrize(
     ("values", "margin", "verdict"),
     [
