@@ -23,7 +23,7 @@ from curvetune.config import CellConfig
 from curvetune.errors import ConfigError, nearest
 from curvetune.grids.catalog import Catalog
 from curvetune.grids.cells import read_grid
-from curvetune.grids.naming import find_cell, find_cells
+from curvetune.grids.naming import find_cell, find_cells, result_of
 from curvetune.grids.splits import stored_split
 from curvetune.report.document import as_markdown
 from curvetune.report.sheet import markdown
@@ -32,7 +32,7 @@ from curvetune.report.tables.main import settings_sheet
 from curvetune.settings import Settings
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import reading
-from curvetune.store.names import HISTORY
+from curvetune.store.names import HISTORY, SAMPLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,8 +140,7 @@ class Results:
         """
         cell_id, config, digest = self._find(cell)
         store = CellStore(self.storage)
-        if store.result(cell_id) is None:
-            raise ConfigError(f"cell {cell_id} has no result yet")
+        result_of(store, cell_id, SAMPLES, "values per sample")
         arrays = store.samples(cell_id)
         return self._labels(config, digest).with_columns(
             polars.Series(name, values) for name, values in arrays.items()

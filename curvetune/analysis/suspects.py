@@ -18,7 +18,7 @@ from curvetune.data.source import Dataset
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, CorruptError, nearest, printable
 from curvetune.grids.catalog import Catalog
-from curvetune.grids.naming import find_cell
+from curvetune.grids.naming import find_cell, result_of
 from curvetune.grids.splits import has_split, stored_split
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.names import MODEL, SAMPLES
@@ -214,16 +214,7 @@ def _samples(storage: Path, cell_id: str) -> dict[str, Values]:
         ConfigError: it is not done, or has none here.
     """
     store = CellStore(storage)
-    done = store.result(cell_id)
-    if done is None:
-        raise ConfigError(
-            f"cell {cell_id} has no result yet; `curvetune why {cell_id}` says what it waits for"
-        )
-    if SAMPLES not in done.get("files", {}):
-        raise ConfigError(
-            f"cell {cell_id} was read from a line of results, without its values per sample; "
-            f"they are in the storage where it was run"
-        )
+    result_of(store, cell_id, SAMPLES, "values per sample")
     arrays = store.samples(cell_id)
     if "loss" not in arrays or any(array.ndim != 1 for array in arrays.values()):
         raise CorruptError(f"cell {cell_id}: samples.safetensors has no loss per sample")

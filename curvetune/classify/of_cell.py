@@ -10,9 +10,9 @@ from curvetune.classify.network import stored_network
 from curvetune.config import CellConfig
 from curvetune.config.plugins import check_loaded
 from curvetune.data.recipe import fed
-from curvetune.errors import ConfigError, DataError, printable
+from curvetune.errors import DataError, printable
 from curvetune.grids.catalog import Catalog
-from curvetune.grids.naming import find_cell
+from curvetune.grids.naming import find_cell, result_of
 from curvetune.store import CellStore
 from curvetune.store.names import MODEL
 from curvetune.training.classifier_facts import RESULT_KEY, ClassifierFacts
@@ -34,16 +34,7 @@ def classifier_of(storage: Path, cell: str, data_dir: Path | None = None) -> Cla
     cell_id = find_cell(storage, cell)
     config, digest = Catalog(storage).config(cell_id)
     store = CellStore(storage)
-    done = store.result(cell_id)
-    if done is None:
-        raise ConfigError(
-            f"cell {cell_id} has no result yet; `curvetune why {cell_id}` says what it waits for"
-        )
-    if MODEL not in done.get("files", {}):
-        raise ConfigError(
-            f"cell {cell_id} was read from a line of results, without its classifier; that is in "
-            f"the storage where it was run"
-        )
+    done = result_of(store, cell_id, MODEL, "classifier")
     for kind, name, ref in config.plugins:
         if kind in ("methods", "models"):
             check_loaded(ref, kind, name)

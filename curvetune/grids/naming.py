@@ -24,6 +24,29 @@ class Named:
     probe_id: str | None  # None if its method has no probe
 
 
+def result_of(store: CellStore, cell_id: str, file: str = "", what: str = "") -> dict[str, Any]:
+    """Return the result of a cell, which has the file that is needed.
+
+    Args:
+        file: of the result, that must be here; none unless given.
+        what: that file in words.
+
+    Raises:
+        ConfigError: the cell is not done, or its file stayed where it was run.
+    """
+    done = store.result(cell_id)
+    if done is None:
+        raise ConfigError(
+            f"cell {cell_id} has no result yet; `curvetune why {cell_id}` says what it waits for"
+        )
+    if file and file not in done.get("files", {}):
+        raise ConfigError(
+            f"cell {cell_id} was read from a line of results, without its {what}; the storage "
+            f"where it was run has it"
+        )
+    return done
+
+
 def find_cell(storage: Path, text: str) -> str:
     """Return the id of a finished or unfinished cell: its first digits, or GRID/METHOD.
 
