@@ -184,7 +184,13 @@ grid:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("state", ["done", "interrupted"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "done",
+        pytest.param("interrupted", marks=[pytest.mark.faults, pytest.mark.slow]),
+    ],
+)
 def test_a_real_grid_tells_how_it_ended_and_keeps_its_exit_code(state: str, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(
         GRID if state == "done" else GRID.replace("epochs: 1", "epochs: 4000")

@@ -129,6 +129,8 @@ def test_names_that_are_taken_are_never_opened(
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.faults
+@pytest.mark.slow
 @needs_root
 def test_two_users_of_a_group_share_a_storage(tmp_path: Path) -> None:
     root = shared(tmp_path / "storage")
@@ -149,6 +151,8 @@ def test_two_users_of_a_group_share_a_storage(tmp_path: Path) -> None:
 
 
 @needs_root
+@pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["mlflow.db", "."])
 def test_a_database_of_another_user_is_one_line_that_says_whose_it_is(
     tmp_path: Path, what: str

@@ -227,6 +227,8 @@ def test_a_grid_runs_for_a_user_without_name_and_home_above_a_folder_called_torc
 
 
 @pytest.mark.ray
+@pytest.mark.faults
+@pytest.mark.slow
 def test_a_grid_runs_with_a_long_folder_a_closed_home_and_shadowing_files(tmp_path: Path) -> None:
     shadows = {"profile.py": "def f(:", "pydantic.py": "", "numpy.py": "raise SystemExit(3)"}
     for name, text in shadows.items():
