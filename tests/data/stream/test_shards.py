@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from image_folder import picture
 from stream_helpers import SIZE, OnDisk, reference, table_of, write
 
-from curvetune.data.stream import ShardPixels, index
+from curvetune.data.stream import ShardPixels, disk, index
 from curvetune.data.stream import shards as shards_module
 from curvetune.errors import ConfigError, DataError
 
@@ -174,8 +175,9 @@ import sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from stream_helpers import OnDisk, SIZE, table_of
-from curvetune.data.stream import index, shards
+from curvetune.data.stream import disk, index, shards
 shards.MOST_ROWS = {per_shard}
+disk.RESERVE_SHARE = 0.0
 class Slow(OnDisk):
     def read(self, positions):
         time.sleep(0.02)
@@ -258,6 +260,17 @@ def test_the_cache_keeps_no_more_than_was_said_and_the_rest_is_decoded_anew(
     assert len(stored(shards)) == kept
     left = 40 - kept * PER_SHARD
     assert (f"{left} of 40 images have no room" in caplog.text) == (kept < 6)
+
+
+def test_on_a_disk_that_is_nearly_full_nothing_is_kept(
+    files: OnDisk, shards: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    free = shutil.disk_usage(files.folder).free
+    monkeypatch.setattr(disk, "RESERVE_BYTES", 2 * free)
+    monkeypatch.setattr(disk, "RESERVE_SHARE", 1.0)
+    np.testing.assert_array_equal(everything(pixels_of(files)), reference(files, range(40)))
+    assert stored(shards) == []
+    assert "40 of 40 images have no room" in caplog.text
 
 
 def test_an_image_without_a_shard_that_changed_is_named_with_its_row(
