@@ -96,9 +96,18 @@ def standing(
 
 
 def make_round(
-    duel: "Duel", num_seeds: int, places: Places, tell: Callable[[str], object]
+    duel: "Duel",
+    num_seeds: int,
+    places: Places,
+    tell: Callable[[str], object],
+    *,
+    begin: int = 0,
 ) -> "Plan":
     """Return the plan of all cells of so many seeds, of which those that are done stay.
+
+    Args:
+        begin: how many of the first seeds are left out. A record of the grid has them, and records
+            of which each has all seeds before it would grow with the square of the rounds.
 
     Raises:
         ConfigError: the data is another one than the grid's.
@@ -111,7 +120,7 @@ def make_round(
     from curvetune.store import CellStore, CurveStore
 
     places = places.or_else(duel.data_dir, duel.on_bad)
-    cells = duel.until(num_seeds)
+    cells = duel.until(num_seeds, begin=begin)
     space = Space(duel.name, cells, duel.profiles[-1], duel.data_dir, duel.on_bad)
     images = places.source(space.cells[0].data)
     plan = build_plan(

@@ -12,6 +12,7 @@ multi-level data in neuroscience", NBDT 2020, https://arxiv.org/abs/2007.07797; 
 teachers should know about the bootstrap", The American Statistician 69, 2015, section 3.3.
 """
 
+import functools
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
@@ -50,17 +51,28 @@ def hierarchical_interval(
 
 def _means(groups: Sequence[Sequence[float]], draws: int) -> NDArray[np.float64]:
     """Return the mean of each of `draws` grids that are drawn from this one."""
-    random = np.random.default_rng(SEED)
-    k = len(groups)
-    chosen = random.integers(k, size=(draws, k))
-    of_settings = np.empty((draws, k))
-    for index, values in enumerate(groups):
-        here = chosen == index
-        of = np.asarray(values, np.float64)
-        picked = random.integers(len(of), size=(int(here.sum()), len(of)))
-        of_settings[here] = of[picked].mean(axis=1)
-    means: NDArray[np.float64] = of_settings.mean(axis=1)
+    values = np.concatenate([np.asarray(group, np.float64) for group in groups])
+    means: NDArray[np.float64] = _shares(tuple(map(len, groups)), draws) @ values
     return means
+
+
+@functools.lru_cache(maxsize=4)
+def _shares(sizes: tuple[int, ...], draws: int) -> NDArray[np.float64]:
+    """Return the share of each value in the mean of each drawn grid, (draws, sum of `sizes`).
+
+    All comparisons of a table have the same settings and seeds, so these are drawn once.
+    """
+    random = np.random.default_rng(SEED)
+    k = len(sizes)
+    chosen = random.integers(k, size=(draws, k))
+    shares = np.zeros((draws, sum(sizes)))
+    begin = 0
+    for index, size in enumerate(sizes):
+        grids, _ = np.nonzero(chosen == index)
+        picked = random.integers(size, size=(len(grids), size))
+        np.add.at(shares, (grids[:, None], begin + picked), 1 / (size * k))
+        begin += size
+    return shares
 
 
 def _percentiles(k: int) -> tuple[float, float]:

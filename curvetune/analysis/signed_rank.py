@@ -44,14 +44,21 @@ def signed_rank(differences: Sequence[float]) -> float | None:
     return float(min(1.0, 2 * _lower_tail(doubled, smaller)))
 
 
-def direction(differences: Sequence[float]) -> int:
-    """Return on which side the test is: the sign of W+ - W-, which the mean's may not be."""
+def rank_biserial(differences: Sequence[float]) -> float | None:
+    """Return the effect size of the test, from -1 to 1: (W+ - W-) / (W+ + W-).
+
+    1 is where all differences are positive, 0 where both signs weigh the same; None of none that
+    is not 0. Its sign is the side that the test is on, which the mean's may not be.
+
+    Source: D. Kerby, "The simple difference formula: an approach to teaching nonparametric
+    correlation", Comprehensive Psychology 3, 2014, https://doi.org/10.2466/11.IT.3.1.
+    """
     values = np.round(np.asarray(differences, np.float64), DIGITS)
     values = values[values != 0]
     if not len(values):
-        return 0
-    signs = np.sign(values).astype(np.int64)
-    return int(np.sign((signs * doubled_ranks(np.abs(values))).sum()))
+        return None
+    ranks = doubled_ranks(np.abs(values))
+    return float((np.sign(values) * ranks).sum() / ranks.sum())
 
 
 def num_differing(differences: Sequence[float]) -> int:

@@ -8,9 +8,10 @@ import typer
 
 from curvetune.cli import options as o
 from curvetune.cli.process.streams import write_data
-from curvetune.errors import ConfigError, nearest
+from curvetune.errors import ConfigError, nearest, printable
 
 if TYPE_CHECKING:
+    from curvetune.analysis.significance import Unit
     from curvetune.grids.cells import Select
     from curvetune.report.document import Document
 
@@ -120,6 +121,15 @@ def report(
             "`all` compares every two.",
         ),
     ] = None,
+    unit: Annotated[
+        str,
+        typer.Option(
+            "--unit",
+            metavar="UNIT",
+            help="With --table significance: what counts as one experiment. pair: a setting and a "
+            "seed; setting: the seeds of each setting averaged first.",
+        ),
+    ] = "pair",
     published: Annotated[
         bool | None,
         typer.Option(
@@ -157,6 +167,7 @@ def report(
         raise ConfigError(f"{' and '.join(given)} are different tables; give one of them")
     if reference is not None and table != "significance":
         raise ConfigError("--against METHOD belongs to --table significance; add that")
+    counted = unit_of(unit, table)
     o.load_plugins(plugins)
     form = "json" if as_json else form
     folder = o.storage_or_default(storage)
@@ -173,12 +184,27 @@ def report(
     elif table is not None:
         from curvetune.report.tables.detail import table as table_of
 
-        shown = table_of(folder, found, table, chosen, reference)
+        shown = table_of(folder, found, table, chosen, reference, counted)
     else:
         from curvetune.report.published.table import published_document
 
         shown = published_document(found, chosen)
     print_form(shown, form)
+
+
+def unit_of(text: str, table: str | None) -> "Unit":
+    """Return what counts as one experiment.
+
+    Raises:
+        ConfigError: it is no such thing, or the table has no use for it.
+    """
+    if text == "setting" and table == "significance":
+        return "setting"
+    if text not in ("pair", "setting"):
+        raise ConfigError(f"--unit {printable(text)!r}: allowed are pair, setting")
+    if text == "setting":
+        raise ConfigError("--unit setting belongs to --table significance; add that")
+    return "pair"
 
 
 def _write_page(

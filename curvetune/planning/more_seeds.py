@@ -43,9 +43,9 @@ class Duel:
         """
         yield from count()
 
-    def until(self, num_seeds: int) -> tuple[CellConfig, ...]:
-        """Return all cells of so many seeds."""
-        chosen = islice(self.seeds(), num_seeds)
+    def until(self, num_seeds: int, *, begin: int = 0) -> tuple[CellConfig, ...]:
+        """Return all cells of so many seeds, but those of the first `begin` seeds."""
+        chosen = islice(self.seeds(), begin, num_seeds)
         return tuple(cell for seed in chosen for cells in self.cells(seed) for cell in cells)
 
 

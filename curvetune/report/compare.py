@@ -16,8 +16,8 @@ from curvetune.grids.cells import Cell, Grid, Select, read_grid
 from curvetune.grids.labels import NO_OPTION, flatten, setting_parts
 from curvetune.grids.stamps import stamp_notes
 from curvetune.report.document import Document
-from curvetune.report.tables.detail import find_method, paired_notes, paired_record, paired_sheet
 from curvetune.report.tables.main import selected
+from curvetune.report.tables.paired import find_method, paired_notes, paired_record, paired_sheet
 from curvetune.report.verdict import sentences_of_pairs
 
 SHOWN = 12  # differences of configs

@@ -1,19 +1,18 @@
 """What corrected labels did to a grid: to the labels of each split, and to the accuracies."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from curvetune.analysis.significance import Paired, compare, corrected
+from curvetune.analysis.significance import Paired, Scores, compare, corrected
 from curvetune.grids.cells import Cell, Select, read_grid
-from curvetune.grids.labels import setting_parts
+from curvetune.grids.labels import Setting, setting_parts
 from curvetune.grids.stamps import stamp_notes
 from curvetune.planning.relabel import Change, Relabelling
 from curvetune.report.document import Document
 from curvetune.report.numbers import between, of, p_value, percent, signed
 from curvetune.report.sheet import Sheet
-from curvetune.report.tables.detail import paired_notes, paired_record
 from curvetune.report.tables.main import selected
+from curvetune.report.tables.paired import notes_of_test, paired_record
 
 
 def effect_document(storage: Path, what: Relabelling) -> Document:
@@ -40,7 +39,7 @@ def gain_document(storage: Path, what: Relabelling, select: Select) -> Document:
         *stamp_notes(grid.profiles),
         *_said(what),
         *([f"{stayed} pairs are one and the same cell: no label of it changed"] if stayed else []),
-        *paired_notes(compared),
+        *notes_of_test(compared),
     ]
     sheets = (_effect(storage, what), _gains(what, compared))
     records = tuple(paired_record(one) for one in compared)
@@ -119,16 +118,16 @@ def _gain(
 
 def _scores(
     label: str, pairs: list[tuple[Cell, Cell | None]], select: Select
-) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Return the accuracies before and after, by the id before; only those that are known."""
+) -> tuple[Scores[Setting], Scores[Setting]]:
+    """Return the accuracies before and after, by setting and seed; only those that are known."""
     before, after = {}, {}
     for old, new in pairs:
         if old.label != label:
             continue
         if (accuracy := old.accuracy(select)) is not None:
-            before[old.cell_id] = accuracy
+            before[old.setting, old.seed] = accuracy
         if new is not None and (accuracy := new.accuracy(select)) is not None:
-            after[old.cell_id] = accuracy
+            after[old.setting, old.seed] = accuracy
     return before, after
 
 
@@ -146,7 +145,7 @@ def _gains(what: Relabelling, compared: list[Paired]) -> Sheet:
         )
         for one in compared
     )
-    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.better_and_worse)
+    bold = frozenset((k, 5) for k, one in enumerate(compared) if one.holds)
     title = f"{what.name}: accuracy (%) before and after, mean over the pairs; gain in points"
     return Sheet(title, tuple((name,) for name in header), rows, bold)
 

@@ -53,12 +53,19 @@ class Verdict:
         """Say whether `one` is significantly above `other`, by the test and by the mean."""
         return any(pair.better_and_worse == (one, other) for pair in self.compared)
 
+    def holds_above(self, one: str, other: str) -> bool:
+        """Say whether `one` is above `other` over settings too, as far as there are enough."""
+        return any(p.holds and p.better_and_worse == (one, other) for p in self.compared)
+
     def like_the_best(self) -> frozenset[str]:
-        """Return the best method and those not told apart from it; none if that says nothing."""
+        """Return the best method and those not told apart from it; none if that says nothing.
+
+        It is what is bold, so it takes the stricter answer: over pairs, and over settings.
+        """
         if not self.order or not self.is_possible:
             return frozenset()
-        best = self.order[0]
-        alike = {m for m in self.order if not self.is_above(best, m) and not self.is_above(m, best)}
+        best, apart = self.order[0], self.holds_above
+        alike = {m for m in self.order if not apart(best, m) and not apart(m, best)}
         return frozenset() if len(alike) == len(self.order) else frozenset(alike | {best})
 
 
@@ -91,7 +98,23 @@ def sentences(found: Verdict) -> list[str]:
     divided = [f"{one.b} and {one.a}" for one in found.compared if one.is_divided]
     if divided:
         lines.append(f"{DIVIDED}: {'; '.join(divided[:NAMED] + _more(len(divided)))}")
-    return [f"verdict: {lines[0]}", *lines[1:], f"by {_test(found)}"]
+    return [f"verdict: {lines[0]}", *lines[1:], f"by {_test(found)}", *_over_settings(found)]
+
+
+def _over_settings(found: Verdict) -> list[str]:
+    """Return what of the verdict holds over settings too; nothing where there is none, or few."""
+    told = [(one, one.better_and_worse) for one in found.compared if one.over_settings]
+    apart = [(one, names) for one, names in told if names]
+    if not apart:
+        return []
+    by = f"by a bootstrap over {found.settings} settings and their seeds"
+    open_ones = [_and(names) for one, names in apart if not one.holds]
+    if not open_ones:
+        return [f"it holds in settings like these too, {by}"]
+    if len(open_ones) == len(apart):
+        return [f"whether it holds in settings like these is open, {by}"]
+    rest = "; ".join(open_ones[:NAMED] + _more(len(open_ones)))
+    return [f"it holds in settings like these too, {by}, but that is open of {rest}"]
 
 
 def verdict_lines(grid: Grid, select: Select = "last") -> list[str]:
@@ -119,7 +142,7 @@ def _of_pair(one: Paired, count: int, whole: str) -> str:
     if one.is_divided:
         return f"{one.b}{of} and {one.a}: {DIVIDED}: {said}, p {_p(one)} over {pairs}"
     if one.is_significant:
-        better, worse = (one.b + of, one.a) if one.direction > 0 else (one.a, one.b + of)
+        better, worse = (one.b + of, one.a) if (one.effect or 0.0) > 0 else (one.a, one.b + of)
         return f"{better} is better than {worse}: {said}, p {_p(one)} over {pairs}"
     smallest = min(1.0, smallest_p(one.differing or one.n) * count)
     why = f"p {_p(one)} over {pairs}"

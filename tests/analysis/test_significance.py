@@ -10,6 +10,8 @@ from scipy import stats
 from storage_fixtures import finish, make_cells, write_grid
 from typer.testing import CliRunner
 
+from curvetune.analysis.bootstrap import hierarchical_interval
+from curvetune.analysis.seeds_needed import seeds_needed
 from curvetune.analysis.significance import compare, holm
 from curvetune.cli import app
 from curvetune.errors import ConfigError
@@ -69,6 +71,49 @@ def test_the_table_compares_each_method_with_cross_entropy(storage: Path) -> Non
     assert (ldam["pairs"], ldam["pairs_wanted"], ldam["difference"]) == (7, 8, pytest.approx(-5))
     assert "7/8" in found.sheets[0].rows[1]
     assert any("lack pairs" in note for note in found.notes)
+
+
+def test_with_settings_as_units_the_seeds_of_each_are_averaged_first(storage: Path) -> None:
+    grid = read_grid(storage, "small")
+    found = table(storage, grid, "significance", "last", "ldam-drw", unit="setting")
+    focal = next(row for row in found.records if row["method"] == "focal")
+    # in pair k focal is k + 1 above cross entropy and ldam-drw 5 below; the last pair lacks
+    means = [np.mean([6, 7]), np.mean([8, 9]), np.mean([10, 11]), 12]
+    assert focal["difference"] == pytest.approx(np.mean(means))
+    assert focal["p"] == pytest.approx(stats.wilcoxon(means).pvalue) == 0.125
+    expected = stats.t.interval(0.95, 3, loc=np.mean(means), scale=stats.sem(means))
+    assert (focal["low"], focal["high"]) == pytest.approx(expected)
+    assert (focal["unit"], focal["pairs"], focal["pairs_wanted"]) == ("setting", 4, 4)
+    assert not focal["holds"]
+    assert "settings" in (title for (title, *_) in found.sheets[0].header)
+    assert any("it cannot be below 0.125" in note for note in found.notes)
+
+
+def test_an_effect_size_and_an_interval_over_settings_stand_beside_each_p(storage: Path) -> None:
+    found = table(storage, read_grid(storage, "small"), "significance", "last")
+    focal, ldam = found.records
+    assert (focal["effect"], ldam["effect"]) == (1.0, -1.0)
+    interval = hierarchical_interval([[1, 2], [3, 4], [5, 6], [7, 8]])
+    assert (focal["low_over_settings"], focal["high_over_settings"]) == interval
+    assert {"over settings", "effect", "more seeds"} <= {t for (t, *_) in found.sheets[0].header}
+    assert any("--unit setting gives that p" in note for note in found.notes)
+
+
+def test_the_effect_size_is_the_share_of_ranks_for_less_that_against() -> None:
+    # ranks of 1, -2, 3, 4: 1 + 3 + 4 for, 2 against
+    places = {(k, 0): 0.0 for k in range(5)}
+    gains = dict(zip(places, [1.0, -2.0, 3.0, 4.0, 0.0], strict=True))
+    assert compare("a", "b", places, gains).effect == pytest.approx((8 - 2) / 10)
+    assert compare("a", "b", places, places).effect is None
+
+
+def test_seeds_that_are_still_needed_are_those_of_a_paired_t_test_over_seeds() -> None:
+    seeds = [1.0, 2.0, 4.0]
+    low = {(setting, seed): 50.0 for setting in "st" for seed in range(3)}
+    high = {(s, seed): 50 + seeds[seed] + (1 if s == "s" else -1) for s, seed in low}
+    found = compare("a", "b", low, high)
+    assert found.more_seeds == (seeds_needed(seeds) or 0) - 3
+    assert compare("a", "b", low, {("s", 0): 51.0}).more_seeds is None
 
 
 def test_equal_pairs_are_counted_apart_and_the_note_is_about_the_others(tmp_path: Path) -> None:
@@ -135,7 +180,12 @@ def test_the_default_report_has_json_and_html_forms_too(storage: Path) -> None:
 
 def test_options_that_contradict_each_other_are_refused(storage: Path) -> None:
     common = ["report", "small", "--storage", str(storage)]
-    for extra in (["--table", "MA", "--paper", "1"], ["--against", "focal"]):
+    for extra in (
+        ["--table", "MA", "--paper", "1"],
+        ["--against", "focal"],
+        ["--unit", "setting"],
+        ["--table", "significance", "--unit", "seed"],
+    ):
         result = CliRunner().invoke(app, [*common, *extra])
         assert isinstance(result.exception, ConfigError)
 

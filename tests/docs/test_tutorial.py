@@ -91,7 +91,7 @@ def test_photographs_are_cleaned_and_one_is_told(
     (text,) = (run(block) for block in blocks(section()))
     assert "60 of 300 images are held out" in text
     assert sorted(path.name for path in folder.glob("photographs/*/*")) == before
-    kept = {path.name for path in (folder / "cleaned").glob("*/*.jpg")}
+    kept = {path.name for path in (folder / "cleaned").rglob("*.jpg")}  # in train/ and test/
     taken_out = set(before) - kept
     assert 10 <= len(taken_out) <= 60
     assert len(taken_out & wrong) > len(taken_out) / 3  # a tenth would be chance

@@ -41,6 +41,7 @@ class Proxy:
         self.times = 1_000_000  # how many requests the mode is still for
         self.hits: Callable[[str], bool] = lambda _: True  # which requests the mode is for
         self.spoiled: Counter[str] = Counter()  # requests that the mode was for, by endpoint
+        self.heard: list[str] = []  # all requests: the method and the path
         self.open = 0  # requests that were taken and not forwarded yet
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -109,6 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         name = endpoint(self.path)
+        proxy.heard.append(f"{self.command} {self.path}")
         hit = proxy.mode != "pass" and proxy.times > 0 and proxy.hits(name)
         mode = proxy.mode if hit else "pass"
         proxy.times -= hit

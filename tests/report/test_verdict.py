@@ -8,8 +8,8 @@ from storage_fixtures import finish, make_cells, write_grid
 
 from curvetune.analysis.significance import Paired, compare, corrected
 from curvetune.grids.cells import read_grid
-from curvetune.report.tables.detail import paired_notes, paired_sheet
 from curvetune.report.tables.main import ma_sheet
+from curvetune.report.tables.paired import paired_notes, paired_sheet
 from curvetune.report.verdict import Verdict, sentences, sentences_of_pairs, verdict_of
 
 PLACES = tuple(product(range(4), range(3)))  # settings and seeds
@@ -35,6 +35,7 @@ def test_methods_that_are_above_the_same_others_are_named_together() -> None:
         "not told apart: a from b",
         "by Wilcoxon's signed-rank test, exact, two-sided, over 12 pairs of a setting and a seed, "
         "corrected after Holm for 3 comparisons, at 5 %",
+        "it holds in settings like these too, by a bootstrap over 4 settings and their seeds",
     ]
     assert found.like_the_best() == {"a", "b"}
     assert (found.is_above("a", "c"), found.is_above("c", "a")) == (True, False)
@@ -46,6 +47,47 @@ def test_an_order_of_all_is_said_in_one_sentence() -> None:
         "verdict: all 4 methods are told apart, in the order of the table"
     )
     assert found.like_the_best() == {"a"}
+
+
+def with_gains(*of_settings: float) -> dict[tuple[int, int], float]:
+    """Return scores that are above 70 by so much in each setting, and by a little in each seed."""
+    return {(s, seed): 70 + of_settings[s] + seed / 10 for s, seed in PLACES}
+
+
+def test_what_one_setting_contradicts_is_apart_in_this_grid_and_open_in_others_like_it() -> None:
+    low, high = with_gains(0, 0, 0, 0), with_gains(6, 5, 4, -1)
+    found = verdict_of({"high": high, "low": low}, 4, len(PLACES))
+    assert found.is_above("high", "low")
+    assert not found.holds_above("high", "low")
+    assert sentences(found)[-1] == (
+        "whether it holds in settings like these is open, by a bootstrap over 4 settings and their "
+        "seeds"
+    )
+    assert found.like_the_best() == frozenset()  # nothing is bold
+    assert paired_sheet("", found.compared).best == frozenset()
+
+
+def test_what_is_open_in_settings_like_these_is_named_beside_what_holds() -> None:
+    methods = {
+        "high": with_gains(6, 5, 4, -1),
+        "low": with_gains(0, 0, 0, 0),
+        "lowest": with_gains(-9, -9, -9, -9),
+    }
+    found = verdict_of(methods, 4, len(PLACES))
+    assert sentences(found)[-1] == (
+        "it holds in settings like these too, by a bootstrap over 4 settings and their seeds, but "
+        "that is open of high and low"
+    )
+    assert found.like_the_best() == {"high", "low"}
+
+
+def test_a_grid_of_two_settings_says_nothing_of_others() -> None:
+    places = {place: value for place, value in with_gains(0, 0, 0, 0).items() if place[0] < 2}
+    more = {place: value + 5 for place, value in places.items()}
+    found = verdict_of({"high": more, "low": places}, 2, len(places))
+    assert found.like_the_best() == {"high"}
+    assert not any("settings like these" in line for line in sentences(found))
+    assert any("says nothing of other settings" in note for note in paired_notes(found.compared))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +135,7 @@ def test_methods_without_an_ma_are_left_out_and_the_line_is_under_the_table(
     write_grid(tmp_path, cells)
     below = ma_sheet(read_grid(tmp_path, "small")).below
     assert below[0] == "verdict: curvenet is better than cross-entropy"
-    assert "over 12 pairs" in below[-1]
+    assert "over 12 pairs" in below[-2]
 
 
 # -- of two, as `compare` says it ------------------------------------------------------------------

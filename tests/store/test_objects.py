@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,12 @@ import pytest
 
 from curvetune.errors import BusyError, LostLeaseError, StorageError
 from curvetune.store import CellStore, CurveStore, open_storage
+from curvetune.store.files import refresh
 from curvetune.store.flags import Flag
 from curvetune.store.lease import leased
 from curvetune.store.remote.address import parse_address
 from curvetune.store.remote.bucket import Bucket, ThereError
-from curvetune.store.remote.paths import open_mirror
+from curvetune.store.remote.paths import _mirror, open_mirror
 from tests.faults.proxy import Proxy, proxy_to
 
 CELL, PROBE = "0123456789abcdef", "fedcba9876543210"
@@ -299,3 +300,41 @@ def test_credentials_that_expire_are_said_and_what_is_done_stays(url: str, proxy
     proxy.mode = "pass"
     assert store.result(CELL) is not None
     assert CellStore(open_storage(url)).result(PROBE) is None
+
+
+def test_a_second_look_asks_for_a_list_and_for_what_changed(
+    url: str, proxy: Proxy, elsewhere: Callable[[str], None]
+) -> None:
+    cells = [f"{number:016x}" for number in range(30)]
+    for cell in cells[:29]:
+        CellStore(open_storage(url)).publish(cell, {"accuracy": 50.0}, files=())
+    elsewhere("there")
+    first = looked(url, proxy, cells[:29])
+    assert {key for method, key in first if method == "GET"} == done_files(cells[:29])
+    again = looked(url, proxy, cells[:29])
+    # a list of all, and the server's clock: a file is put, listed and removed
+    assert [method for method, _ in again] == ["LIST", "PUT", "LIST", "POST"]
+    elsewhere("here")
+    CellStore(open_storage(url)).publish(cells[29], {"accuracy": 50.0}, files=())
+    elsewhere("there")
+    after = looked(url, proxy, cells)
+    assert {key for method, key in after if method == "GET"} == done_files(cells[29:])
+    assert len(after) == len(again) + 1
+
+
+def done_files(cells: Sequence[str]) -> set[str]:
+    return {f"cells/{cell}/DONE.json" for cell in cells}
+
+
+def looked(url: str, proxy: Proxy, cells: Sequence[str]) -> list[tuple[str, str]]:
+    """Read all results as a new command does; return what it asked the server for."""
+    proxy.heard.clear()
+    _mirror.cache_clear()
+    root = open_storage(url)
+    refresh(root)
+    assert [CellStore(root).result(cell) is not None for cell in cells] == [True] * len(cells)
+    below = f"/results/{url.rpartition('/')[2]}/"
+    return [
+        ("LIST", "") if "list-type" in path else (method, path.partition(below)[2])
+        for method, path in (one.split(" ", 1) for one in proxy.heard)
+    ]

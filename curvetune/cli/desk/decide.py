@@ -123,14 +123,14 @@ def _rounds(
     from curvetune.deciding import MOST_SEEDS, make_round
     from curvetune.store import CellStore
 
-    began, spent, now = time.monotonic(), 0, look.now()
+    began, spent, recorded, now = time.monotonic(), 0, 0, look.now()
     while now.verdict == "open":
         wanted = max(FEWEST, len(now.seeds) + 1)
         if wanted > MOST_SEEDS:
             return (
                 f"{MOST_SEEDS} seeds have not decided it; --margin POINTS ends it if both are alike"
             )
-        plan = make_round(look.duel, wanted, places, tell)
+        plan = make_round(look.duel, wanted, places, tell, begin=recorded)
         spent += len(plan.left)
         if spent > allowed.cells or time.monotonic() - began > allowed.seconds:
             return (
@@ -139,6 +139,7 @@ def _rounds(
             )
         outcome = _run(plan, places, telling, launch)
         now = look.now()
+        recorded = len(now.seeds)
         tell(now.words())
         if outcome.lacking or not outcome.finished:
             _print(now, look.duel, as_json=as_json)

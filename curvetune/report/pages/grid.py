@@ -10,8 +10,9 @@ from curvetune.report.pages.of_grid import charts_of_grid, top_charts
 from curvetune.report.pages.options import options_set
 from curvetune.report.pages.templates import render
 from curvetune.report.sheet import Sheet
-from curvetune.report.tables.detail import ma_document, significance_document
+from curvetune.report.tables.detail import ma_document
 from curvetune.report.tables.main import report_document
+from curvetune.report.tables.paired import significance_document
 from curvetune.store import CellStore
 from curvetune.store.files import write_atomic
 

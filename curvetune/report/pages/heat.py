@@ -9,8 +9,8 @@ from curvetune.grids.labels import setting_words
 from curvetune.report.charts.heat import Heat, HeatDrawing, draw_heat
 from curvetune.report.figures.gather import MissingError
 from curvetune.report.pages.charts import Chart
-from curvetune.report.tables.detail import REFERENCE
 from curvetune.report.tables.main import by_ma
+from curvetune.report.tables.paired import REFERENCE
 
 HEAT = "Accuracy of each method over imbalance and noise rate, %, mean over seeds"
 DIFFERENCE = "The same, in points over cross entropy: blue is better, orange is worse"

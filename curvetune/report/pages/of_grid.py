@@ -17,8 +17,8 @@ from curvetune.report.pages.charts import LEAST_POINTS, Chart, charted
 from curvetune.report.pages.cost import ABLATION, COST, ablation_chart, cost_chart
 from curvetune.report.pages.heat import DIFFERENCE, HEAT, heat_chart, heat_difference_chart
 from curvetune.report.pages.looks import looks_of
-from curvetune.report.tables.detail import find_method
 from curvetune.report.tables.main import by_ma
+from curvetune.report.tables.paired import find_method
 from curvetune.report.verdict import DIVIDED
 from curvetune.store import CellStore
 from curvetune.store.history import read_rows

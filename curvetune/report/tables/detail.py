@@ -1,4 +1,4 @@
-"""The tables of `curvetune report --table`: MA, cells, seeds and significance."""
+"""The tables of `curvetune report --table`: MA, cells, seeds; significance is paired.py."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,14 +7,13 @@ from typing import Any
 
 from curvetune.analysis import shots
 from curvetune.analysis.aggregate import MethodRow, SettingMean, cell_json, method_rows, scores
-from curvetune.analysis.signed_rank import smallest_p
-from curvetune.analysis.significance import Paired, against, all_pairs
+from curvetune.analysis.significance import Unit
 from curvetune.analysis.weight_auroc import SampleFacts, notes_of, read_samples
 from curvetune.errors import ConfigError, nearest, printable
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select
 from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document, stamped
-from curvetune.report.numbers import between, of, p_value, percent, signed, spread
+from curvetune.report.numbers import between, of, percent, spread
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import (
     best_rows,
@@ -24,11 +23,9 @@ from curvetune.report.tables.main import (
     selected,
     settings_sheet,
 )
-from curvetune.report.verdict import DIVIDED, verdict, verdict_lines
+from curvetune.report.tables.paired import significance_document
+from curvetune.report.verdict import verdict, verdict_lines
 
-REFERENCE = "cross-entropy"
-ALL = "all"
-DECISIVE = 6  # pairs that differ: the fewest whose p can be below 5 %
 AUROC_NOTE = (
     "AUROC: chance that a right label has a larger final weight than a wrong one; 0.5 is no "
     "knowledge, – a method without weights, or no wrong labels that are known"
@@ -36,9 +33,18 @@ AUROC_NOTE = (
 
 
 def table(
-    storage: Path | str, grid: Grid, name: str, select: Select, reference: str | None = None
+    storage: Path | str,
+    grid: Grid,
+    name: str,
+    select: Select,
+    reference: str | None = None,
+    unit: Unit = "pair",
 ) -> Document:
     """Return the table `name` of a grid.
+
+    Args:
+        reference: of the table of significance, with which method others are compared.
+        unit: of that table, what counts as one experiment.
 
     Raises:
         ConfigError: there is no such table, or the grid has no method `reference`.
@@ -51,7 +57,7 @@ def table(
     if name == "cells":
         found = cells_document(grid, select, read_samples(storage, grid))
     elif name == "significance":
-        found = significance_document(grid, select, reference)
+        found = significance_document(grid, select, reference, unit)
     else:
         found = TABLES[name](grid, select)
     return stamped(found, grid.profiles)
@@ -146,117 +152,6 @@ def cells_document(grid: Grid, select: Select, samples: Sequence[SampleFacts]) -
     sheet = Sheet(f"{grid.title}: its cells (%)", titles, tuple(rows), keys=3, words=2)
     notes = (shots.SAID[rule], AUROC_NOTE, *notes_of(samples), *footnotes(grid, select)[1:])
     return Document("cells", grid.name, (sheet,), tuple(records), notes)
-
-
-def significance_document(grid: Grid, select: Select, reference: str | None = None) -> Document:
-    """Return each method compared with `reference`, or with "all" others, pair by pair."""
-    methods = {label: scores(cells, select) for label, cells in grid.methods().items()}
-    pairs = len({(cell.setting, cell.seed) for cell in grid.cells})
-    if reference == ALL:
-        compared = all_pairs(methods, pairs)
-    else:
-        compared = against(find_method(grid, reference), methods, pairs)
-    compared.sort(key=lambda one: -1e9 if one.difference is None else one.difference, reverse=True)
-    sheet = paired_sheet(f"{grid.title}: method − than, accuracy in points, paired", compared)
-    notes = (*footnotes(grid, select), *paired_notes(compared))
-    records = tuple(paired_record(one) for one in compared)
-    return Document("significance", grid.name, (sheet,), records, notes)
-
-
-def find_method(grid: Grid, wanted: str | None) -> str:
-    """Return the label of the method that others are compared with.
-
-    Cross entropy unless another one is named: a reference that was chosen after a look at the
-    results, such as the best one, would make the p values too small.
-
-    Raises:
-        ConfigError: the grid has no such method, or several.
-    """
-    labels = list(grid.methods())
-    names = {label: cells[0].name for label, cells in grid.methods().items()}
-    target = wanted or REFERENCE
-    found = [target] if target in labels else [k for k, name in names.items() if name == target]
-    if len(found) == 1 or (found and wanted is None):
-        return found[0]
-    if wanted is None and labels:
-        return labels[0]
-    said = "is several methods" if found else "is no method"
-    raise ConfigError(
-        f"{printable(target)!r} {said} of grid {grid.name}{nearest(target, labels)}; "
-        f"it has: {', '.join(found or labels)}"
-    )
-
-
-def paired_sheet(title: str, compared: Sequence[Paired], first: str = "method") -> Sheet:
-    """Return comparisons as a table; a significant one is bold.
-
-    Args:
-        first: what the rows are; of settings, all rows are of the same two methods.
-    """
-    names = (first,) if first == "setting" else (first, "than")
-    header = (*names, "difference", "95 % interval", "p", "p (Holm)", "pairs")
-    rows = [
-        (
-            *(one.b, one.a)[: len(names)],
-            signed(one.difference),
-            between(one.interval, "+"),
-            p_value(one.p),
-            p_value(one.p_holm),
-            of(one.n, one.wanted),
-        )
-        for one in compared
-    ]
-    holm = header.index("p (Holm)")
-    bold = frozenset((k, holm) for k, one in enumerate(compared) if one.better_and_worse)
-    titles = tuple((name,) for name in header)
-    return Sheet(title, titles, tuple(rows), bold, keys=len(names), words=len(names))
-
-
-def paired_notes(compared: Sequence[Paired]) -> list[str]:
-    """Return what a reader of p values must know."""
-    notes = [
-        "pairs: a setting and a seed that both have; p: Wilcoxon's signed-rank test, exact and "
-        "two-sided (Demšar, JMLR 2006); Holm: corrected for the comparisons in one table; bold: "
-        "below 0.05",
-        "the interval is Student's t of the mean difference; pairs of one setting are not "
-        "independent settings, so p speaks of the settings of this grid",
-    ]
-    fewest = min((one.differing for one in compared), default=DECISIVE)
-    if fewest < DECISIVE:
-        notes.append(
-            f"pairs that are equal do not count for p: where only {fewest} "
-            f"differ{'s' * (fewest == 1)}, it cannot be below {smallest_p(fewest):.3g}, however "
-            f"large the difference; more seeds or settings are needed"
-        )
-    divided = [f"{one.b} and {one.a}" for one in compared if one.is_divided]
-    if divided:
-        notes.append(f"{DIVIDED}, so nothing is bold: {'; '.join(divided)}")
-    missing = sum(one.n < one.wanted for one in compared)
-    if missing:
-        notes.append(
-            f"{missing} of {len(compared)} comparisons lack pairs, since cells are missing: their "
-            f"difference is not that of the MAs"
-        )
-    return notes
-
-
-def paired_record(one: Paired) -> dict[str, Any]:
-    """Return a comparison with its numbers in full."""
-    low, high = one.interval or (None, None)
-    return {
-        "method": one.b,
-        "than": one.a,
-        "difference": one.difference,
-        "low": low,
-        "high": high,
-        "p": one.p,
-        "p_holm": one.p_holm,
-        "pairs": one.n,
-        "pairs_differing": one.differing,
-        "pairs_wanted": one.wanted,
-        "mean_method": one.mean_b,
-        "mean_than": one.mean_a,
-    }
 
 
 TABLES: dict[str, Callable[..., Document]] = {
