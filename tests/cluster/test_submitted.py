@@ -67,7 +67,7 @@ def job_of(output: str) -> str:
     return found[0]
 
 
-def test_the_results_are_those_of_a_laptop_bit_for_bit_over_two_workers(
+def test_trial_12_the_results_of_a_job_are_those_of_a_laptop_bit_for_bit(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     path = space(tmp_path, "tiny", TINY)
@@ -79,7 +79,7 @@ def test_the_results_are_those_of_a_laptop_bit_for_bit_over_two_workers(
     assert f"curvetune submit {path} --storage" in record
 
 
-def test_a_grid_that_is_stopped_keeps_checkpoints_and_goes_on_from_there(
+def test_trial_13_a_grid_that_is_stopped_keeps_checkpoints_and_goes_on_from_there(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     path = space(tmp_path, "long", LONG)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from trials import TRIALS
 
-NAME = re.compile(r"^def test_trial_(\d+)_", re.MULTILINE)
+NAME = re.compile(r'(?:^def test_|")trial_(\d+)_', re.MULTILINE)  # of a test, or of its cases
 
 
 @pytest.fixture(scope="module")

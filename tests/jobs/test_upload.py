@@ -264,7 +264,7 @@ def test_nothing_that_ray_logs_has_a_secret_of_this_environment(
         "ray/session_2026-11-28_06-33-36_460694_28609",
     ],
 )
-def test_a_grid_refuses_a_storage_in_the_folder_of_a_ray_session(
+def test_trial_12_a_grid_refuses_a_storage_in_the_folder_of_a_ray_session(
     folder_of_ray: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / folder_of_ray
