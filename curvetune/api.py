@@ -105,6 +105,7 @@ class GridPlan:
         checkpoint_every: int = CHECKPOINT_EVERY,
         hang_after: float = HANG_AFTER_S,
         data_cpus: int | None = None,
+        engine: str = "graphs",
         tracking_uri: str | None = None,
         notify: str | None = None,
         log_models: bool = False,
@@ -134,6 +135,7 @@ class GridPlan:
             checkpoint_every,
             hang_after,
             data_cpus,
+            engine=engine,
         )
         tell = _tell if progress else _ignore
         _, outcome = run_plan(

@@ -99,11 +99,12 @@ def launch(
     data_cpus: o.DataCpus = None,
     accelerator: o.Accelerator = None,
     wait: o.Wait = None,
+    engine: o.EngineKind = "graphs",
 ) -> LaunchOptions:
     """Where and with what trials run."""
     asked = gpus_per_trial, cpus_per_trial, max_concurrent
     where = data_cpus, accelerator, wait
-    return parse_launch(address, *asked, checkpoint_every, hang_after, *where)
+    return parse_launch(address, *asked, checkpoint_every, hang_after, *where, engine=engine)
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,15 @@ CheckpointEvery = Annotated[
         "--checkpoint-every", min=1, help="Epochs between checkpoints.", rich_help_panel=HOW
     ),
 ]
+EngineKind = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help="How a GPU runs steps: graphs (CUDA graphs, where they can be captured) or eager.",
+        rich_help_panel=HOW,
+    ),
+]
 HangAfter = Annotated[
     float,
     typer.Option(

@@ -5,7 +5,7 @@ import re
 from typing import Literal
 
 from curvetune.errors import ConfigError, printable
-from curvetune.planning.resources import LaunchOptions
+from curvetune.planning.resources import Engine, LaunchOptions
 
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -20,6 +20,7 @@ def parse_launch(
     data_cpus: int | None = None,
     accelerator: str | None = None,
     wait: str | None = None,
+    engine: str = "graphs",
 ) -> LaunchOptions:
     """Return how trials run, refusing before Ray starts what Ray would refuse much later.
 
@@ -44,7 +45,21 @@ def parse_launch(
         data_cpus,
         accelerator,
         None if wait is None else parse_time("--wait", wait),
+        parse_engine(engine),
     )
+
+
+def parse_engine(text: str) -> Engine:
+    """Return how steps are run.
+
+    Raises:
+        ConfigError: it is no engine.
+    """
+    if text == "eager":
+        return "eager"
+    if text != "graphs":
+        raise ConfigError(f"--engine {printable(text)!r}: allowed are graphs, eager")
+    return "graphs"
 
 
 def parse_time(option: str, text: str) -> float:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from curvetune.errors import ConfigError
 
+Engine = Literal["graphs", "eager"]
 CHECKPOINT_EVERY = 5  # epochs
 HANG_AFTER_S = 3600.0
 WAIT_S = 1800.0  # a GPU node of a cloud is there in 5 to 15 minutes
@@ -30,6 +31,7 @@ class LaunchOptions:
         accelerator: the kind of GPU that trials run on, as Ray names it: `H100`; None is any.
         wait_s: how long a cluster may have no room for a single trial. None is `WAIT_S` if its
             autoscaler may bring some, or it has nodes of no kind yet; else such an ask is refused.
+        engine: how steps are run: "eager" one by one, "graphs" from CUDA graphs where they can be.
     """
 
     address: str | None = None
@@ -41,6 +43,7 @@ class LaunchOptions:
     data_cpus: int | None = None
     accelerator: str | None = None
     wait_s: float | None = None
+    engine: Engine = "graphs"
 
 
 @dataclass(frozen=True)

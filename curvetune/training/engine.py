@@ -6,10 +6,13 @@ hold several steps: with a batch of 16, as in the probe's cyclic phase, one laun
 
 A method does not see any of this. It promises that its steps do the same operations on batches of
 the same shape as long as its `phase` is the same, and never wait for the device; the conformance
-suite holds every method to both.
+suite holds every method to both. Where a capture fails all the same, steps of that kind are run one
+by one: that costs speed and no number. $CURVETUNE_ENGINE chooses: `eager` captures nothing.
 """
 
 import ctypes
+import logging
+import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -19,7 +22,9 @@ from torch import Tensor
 
 from curvetune.batch import Batch
 from curvetune.data.sets.image_set import ImageSet
+from curvetune.errors import ConfigError, printable
 from curvetune.methods.base import Method
+from curvetune.training.failures import is_out_of_memory
 
 Pair = tuple[Batch, Batch | None]  # a training batch, and a meta batch where the method takes one
 Metrics = dict[str, Tensor]
@@ -29,6 +34,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 ONE_GIB = 1 << 30
 WARM_UP = 3  # runs before a capture, as PyTorch asks: lazy initialisation, autotuning of cuDNN
 SAMPLES_PER_REPLAY = 128  # steps are put together up to so many samples; not measured
+ENGINE = "CURVETUNE_ENGINE"
+KINDS = ("eager", "graphs")
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(device: torch.device) -> None:
@@ -69,8 +78,15 @@ def engine_for(train: ImageSet, device: torch.device) -> Engine:
 
     A step may ask a streamed set for images, and a graph cannot read. What does not fit is mostly
     trained with large networks, whose kernels take longer than their launch.
+
+    Raises:
+        ConfigError: $CURVETUNE_ENGINE is no engine.
     """
-    return Graphs(cuda_graph) if device.type == "cuda" and not train.reads else Eager()
+    kind = os.environ.get(ENGINE) or "graphs"
+    if kind not in KINDS:
+        raise ConfigError(f"{ENGINE}={printable(kind)!r}: allowed are {', '.join(KINDS)}")
+    can = device.type == "cuda" and not train.reads
+    return Graphs(cuda_graph) if can and kind == "graphs" else Eager()
 
 
 class Recorder(Protocol):
@@ -82,14 +98,28 @@ class Recorder(Protocol):
 def cuda_graph(work: Callable[[], None], generators: list[torch.Generator]) -> Replay:
     """Return a CUDA graph of `work`, which is recorded here and not run.
 
+    Where that fails, the stream and the generators are as before: a capture that broke off leaves
+    its stream the current one, and its generators where they draw for nothing but a graph.
+
     Args:
         generators: what `work` draws from; each replay draws anew and moves them on.
+
+    Raises:
+        RuntimeError: an operation of `work` cannot be captured, or memory ran out.
     """
+    stream = torch.cuda.current_stream()
+    states = [generator.clone_state() for generator in generators]
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        work()
+    try:
+        with torch.cuda.graph(graph):
+            work()
+    except BaseException:
+        torch.cuda.set_stream(stream)
+        for generator, state in zip(generators, states, strict=True):
+            generator.graphsafe_set_state(state)
+        raise
     return graph.replay
 
 
@@ -97,15 +127,17 @@ class Graphs:
     """Captures the steps of a method once for each phase and shape, and replays them.
 
     The first runs of a kind are ordinary steps, made on a stream of their own where there is a
-    GPU, as the warm-up that a capture needs: no step is lost and none is made twice.
+    GPU, as the warm-up that a capture needs: no step is lost and none is made twice. A capture
+    that fails has run nothing, so its steps are ordinary ones too, from then on.
     """
 
     def __init__(self, record: Recorder, samples_per_replay: int = SAMPLES_PER_REPLAY) -> None:
         self._record = record
         self._samples = samples_per_replay
         self._phase: object = None
-        self._graphs: dict[Any, _Graph] = {}
+        self._graphs: dict[Any, _Graph | None] = {}  # None: it cannot be captured
         self._runs: dict[Any, int] = {}
+        self._is_told = False
 
     def run(self, method: Method, pairs: Iterable[Pair]) -> Iterator[tuple[Batch, Metrics]]:
         """Yield each batch with the metrics of its step, in order."""
@@ -119,14 +151,31 @@ class Graphs:
     def _run(self, method: Method, group: list[Pair]) -> Iterator[tuple[Batch, Metrics]]:
         key = tuple(_shape(pair) for pair in group)
         self._runs[key] = self._runs.get(key, 0) + 1
-        if self._runs[key] <= WARM_UP:
+        if self._runs[key] > WARM_UP and key not in self._graphs:
+            self._graphs[key] = self._captured(method, group)
+        graph = self._graphs.get(key)
+        if graph is None:
             for batch, meta in group:
                 yield batch, _on_a_side_stream(method, batch, meta)
             return
-        if key not in self._graphs:
-            self._graphs[key] = _Graph(method, group, self._record)
-        metrics = self._graphs[key].replay(group)
-        yield from zip((batch for batch, _ in group), metrics, strict=True)
+        yield from zip((batch for batch, _ in group), graph.replay(group), strict=True)
+
+    def _captured(self, method: Method, group: list[Pair]) -> "_Graph | None":
+        """Return the graph of some steps; None if they cannot be captured, which is told once."""
+        try:
+            return _Graph(method, group, self._record)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            if not self._is_told:
+                self._is_told = True
+                logger.warning(
+                    "a step of %s cannot be a CUDA graph (%s); such steps run one by one, which is "
+                    "slower and changes no number; --engine eager tries no graphs",
+                    type(method).__name__,
+                    printable(str(error).strip().partition("\n")[0], 300),
+                )
+            return None
 
 
 class _Graph:

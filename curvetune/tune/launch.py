@@ -118,6 +118,7 @@ def launch(
                 run_cell=run_cell,
                 data_cpus=cpus_for_data(nodes, cluster.options, slots),
                 question=question,
+                engine=options.engine,
             )
             cache = start_cache(storage)
             parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}

@@ -30,10 +30,12 @@ from curvetune.errors import (
     StoppedError,
     StorageError,
 )
+from curvetune.planning.resources import Engine
 from curvetune.store import CellStore
 from curvetune.store.flags import Flag
 from curvetune.store.names import TUNE
 from curvetune.system.redact import redact
+from curvetune.training.engine import ENGINE
 from curvetune.training.failures import failure_kind, is_out_of_memory
 from curvetune.training.import_errors import IMPORT, import_words, words_in_log
 from curvetune.tune.curves import CurveReader
@@ -57,6 +59,7 @@ class Work:
         hang_after_s: how long a cell may go without the end of an epoch.
         data_cpus: of the cluster, which decode the streamed images of each trial; 0: its own do.
         question: what a node must answer before it runs trials; None asks nothing.
+        engine: how steps are run.
     """
 
     digest: str
@@ -68,6 +71,7 @@ class Work:
     run_cell: RunCell | None = None
     data_cpus: float = 0.0
     question: Question | None = None
+    engine: Engine = "graphs"
 
     @property
     def stop_file(self) -> Path:
@@ -151,6 +155,7 @@ def _run(
         alive()
         listener(event)
 
+    os.environ[ENGINE] = work.engine
     runner(work)(
         cell,
         work.digest,

@@ -12,8 +12,18 @@ from curvetune.data.sets.reading import ArrayPixels
 from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
+from curvetune.errors import ConfigError
 from curvetune.methods import Method
-from curvetune.training.engine import Eager, Graphs, Pair, cuda_graph, engine_for, generators
+from curvetune.planning.options import parse_engine
+from curvetune.training.engine import (
+    ENGINE,
+    Eager,
+    Graphs,
+    Pair,
+    cuda_graph,
+    engine_for,
+    generators,
+)
 
 SIZES = (*(12,) * 13, 5)
 
@@ -78,6 +88,77 @@ def test_a_graph_is_recorded_once_for_each_shape_and_phase() -> None:
     method.phase = "another"
     train(method, engine, epochs=6)
     assert recorder.recorded == 6
+
+
+class Refusing:
+    """Stands in for a CUDA graph of which a capture fails, of the given ones."""
+
+    def __init__(self, error: Exception, refused: Callable[[int], bool]) -> None:
+        self.asked = 0
+        self._error = error
+        self._refused = refused
+        self._other = Recorder()
+
+    def __call__(self, work: Callable[[], None], drawn: list[torch.Generator]) -> Any:
+        self.asked += 1
+        if self._refused(self.asked):
+            raise self._error
+        return self._other(work, drawn)
+
+
+CAPTURE = torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("refused", [lambda _: True, lambda n: n == 2], ids=["all", "one"])
+@pytest.mark.parametrize("case", CASES[::6], ids=[name for name, _ in CASES[::6]])
+def test_a_capture_that_fails_costs_no_number_and_is_told_once(
+    case: Case, refused: Callable[[int], bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    ordinary, other, recorder = toy(case), toy(case), Refusing(CAPTURE, refused)
+    expected = train(ordinary, Eager(), epochs=4)
+    found = train(other, Graphs(recorder, samples_per_replay=36), epochs=4)
+    assert recorder.asked <= 12  # three shapes in each of four epochs, at most
+    for (index, metrics), (other_index, other_metrics) in zip(expected, found, strict=True):
+        assert torch.equal(index, other_index)
+        assert all(torch.equal(metrics[name], other_metrics[name]) for name in metrics)
+    ends = tensors(ordinary.state.state_dict()), tensors(other.state.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+    (told,) = [r.getMessage() for r in caplog.records if "CUDA graph" in r.getMessage()]
+    assert "operation not permitted when stream is capturing" in told
+    assert "changes no number" in told
+
+
+def test_memory_that_runs_out_in_a_capture_is_a_failure_of_its_own() -> None:
+    recorder = Refusing(torch.OutOfMemoryError("CUDA out of memory"), lambda _: True)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(toy(("cross-entropy", {})), Graphs(recorder, samples_per_replay=36))
+
+
+def test_a_step_that_was_refused_is_not_tried_again_in_its_phase() -> None:
+    recorder = Refusing(CAPTURE, lambda _: True)
+    method: Any = toy(("cross-entropy", {}))
+    engine = Graphs(recorder, samples_per_replay=36)
+    train(method, engine, epochs=6)
+    assert recorder.asked == 3  # of as many shapes
+    method.phase = "another"
+    train(method, engine, epochs=6)
+    assert recorder.asked == 6
+
+
+def test_the_engine_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)
+    none = Images(x[:0], y[:0])
+    facts = Dataset("toy", none, none, ("a",), (0.0,), (1.0,), pad=1, flip=False)
+    resident, cuda = ResidentSet(x, y, facts, torch.device("cpu")), torch.device("cuda")
+    monkeypatch.setenv(ENGINE, "eager")
+    assert isinstance(engine_for(resident, cuda), Eager)
+    monkeypatch.setenv(ENGINE, "graphs")
+    assert isinstance(engine_for(resident, cuda), Graphs)
+    monkeypatch.setenv(ENGINE, "grahps")
+    with pytest.raises(ConfigError, match="CURVETUNE_ENGINE='grahps': allowed are eager, graphs"):
+        engine_for(resident, cuda)
+    with pytest.raises(ConfigError, match="--engine 'grahps': allowed are graphs, eager"):
+        parse_engine("grahps")
 
 
 def test_a_gpu_with_the_images_gets_graphs_and_all_else_plain_steps() -> None:
