@@ -24,6 +24,7 @@ from curvetune.methods import Parts, curvenet
 from curvetune.training.engine import prepare
 
 EPOCHS = 300
+CURVENET = CurveNetConfig()
 CASES = {  # name of the case: network, batch, image
     "resnet8, digits": ("resnet8", 64, (1, 8, 8)),
     "resnet8": ("resnet8", 128, (3, 32, 32)),
@@ -31,8 +32,14 @@ CASES = {  # name of the case: network, batch, image
 }
 
 
-def curvenet_step(name: str, size: int, shape: tuple[int, int, int], device: torch.device) -> Any:
-    """Return CurveNet in the release profile, and a batch for it."""
+def curvenet_step(
+    name: str,
+    size: int,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    config: CurveNetConfig = CURVENET,
+) -> Any:
+    """Return CurveNet, in the release profile unless told otherwise, and a batch for it."""
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(size, *shape, generator=draws).contiguous(memory_format=torch.channels_last)
     y = torch.randint(10, (size,), generator=draws)
@@ -51,7 +58,7 @@ def curvenet_step(name: str, size: int, shape: tuple[int, int, int], device: tor
         draws=torch.Generator(device).manual_seed(0),
         curves=torch.rand(size, EPOCHS, generator=draws).to(device),
     )
-    method = curvenet.build(CurveNetConfig(skip_layers=0), parts)
+    method = curvenet.build(config, parts)
     method.start_epoch(0)
     return method, Batch(x.to(device), y.to(device), torch.arange(size, device=device))
 

@@ -2,7 +2,13 @@
 
 from curvetune.meta.check import Verdict, check_forward_mode
 from curvetune.meta.forward import Forward, forward, sample_logits
-from curvetune.meta.gradient import look_ahead, meta_gradient, weight_gradient
+from curvetune.meta.gradient import (
+    look_ahead,
+    meta_gradient,
+    through_step,
+    weight_gradient,
+    weighted_slopes,
+)
 
 __all__ = [
     "Forward",
@@ -12,5 +18,7 @@ __all__ = [
     "look_ahead",
     "meta_gradient",
     "sample_logits",
+    "through_step",
     "weight_gradient",
+    "weighted_slopes",
 ]

@@ -87,15 +87,56 @@ def meta_gradient(
         batch, meta = _features(frozen, batch, meta)
     is_shared = passed is not None  # then the caller needs the graph again, for the real step
     passed = passed or forward(model, batch, update_statistics=False)
-    params = list(passed.params.values())
-    slopes = torch.autograd.grad(
-        passed.losses, params, weights.detach() / len(weights), retain_graph=is_shared
+    slopes = weighted_slopes(passed, weights, keep_graph=is_shared)
+    return through_step(
+        passed,
+        slopes,
+        meta,
+        lr,
+        optimizer=optimizer,
+        steer=steer,
+        finite_difference=finite_difference,
     )
+
+
+@ordinary_mode()
+def weighted_slopes(
+    passed: Forward, weights: Tensor, *, keep_graph: bool = False
+) -> Sequence[Tensor]:
+    """Return ∇(1/B Σ v_i ℓ_i), one tensor for each of the pass's `params`.
+
+    Args:
+        weights: (B,), held constant.
+        keep_graph: leave the graph of the pass for another derivative.
+    """
+    params = list(passed.params.values())
+    coefficients = weights.detach() / len(weights)
+    return torch.autograd.grad(passed.losses, params, coefficients, retain_graph=keep_graph)
+
+
+@ordinary_mode()
+def through_step(
+    passed: Forward,
+    slopes: Sequence[Tensor],
+    meta: Batch,
+    lr: Rate,
+    *,
+    optimizer: Optimizer | None = None,
+    steer: Steer | None = None,
+    finite_difference: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return what `meta_gradient` does, through a step along slopes that are known.
+
+    The parameters have to be those of the pass still: a real step along `slopes` comes after it.
+
+    Args:
+        slopes: as `weighted_slopes` returns them.
+    """
     direction, factor, meta_loss = look_ahead(passed, slopes, meta, lr, optimizer)
     if steer is not None:
         direction = steer(slopes, direction)
     products = passed.difference if finite_difference else passed.inner_products
-    return products(direction) * (-lr * factor / len(weights)), meta_loss
+    return products(direction) * (-lr * factor / len(passed.losses)), meta_loss
 
 
 @ordinary_mode()

@@ -96,10 +96,10 @@ class CurveNetMethod:
         passed = forward(self.model, batch)
         metrics = {"loss": passed.losses.detach()}
         if self._epoch < self._learn_until:
-            weights, learned = self._learner.update(passed, meta, self._optimizer)
-            metrics |= learned
+            weights, learned = self._learner.step(passed, meta, self._optimizer)
             self._weights[batch.index] = weights
-        elif self._late_weights == "last":
+            return metrics | learned | {"weight": weights}
+        if self._late_weights == "last":
             weights = self._weights[batch.index]
         else:
             weights = self._learner.weights(batch, metrics["loss"])

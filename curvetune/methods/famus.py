@@ -20,7 +20,7 @@ from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
 from curvetune.methods.mw_net_noise import LossNet
 from curvetune.methods.shared.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
-from curvetune.methods.shared.reweight import WeightLearner, weighted_step
+from curvetune.methods.shared.reweight import WeightLearner
 from curvetune.models import last_layer
 
 SAMPLER_MOMENTUM = 0.9  # of the repository's SGD on the gates' networks, with Nesterov's
@@ -130,8 +130,7 @@ class FaMUS:
             opened.append(gates.sum())
             return self._direction(train, towards, gates, lr)
 
-        weights, metrics = self._learner.update(passed, meta, self._optimizer, steer=steer)
-        weighted_step(passed, weights, self._optimizer)
+        weights, metrics = self._learner.step(passed, meta, self._optimizer, steer=steer)
         return {
             "loss": passed.losses.detach(),
             "weight": weights,

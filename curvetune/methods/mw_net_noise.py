@@ -13,7 +13,7 @@ from curvetune.batch import Batch
 from curvetune.config import MWNetNoiseConfig
 from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
-from curvetune.methods.shared.reweight import WeightLearner, redraw_linear, weighted_step
+from curvetune.methods.shared.reweight import WeightLearner, redraw_linear
 
 
 class LossNet(nn.Module):
@@ -49,8 +49,7 @@ class MetaWeightNet:
     def step(self, batch: Batch, meta: Batch | None) -> dict[str, Tensor]:
         """Update the weight net on the meta batch, then the classifier on the weighted batch."""
         passed = forward(self.model, batch)
-        weights, metrics = self._learner.update(passed, meta, self._optimizer)
-        weighted_step(passed, weights, self._optimizer)
+        weights, metrics = self._learner.step(passed, meta, self._optimizer)
         return {"loss": passed.losses.detach(), "weight": weights, **metrics}
 
 

@@ -73,6 +73,7 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
             "curvenet by finite differences",
             {"removed_losses": 1, "meta_gradient": "finite_difference"},
         ),
+        ("curvenet one update late", {"removed_losses": 1, "update": "lag-1"}),
         ("curvenet of margins", {"removed_losses": 1, "curve": "margin"}),
         ("curvenet of losses and margins", {"removed_losses": 1, "curve": "both"}),
     ],

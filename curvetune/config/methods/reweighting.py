@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curvetune.config.method import LowLoss, MetaSetConfig, MetaSource, VirtualStep
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
@@ -12,7 +12,11 @@ from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfi
 class WeightNetConfig(MetaSetConfig):
     """Options common to methods that learn a network of sample weights from a meta set."""
 
-    later: ClassVar[frozenset[str]] = MetaSetConfig.later | {"meta_every", "meta_gradient"}
+    later: ClassVar[frozenset[str]] = MetaSetConfig.later | {
+        "meta_every",
+        "meta_gradient",
+        "update",
+    }
 
     cost: ClassVar[str] = "3.5"  # docs/measurements.md
     weight_lr: Annotated[float, Field(gt=0, description="Adam on the weight net.")] = 1e-3
@@ -28,6 +32,28 @@ class WeightNetConfig(MetaSetConfig):
         Literal["exact", "finite_difference"],
         Field(description="finite_difference: two losses of each sample instead of a derivative."),
     ] = "exact"
+    update: Annotated[
+        Literal["at-once", "lag-1"],
+        Field(
+            description="When what the weight net learns counts: in the same step, or from the "
+            "next batch, which saves a backward pass."
+        ),
+    ] = "at-once"
+
+    @model_validator(mode="after")
+    def _a_late_update_saves_something(self) -> Self:
+        if self.update == "lag-1" and self.skip_layers:
+            raise ValueError(
+                f"update=lag-1 with skip_layers={self.skip_layers} saves nothing: with frozen "
+                f"stages the virtual step has a pass of its own; allowed is update=at-once, or "
+                f"skip_layers=0"
+            )
+        return self
+
+    def as_fast(self, before: int, after: int) -> Self:
+        """Return it with an update at every second step at most, that counts a batch later."""
+        update = self.update if self.skip_layers else "lag-1"
+        return self.model_copy(update={"meta_every": max(2, self.meta_every), "update": update})
 
 
 class MWNetNoiseConfig(WeightNetConfig):
@@ -54,6 +80,13 @@ class MWNetImbConfig(WeightNetConfig):
     weight_decay: Annotated[float, Field(ge=0, description="Of the weight net.")] = 5e-4
     hidden: Annotated[int, Field(ge=1, description="Width of the hidden layer.")] = 100
     virtual_step: VirtualStep = "sgd"
+    update: Annotated[
+        Literal["at-once"], Field(description="Its virtual step has slopes of its own.")
+    ] = "at-once"
+
+    def as_fast(self, before: int, after: int) -> Self:
+        """Return it with an update at every second step at most."""
+        return self.model_copy(update={"meta_every": max(2, self.meta_every)})
 
 
 class CMWNetConfig(WeightNetConfig):
@@ -88,6 +121,10 @@ class FaMUSConfig(WeightNetConfig):
     match_weight: Annotated[
         float, Field(ge=0, description="Of the last layer's pooled gradients being alike, λ2.")
     ] = 0.1
+
+    def as_fast(self, before: int, after: int) -> Self:
+        """Return it with updates that count a batch later."""
+        return self.model_copy(update={"update": "lag-1"})
 
 
 class L2RWConfig(MetaSetConfig):
@@ -223,6 +260,10 @@ class CurveNetConfig(WeightNetConfig):
         """Return it with as large a share of the curve removed."""
         removed = min(round(self.removed_losses * after / before), after - 1 - self.drop_last)
         return self.model_copy(update={"removed_losses": removed})
+
+    def as_fast(self, before: int, after: int) -> Self:
+        """Return it with rarer and later updates, and as large a share of the curve removed."""
+        return super().as_fast(before, after).shortened(before, after, lambda epochs: epochs)
 
     def for_two_epochs(self, each: int) -> Self:
         """Return it with one loss removed at most."""

@@ -4,6 +4,9 @@ One step: weigh the batch, take a virtual step of the classifier, see how the me
 with each weight, update the weight network by that, weigh again, and take the real step. One
 forward pass of the classifier serves the virtual and the real step (docs/architecture.md).
 
+With `update: lag-1` the batch is weighed once. The real step goes along the slopes of the virtual
+one, so one backward pass serves both, and what the network learned counts from the next batch.
+
 Source: Shu et al., "Meta-Weight-Net", NeurIPS 2019, Eq. 3 to 5.
 """
 
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.config import WeightNetConfig
-from curvetune.meta import Forward, meta_gradient
+from curvetune.meta import Forward, meta_gradient, through_step, weighted_slopes
 from curvetune.meta.gradient import Steer
 from curvetune.methods.base import State, descend
 
@@ -47,6 +50,7 @@ class WeightLearner:
         self._skip_layers = config.skip_layers
         self._finite = config.meta_gradient == "finite_difference"
         self._own_step = virtual_step == "optimizer"
+        self._lags = config.update == "lag-1"
         self._optimizer = optimizer or torch.optim.Adam(
             net.parameters(),
             lr=config.weight_lr,
@@ -55,7 +59,7 @@ class WeightLearner:
         )
         self.state = State(net=net, optimizer=self._optimizer)
 
-    def update(
+    def step(
         self,
         passed: Forward,
         meta: Batch | None,
@@ -63,17 +67,64 @@ class WeightLearner:
         *,
         steer: Steer | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Update the network; return new weights, (B,), and metrics: the meta loss before, 0-d.
+        """Update the network and take the real step.
 
         Args:
             passed: the classifier's pass over the batch.
             meta: None at the steps between two updates (`meta_every`), which have no metrics.
-            optimizer: the classifier's; its state is used and left alone.
+            optimizer: the classifier's.
             steer: as in `meta_gradient`.
+
+        Returns:
+            The weights that counted, (B,), and metrics: the meta loss before, 0-d.
+        """
+        if meta is not None and self._lags:
+            return self._step_along(passed, meta, optimizer, steer)
+        metrics: dict[str, Tensor] = {}
+        if meta is None:
+            weights = self.weights(passed.batch, passed.losses.detach())
+        else:
+            weights, metrics = self._update(passed, meta, optimizer, steer)
+        weighted_step(passed, weights, optimizer)
+        return weights, metrics
+
+    def _step_along(
+        self,
+        passed: Forward,
+        meta: Batch,
+        optimizer: torch.optim.Optimizer,
+        steer: Steer | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Do both with the weights of before the update."""
+        weights = self._weigh(passed.batch, passed.losses.detach())
+        slopes = weighted_slopes(passed, weights)
+        slope, meta_loss = through_step(
+            passed,
+            slopes,
+            meta,
+            optimizer.param_groups[0]["lr"],
+            optimizer=optimizer if self._own_step else None,
+            steer=steer,
+            finite_difference=self._finite,
+        )
+        self._follow(weights, slope)
+        for param, along in zip(passed.params.values(), slopes, strict=True):
+            param.grad = along
+        optimizer.step()
+        return weights.detach(), {"meta_loss": meta_loss}
+
+    def _update(
+        self,
+        passed: Forward,
+        meta: Batch,
+        optimizer: torch.optim.Optimizer,
+        steer: Steer | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Update the network; return new weights, (B,), and metrics.
+
+        The classifier's optimizer is used and left alone.
         """
         losses = passed.losses.detach()
-        if meta is None:
-            return self.weights(passed.batch, losses), {}
         weights = self._virtual_weigh(passed.batch, losses)
         slope, meta_loss = meta_gradient(
             passed.model,
@@ -87,10 +138,14 @@ class WeightLearner:
             steer=steer,
             finite_difference=self._finite,
         )
+        self._follow(weights, slope)
+        return self.weights(passed.batch, losses), {"meta_loss": meta_loss}
+
+    def _follow(self, weights: Tensor, slope: Tensor) -> None:
+        """Take a step of the network, from the meta gradient for its weights, both (B,)."""
         self._optimizer.zero_grad()
         weights.backward(slope)  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        return self.weights(passed.batch, losses), {"meta_loss": meta_loss}
 
     def weights(self, batch: Batch, losses: Tensor) -> Tensor:
         """Return the network's weights for a batch, (B,), without gradient."""

@@ -23,6 +23,7 @@ PLAIN: dict[str, Any] = {
     "meta_images": None,
     "meta_every": 1,
     "meta_gradient": "exact",
+    "update": "at-once",
 }
 PLAIN_OF_CURVENET: dict[str, Any] = {"drw": False}
 
