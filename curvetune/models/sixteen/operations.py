@@ -62,6 +62,7 @@ class Convolution:
     def run(self, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, Saved]:
         """Return (B, width, H/stride, W/stride)."""
         (x,), (weight,) = inputs, weights
+        weight = weight.contiguous()  # as oneDNN takes it: once for the pass and its derivatives
         return self._convolved(x, weight), (x, weight)
 
     def back(
