@@ -23,6 +23,10 @@ class OwnRule(Protocol):
         """Return what it returned in a pass, with its tangent."""
         ...
 
+    def frozen(self) -> AbstractContextManager[None]:
+        """Let its evaluations inside, without derivatives, be computed as its steps are."""
+        ...
+
 
 class Outputs:
     """What is left of a pass of a network by its parts that have a rule below, or their own."""
@@ -32,7 +36,7 @@ class Outputs:
         self._versions: dict[nn.Conv2d, int] = {}
         self._twice: set[nn.Conv2d] = set()
         self._convolutions = [m for m in model.modules() if type(m) is nn.Conv2d and _is_plain(m)]
-        self._own = _own_rules(model)
+        self._own = own_rules(model)
         self._passes: dict[nn.Module, list[Any]] = {}
 
     @contextmanager
@@ -74,7 +78,7 @@ def tangent_rules(model: nn.Module, outputs: Mapping[nn.Module, Any]) -> Iterato
     Args:
         outputs: as `Outputs` gives them.
     """
-    own = _own_rules(model)
+    own = own_rules(model)
     rules: dict[nn.Module, Callable[[Any], Any]] = {
         module: partial(_convolution, module, output)
         if isinstance(output, Tensor)
@@ -109,7 +113,8 @@ def parts(dual: Tensor) -> tuple[Tensor, Tensor]:
     return value, torch.zeros_like(value) if tangent is None else tangent
 
 
-def _own_rules(model: nn.Module) -> dict[nn.Module, OwnRule]:
+def own_rules(model: nn.Module) -> dict[nn.Module, OwnRule]:
+    """Return the parts of a network that have their own rule."""
     forwards = {module: vars(module).get("forward") for module in model.modules()}
     return {module: own for module, own in forwards.items() if isinstance(own, OwnRule)}
 

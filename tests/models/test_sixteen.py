@@ -70,6 +70,23 @@ def test_the_meta_gradient_is_that_of_float64_but_for_rounding(name: str) -> Non
     assert cosine(found - found.mean(), expected - expected.mean()) > 0.98
 
 
+@pytest.mark.parametrize("skip_layers", [1, 3])
+def test_with_frozen_stages_it_is_too(skip_layers: int) -> None:
+    weights = torch.rand(SIZE, generator=torch.Generator().manual_seed(1))
+    found, expected = (
+        weight_gradient(
+            built("resnet8", precision, dtype),
+            batch(1, dtype),
+            batch(2, dtype),
+            weights.to(dtype),
+            0.02,
+            skip_layers=skip_layers,
+        )
+        for precision, dtype in ((ONEDNN, torch.float32), ("float32", torch.float64))
+    )
+    assert cosine(found, expected) > 0.99
+
+
 @pytest.mark.parametrize("name", ["resnet8", "small WRN"])
 def test_a_tangent_is_what_the_backward_pass_makes_of_its_direction(name: str) -> None:
     """Both are derivatives of the same rounded network, so they agree better than with float64."""

@@ -141,7 +141,10 @@ class Shortcut:
 
 @dataclass
 class BatchNorm:
-    """Batch norm with batch statistics, y = γ x̂ + β; it keeps the running ones."""
+    """Batch norm, y = γ x̂ + β: with batch statistics, and the running ones kept up to date.
+
+    In evaluation mode it is with the running ones, and has no derivatives.
+    """
 
     norm: nn.BatchNorm2d
 
@@ -151,9 +154,13 @@ class BatchNorm:
 
     def run(self, inputs: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, Saved]:
         """Return (B, C, H, W)."""
-        (x,), (scale, shift) = inputs, weights
+        (x,), (scale, shift), norm = inputs, weights, self.norm
+        if not norm.training:
+            return torch.native_batch_norm(
+                x, scale, shift, norm.running_mean, norm.running_var, False, 0.0, norm.eps
+            )[0], ()
         y, mean, variance = torch.native_batch_norm(
-            x, scale, shift, None, None, True, 0.0, self.norm.eps
+            x, scale, shift, None, None, True, 0.0, norm.eps
         )
         self._keep(mean.to_dense(), variance.to_dense(), x.numel() // x.shape[1])
         return y, (x, scale, mean, variance)

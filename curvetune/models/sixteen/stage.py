@@ -34,8 +34,8 @@ class Stage:
     """The forward of a stage: by its tape where that is possible, else under autocast.
 
     It is possible in training mode, on a CPU that has bfloat16, if every operation of the stage is
-    known. What goes from one such stage to the next is in oneDNN's layout; the last one returns
-    ordinary tensors.
+    known; and in evaluation mode for what is frozen in a step. What goes from one such stage to the
+    next is in oneDNN's layout; the last one returns ordinary tensors.
 
     Args:
         otherwise: the forward where it is not.
@@ -51,6 +51,7 @@ class Stage:
         self._is_last = is_last
         self._tape = recorded(stage)
         self._passes: list[Kept] | None = None
+        self._is_frozen = False
 
     def __call__(self, x: Tensor | Moving) -> Tensor:
         """Return the stage's value."""
@@ -70,6 +71,15 @@ class Stage:
         finally:
             self._passes = None
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let evaluations inside be rounded as steps are; they have no derivatives."""
+        self._is_frozen = True
+        try:
+            yield
+        finally:
+            self._is_frozen = False
+
     def move(self, kept: Kept, x: Tensor | Moving) -> Tensor | Moving:
         """Return the value of a pass again, with its tangent: that of forward mode's parameters."""
         assert self._tape is not None, "it made the pass"
@@ -81,9 +91,10 @@ class Stage:
 
     def _is_possible(self, tape: Tape) -> bool:
         weights = tape.weights()
+        may_evaluate = self._is_frozen and not torch.is_grad_enabled()
         return (
             all(w.dtype == torch.float32 and w.device.type == "cpu" for w in weights)
-            and all(norm.training and norm.momentum is not None for norm in self._norms)
+            and all(n.momentum is not None and (n.training or may_evaluate) for n in self._norms)
             and not any(_is_foreign(h) for m in self._modules for h in m._forward_hooks.values())
             and has_bfloat16()
         )
