@@ -6,8 +6,10 @@ It uses the package of CHECKOUT, so that two commits can be compared step by ste
 it reads is a step; it answers with the seconds on the clock and those of the processor.
 """
 
+import importlib
 import sys
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,12 @@ import torch
 from curvetune import models
 from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, CurveNetConfig
-from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset, Images
 from curvetune.methods import Parts, curvenet
 from curvetune.training.engine import prepare
 
 SIZE, CURVE, CPU = 128, 300, torch.device("cpu")
+SETS = "curvetune.data.sets" if find_spec("curvetune.data.sets") else "curvetune.data"  # of then
 
 
 def random_batch(seed: int) -> Batch:
@@ -39,13 +41,14 @@ def allocating(precision: str, skip_layers: int) -> Any:
     pixels = np.zeros((SIZE, 3, 32, 32), np.uint8)
     images = Images(pixels, random_batch(1).y.numpy())
     facts = Dataset("random", images, images, ("",) * 10, (0.0,) * 3, (1.0,) * 3, 4, True)
+    resident_set = importlib.import_module(f"{SETS}.resident").ResidentSet
     parts = Parts(
         new_model=lambda _: model.to(memory_format=torch.channels_last),
         recipe=AllocateConfig(),
         first_drop=80,
         y=random_batch(1).y,
         num_classes=10,
-        train=ResidentSet(np.asarray(images.x), images.y, facts, CPU),
+        train=resident_set(np.asarray(images.x), images.y, facts, CPU),
         generator=torch.Generator().manual_seed(0),
         draws=torch.Generator().manual_seed(0),
         curves=torch.rand(SIZE, CURVE, generator=draws),
