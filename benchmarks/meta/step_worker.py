@@ -20,10 +20,13 @@ from curvetune.batch import Batch
 from curvetune.config import AllocateConfig, CurveNetConfig
 from curvetune.data.source import Dataset, Images
 from curvetune.methods import Parts, curvenet
-from curvetune.training.engine import prepare
 
 SIZE, CURVE, CPU = 128, 300, torch.device("cpu")
-SETS = "curvetune.data.sets" if find_spec("curvetune.data.sets") else "curvetune.data"  # of then
+IS_NOW = (
+    find_spec("curvetune.training") is not None
+)  # else of commit aa53525, which has other names
+SETS = importlib.import_module(f"curvetune.data{'.sets' if IS_NOW else ''}.resident")
+ENGINE = importlib.import_module(f"curvetune.{'training' if IS_NOW else 'train'}.engine")
 
 
 def random_batch(seed: int) -> Batch:
@@ -41,14 +44,13 @@ def allocating(precision: str, skip_layers: int) -> Any:
     pixels = np.zeros((SIZE, 3, 32, 32), np.uint8)
     images = Images(pixels, random_batch(1).y.numpy())
     facts = Dataset("random", images, images, ("",) * 10, (0.0,) * 3, (1.0,) * 3, 4, True)
-    resident_set = importlib.import_module(f"{SETS}.resident").ResidentSet
     parts = Parts(
         new_model=lambda _: model.to(memory_format=torch.channels_last),
         recipe=AllocateConfig(),
         first_drop=80,
         y=random_batch(1).y,
         num_classes=10,
-        train=resident_set(np.asarray(images.x), images.y, facts, CPU),
+        train=SETS.ResidentSet(np.asarray(images.x), images.y, facts, CPU),
         generator=torch.Generator().manual_seed(0),
         draws=torch.Generator().manual_seed(0),
         curves=torch.rand(SIZE, CURVE, generator=draws),
@@ -61,7 +63,7 @@ def allocating(precision: str, skip_layers: int) -> Any:
 def main() -> None:
     """Answer until there is nothing left to read."""
     torch.set_num_threads(1)
-    prepare(CPU)
+    ENGINE.prepare(CPU)
     method = allocating(sys.argv[1], int(sys.argv[2]))
     batch, meta = random_batch(1), random_batch(2)
     for _ in sys.stdin:
