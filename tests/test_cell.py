@@ -139,6 +139,24 @@ def test_a_cell_that_was_stopped_ends_bit_for_bit_where_it_would_have(
         assert [e["epoch"] for e in epochs if e["stage"] == "probe"] in ([2, 3], [])
 
 
+@pytest.mark.parametrize("stop", [("probe", 2), ("allocate", 1)])
+def test_a_cell_in_16_bits_that_was_stopped_ends_bit_for_bit_where_it_would_have(
+    tmp_path: Path, digits: data.Dataset, stop: tuple[str, int]
+) -> None:
+    network = ModelConfig(name="resnet8", precision="bfloat16-onednn")
+    cell = small_cell().model_copy(update={"model": network})
+
+    def die(event: dict[str, Any]) -> None:
+        if (event["stage"], event.get("epoch")) == stop:
+            raise KeyboardInterrupt
+
+    run(cell, digits, tmp_path / "straight", checkpoint_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(cell, digits, tmp_path / "stopped", checkpoint_every=2, on_event=die)
+    run(cell, digits, tmp_path / "stopped", checkpoint_every=2)
+    assert files_of(tmp_path / "straight", cell) == files_of(tmp_path / "stopped", cell)
+
+
 @pytest.mark.parametrize("epochs", [0, 1, 4, 6])  # in all: none, in the probe, just after it, later
 def test_a_cell_that_is_asked_to_stop_leaves_a_checkpoint_and_ends_bit_for_bit_the_same(
     tmp_path: Path, digits: data.Dataset, epochs: int

@@ -15,7 +15,7 @@ batch norm uses its running statistics there, so one pass serves the whole meta 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from torch.optim import SGD, Optimizer
 from curvetune.batch import Batch
 from curvetune.meta.forward import Forward, forward
 from curvetune.meta.passes import ordinary_mode, sample_losses
+from curvetune.meta.rules import own_rules
 
 # ∇L_train(ω), ∇L_meta(ω̂) -> the direction of the inner products; one tensor for each parameter
 Steer = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
@@ -179,6 +180,7 @@ def _features(frozen: nn.Sequential, batch: Batch, meta: Batch) -> tuple[Batch, 
     """Return both batches with what the frozen stages make of them, in one pass in eval mode."""
     with torch.no_grad(), _evaluating(frozen):
         features = frozen(torch.cat([batch.x, meta.x]))
+    features = features.to_dense() if features.is_mkldnn else features
     size = len(batch.x)
     return batch._replace(x=features[:size]), meta._replace(x=features[size:])
 
@@ -189,7 +191,10 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield
+        with ExitStack() as stack:
+            for own in own_rules(module).values():
+                stack.enter_context(own.frozen())
+            yield
     finally:
         for part, mode in modes:
             part.training = mode

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ class Pass:
     batch: Batch
     logits: Tensor  # (B, K)
     losses: Tensor  # (B,) cross entropy of each sample
-    outputs: Mapping[nn.Conv2d, Tensor]  # of convolutions, detached
+    outputs: Mapping[nn.Module, Any]  # of convolutions, detached; and of what has its own rule
     draws: Sequence[Draw]  # what the network drew at random
     buffers: Mapping[str, Tensor]  # before the pass, but for batch norms', which do not matter
 

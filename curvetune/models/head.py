@@ -1,5 +1,6 @@
 """The parts of a classifier, and what its last layer sees: for methods that need them."""
 
+import torch
 from torch import Tensor, nn
 
 from curvetune.errors import ConfigError
@@ -39,7 +40,10 @@ def replace_last_layer(model: nn.Module, layer: nn.Module) -> None:
 
 def features(model: nn.Module, x: Tensor) -> Tensor:
     """Return what the last layer sees of images, (B, D), in the mode that the model is in."""
-    seen: Tensor = _head(model)[:-1](stages_of(model)[:-1](x))
+    images: Tensor = stages_of(model)[:-1](x)
+    if images.dtype == torch.bfloat16:  # the last stage is in 32 bits
+        images = images.float()
+    seen: Tensor = _head(model)[:-1](images)
     return seen
 
 

@@ -13,14 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from curvetune.models.head import stages_of
+from curvetune.models.sixteen import Stage
 
 
-def use_bfloat16(model: nn.Module) -> None:
-    """Let every stage of `model` but the last run under autocast to bfloat16."""
-    stages = stages_of(model)
-    for stage in stages[:-1]:
-        stage.forward = partial(_in_bfloat16, stage.forward)  # hides the forward of its class
-    head = stages[-1]
+def use_bfloat16(model: nn.Module, *, by_onednn: bool = False) -> None:
+    """Let every stage of `model` but the last run in bfloat16.
+
+    Args:
+        by_onednn: on a CPU, instead of PyTorch's autocast (curvetune.models.sixteen); for networks
+            that are their stages one after another and nothing else.
+    """
+    *body, head = stages_of(model)
+    for stage in body:
+        autocast = partial(_in_bfloat16, stage.forward)
+        is_last = stage is body[-1]
+        stage.forward = (  # hides the forward of its class
+            Stage(stage, autocast, is_last=is_last) if by_onednn else autocast
+        )
     head.forward = partial(_in_float32, head.forward)
 
 

@@ -163,7 +163,7 @@ def test_inference_mode_changes_nothing() -> None:
     assert torch.equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "bfloat16-onednn"])
 @pytest.mark.parametrize("name", ["resnet8", "resnet32", "wrn-16-8"])
 def test_no_network_of_ours_is_an_alarm(name: str, precision: str) -> None:
     model = models.build(

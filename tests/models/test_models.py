@@ -152,6 +152,19 @@ def test_the_meta_gradient_in_half_precision_points_the_same_way(name: str) -> N
     assert F.cosine_similarity(slopes[0], slopes[1], dim=0) > 0.9
 
 
+def test_where_onednn_has_no_bfloat16_steps_are_those_under_autocast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # a global switch of PyTorch
+    x = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = []
+    for precision in ("bfloat16-onednn", "bfloat16"):
+        generator = torch.Generator().manual_seed(0)
+        model = models.build("resnet8", 10, precision=precision, generator=generator)
+        found.append(model(x))
+    assert torch.equal(*found)
+
+
 def test_an_unknown_precision_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="float32, bfloat16"):
+    with pytest.raises(ValueError, match="float32, bfloat16, bfloat16-onednn"):
         models.build("resnet8", 10, precision="float16")
