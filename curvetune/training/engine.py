@@ -20,6 +20,7 @@ from torch import Tensor
 from curvetune.batch import Batch
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method
+from curvetune.training.tape.taped import Taped
 
 Pair = tuple[Batch, Batch | None]  # a training batch, and a meta batch where the method takes one
 Metrics = dict[str, Tensor]
@@ -65,12 +66,14 @@ class Eager:
 
 
 def engine_for(train: ImageSet, device: torch.device) -> Engine:
-    """Return graphs for a GPU that has the images, and plain steps for anything else.
+    """Return graphs for a GPU, tapes for a CPU, and plain steps for images that are streamed.
 
     A step may ask a streamed set for images, and a graph cannot read. What does not fit is mostly
     trained with large networks, whose kernels take longer than their launch.
     """
-    return Graphs(cuda_graph) if device.type == "cuda" and not train.reads else Eager()
+    if train.reads:
+        return Eager()
+    return Graphs(cuda_graph) if device.type == "cuda" else Taped()
 
 
 class Recorder(Protocol):

@@ -14,6 +14,7 @@ from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
 from curvetune.methods import Method
 from curvetune.training.engine import Eager, Graphs, Pair, cuda_graph, engine_for, generators
+from curvetune.training.tape.taped import Taped
 
 SIZES = (*(12,) * 13, 5)
 
@@ -80,16 +81,17 @@ def test_a_graph_is_recorded_once_for_each_shape_and_phase() -> None:
     assert recorder.recorded == 6
 
 
-def test_a_gpu_with_the_images_gets_graphs_and_all_else_plain_steps() -> None:
+def test_a_gpu_with_the_images_gets_graphs_a_cpu_tapes_and_what_is_streamed_plain_steps() -> None:
     x, y = np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)
     none = Images(x[:0], y[:0])
     facts = Dataset("toy", none, none, ("a",), (0.0,), (1.0,), pad=1, flip=False)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     resident = ResidentSet(x, y, facts, cpu)
     streamed = StreamedSet(ArrayPixels(x), y, facts, cpu)
-    assert isinstance(engine_for(resident, cpu), Eager)
+    assert isinstance(engine_for(resident, cpu), Taped)
     assert isinstance(engine_for(resident, cuda), Graphs)
-    assert isinstance(engine_for(streamed, cuda), Eager)  # a graph cannot read
+    for device in (cpu, cuda):
+        assert isinstance(engine_for(streamed, device), Eager)  # neither can read
 
 
 def test_the_generators_of_a_method_are_those_in_its_state() -> None:
