@@ -215,7 +215,8 @@ EngineKind = Annotated[
     typer.Option(
         "--engine",
         metavar="ENGINE",
-        help="How a GPU runs steps: graphs (CUDA graphs, where they can be captured) or eager.",
+        help="How steps are run: graphs (CUDA graphs; on a CPU, recorded steps) or eager. The "
+        "numbers are the same.",
         rich_help_panel=HOW,
     ),
 ]

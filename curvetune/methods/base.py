@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from curvetune.batch import Batch
 from curvetune.data.sets.image_set import ImageSet
+from curvetune.methods.shared.optimizers import new_sgd
 
 
 class State:
@@ -29,6 +30,31 @@ class State:
             if isinstance(part, State):
                 found += part.generators()
             elif isinstance(part, torch.Generator):
+                found.append(part)
+        return found
+
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return the optimizers among the parts, those of the States in it too."""
+        found: list[torch.optim.Optimizer] = []
+        for part in self._parts.values():
+            if isinstance(part, State):
+                found += part.optimizers()
+            elif isinstance(part, torch.optim.Optimizer):
+                found.append(part)
+        return found
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the parts themselves, those of the optimizers' states too."""
+        found: list[Tensor] = []
+        for part in self._parts.values():
+            if isinstance(part, State):
+                found += part.tensors()
+            elif isinstance(part, nn.Module):
+                found += [*part.parameters(), *part.buffers()]
+            elif isinstance(part, torch.optim.Optimizer):
+                states = (value for state in part.state.values() for value in state.values())
+                found += [value for value in states if isinstance(value, Tensor)]
+            elif isinstance(part, Tensor):
                 found.append(part)
         return found
 
@@ -148,10 +174,10 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     lr = recipe.lr_at(0)
-    return torch.optim.SGD(
+    return new_sgd(
         model.parameters(),
         lr=torch.tensor(lr, device=device) if on_gpu else lr,
-        fused=True if on_gpu else None,
+        **({"fused": True} if on_gpu else {}),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         weight_decay=recipe.weight_decay,

@@ -26,6 +26,7 @@ from curvetune.batch import Batch
 from curvetune.config import CleanNetConfig
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
+from curvetune.methods.shared.optimizers import new_sgd
 from curvetune.methods.shared.survey import members, survey
 from curvetune.models import last_layer
 from curvetune.models.cleannet import CleanNet, unverified_loss, verified_loss
@@ -152,8 +153,11 @@ class CleanNetMethod:
             clean: what stands in for flags; None where there are some.
         """
         config = self._config
-        optimizer = torch.optim.SGD(
-            self._net.parameters(), config.cleannet_lr, MOMENTUM, weight_decay=WEIGHT_DECAY
+        optimizer = new_sgd(
+            self._net.parameters(),
+            lr=config.cleannet_lr,
+            momentum=MOMENTUM,
+            weight_decay=WEIGHT_DECAY,
         )
         for step in range(config.cleannet_steps):
             if step == config.cleannet_steps // 2:

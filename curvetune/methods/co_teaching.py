@@ -16,6 +16,7 @@ from curvetune.batch import Batch
 from curvetune.config import CoTeachingConfig
 from curvetune.methods.base import Method, Parts, Recipe, State, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
+from curvetune.methods.shared.optimizers import new_adam
 
 FIRST_BETA1, LATE_BETA1, BETA2 = 0.9, 0.1, 0.999  # of Adam in the released code
 
@@ -109,12 +110,11 @@ def adam(model: nn.Module, recipe: Recipe) -> torch.optim.Adam:
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
     lr = recipe.lr_at(0)
-    return torch.optim.Adam(
+    return new_adam(
         model.parameters(),
         lr=torch.tensor(lr, device=device) if on_gpu else lr,
         betas=(FIRST_BETA1, BETA2),
         weight_decay=recipe.weight_decay,
-        capturable=on_gpu,
     )
 
 

@@ -22,6 +22,7 @@ from curvetune.meta import Forward, forward
 from curvetune.methods.base import Method, Parts, Recipe, State, class_counts, descend, set_lr, sgd
 from curvetune.methods.cross_entropy import cross_entropy
 from curvetune.methods.shared.dynamic import DynamicNet, descended, logit_gradient
+from curvetune.methods.shared.optimizers import new_adam
 from curvetune.methods.shared.survey import members, survey
 
 TINY = 1e-8  # added to a probability before its logarithm, in the repository
@@ -98,9 +99,7 @@ class DynamicLoss:
         self._warms_up = True
         self.phase: object = None
         self._optimizer = sgd(model, recipe)
-        self._net_optimizer = torch.optim.Adam(
-            net.parameters(), lr=config.dynamic_lr, capturable=y.is_cuda
-        )
+        self._net_optimizer = new_adam(net.parameters(), lr=config.dynamic_lr)
         self.state = State(
             model=model,
             optimizer=self._optimizer,

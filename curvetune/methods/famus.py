@@ -20,6 +20,7 @@ from curvetune.meta import forward
 from curvetune.methods.base import Method, Parts, Recipe, State, set_lr, sgd
 from curvetune.methods.mw_net_noise import LossNet
 from curvetune.methods.shared.layer_gates import GateNets, agreement, draw_gates, layers_of, pooled
+from curvetune.methods.shared.optimizers import new_sgd
 from curvetune.methods.shared.reweight import WeightLearner
 from curvetune.models import last_layer
 
@@ -56,7 +57,7 @@ class GateSampler:
         self.nets = nets
         self._config = config
         self._draws = draws
-        self._optimizer = torch.optim.SGD(
+        self._optimizer = new_sgd(
             nets.parameters(), lr=config.sampler_lr, momentum=SAMPLER_MOMENTUM, nesterov=True
         )
         self.state = State(nets=nets, optimizer=self._optimizer, draws=draws)

@@ -18,6 +18,7 @@ from curvetune.batch import Batch
 from curvetune.config import MWNetImbConfig
 from curvetune.methods.base import Method, Parts
 from curvetune.methods.mw_net_noise import LossNet, MetaWeightNet
+from curvetune.methods.shared.optimizers import new_sgd
 from curvetune.methods.shared.reweight import WeightLearner
 
 NET_MOMENTUM = 0.9  # of the repository's SGD on the weight net
@@ -59,7 +60,7 @@ def build(config: MWNetImbConfig, parts: Parts) -> Method:
         config,
         virtual_step=config.virtual_step,
         virtual_weigh=virtual_weigh,
-        optimizer=torch.optim.SGD(
+        optimizer=new_sgd(
             net.parameters(),
             lr=config.weight_lr,
             momentum=NET_MOMENTUM,

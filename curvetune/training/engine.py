@@ -25,6 +25,7 @@ from curvetune.data.sets.image_set import ImageSet
 from curvetune.errors import ConfigError, printable
 from curvetune.methods.base import Method
 from curvetune.training.failures import is_out_of_memory
+from curvetune.training.tape.taped import Taped
 
 Pair = tuple[Batch, Batch | None]  # a training batch, and a meta batch where the method takes one
 Metrics = dict[str, Tensor]
@@ -74,7 +75,7 @@ class Eager:
 
 
 def engine_for(train: ImageSet, device: torch.device) -> Engine:
-    """Return graphs for a GPU that has the images, and plain steps for anything else.
+    """Return graphs for a GPU, tapes for a CPU, and plain steps for images that are streamed.
 
     A step may ask a streamed set for images, and a graph cannot read. What does not fit is mostly
     trained with large networks, whose kernels take longer than their launch.
@@ -85,8 +86,9 @@ def engine_for(train: ImageSet, device: torch.device) -> Engine:
     kind = os.environ.get(ENGINE) or "graphs"
     if kind not in KINDS:
         raise ConfigError(f"{ENGINE}={printable(kind)!r}: allowed are {', '.join(KINDS)}")
-    can = device.type == "cuda" and not train.reads
-    return Graphs(cuda_graph) if can and kind == "graphs" else Eager()
+    if train.reads or kind == "eager":
+        return Eager()
+    return Graphs(cuda_graph) if device.type == "cuda" else Taped()
 
 
 class Recorder(Protocol):

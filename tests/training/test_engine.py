@@ -24,6 +24,7 @@ from curvetune.training.engine import (
     engine_for,
     generators,
 )
+from curvetune.training.tape.taped import Taped
 
 SIZES = (*(12,) * 13, 5)
 
@@ -161,16 +162,17 @@ def test_the_engine_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_engine("grahps")
 
 
-def test_a_gpu_with_the_images_gets_graphs_and_all_else_plain_steps() -> None:
+def test_a_gpu_with_the_images_gets_graphs_a_cpu_tapes_and_what_is_streamed_plain_steps() -> None:
     x, y = np.zeros((4, 1, 8, 8), np.uint8), np.zeros(4, np.int64)
     none = Images(x[:0], y[:0])
     facts = Dataset("toy", none, none, ("a",), (0.0,), (1.0,), pad=1, flip=False)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     resident = ResidentSet(x, y, facts, cpu)
     streamed = StreamedSet(ArrayPixels(x), y, facts, cpu)
-    assert isinstance(engine_for(resident, cpu), Eager)
+    assert isinstance(engine_for(resident, cpu), Taped)
     assert isinstance(engine_for(resident, cuda), Graphs)
-    assert isinstance(engine_for(streamed, cuda), Eager)  # a graph cannot read
+    for device in (cpu, cuda):
+        assert isinstance(engine_for(streamed, device), Eager)  # neither can read
 
 
 def test_the_generators_of_a_method_are_those_in_its_state() -> None:

@@ -20,6 +20,7 @@ from curvetune.config import WeightNetConfig
 from curvetune.meta import Forward, meta_gradient, through_step, weighted_slopes
 from curvetune.meta.gradient import Steer
 from curvetune.methods.base import State, descend
+from curvetune.methods.shared.optimizers import new_adam
 
 Weigh = Callable[[Batch, Tensor], Tensor]  # the batch, its losses (B,) -> weights (B,)
 
@@ -51,11 +52,8 @@ class WeightLearner:
         self._finite = config.meta_gradient == "finite_difference"
         self._own_step = virtual_step == "optimizer"
         self._lags = config.update == "lag-1"
-        self._optimizer = optimizer or torch.optim.Adam(
-            net.parameters(),
-            lr=config.weight_lr,
-            weight_decay=config.weight_decay,
-            capturable=next(net.parameters()).is_cuda,  # its step counter in a CUDA graph
+        self._optimizer = optimizer or new_adam(
+            net.parameters(), lr=config.weight_lr, weight_decay=config.weight_decay
         )
         self.state = State(net=net, optimizer=self._optimizer)
 
