@@ -28,7 +28,7 @@ from curvetune.cli import (
     sync,
 )
 from curvetune.cli.classifier import clean, export, predict
-from curvetune.cli.desk import decide
+from curvetune.cli.desk import bundle, decide
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -83,6 +83,9 @@ app.command()(report.report)
 app.command()(compare.compare)
 app.command()(decide.decide)
 app.command()(figures.figures)
+app.command()(bundle.bundle)
+app.command()(bundle.verify)
+app.command("import")(bundle.import_)
 app.command()(suspects.suspects)
 app.command()(clean.clean)
 app.command()(predict.predict)

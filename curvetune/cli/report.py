@@ -92,7 +92,8 @@ def report(
         typer.Option(
             "--table",
             metavar="TABLE",
-            help="ma (with intervals), cells, seeds or significance; else MA and every setting.",
+            help="ma (with intervals), cells, seeds, classes or significance; else MA and every "
+            "setting.",
         ),
     ] = None,
     form: Annotated[

@@ -91,13 +91,34 @@ def _checked(text: str, where: str) -> Line:
             f"{where}: schema_version {version}; allowed is {SCHEMA_VERSION}: read it with the "
             f"commit that made it, {_commit(line)}"
         )
+    check_address(cell_id, config, digest, where, line)
+    return {**line, "config": config}
+
+
+def check_address(
+    cell_id: object,
+    config: Mapping[str, Any],
+    digest: str,
+    where: str,
+    result: Mapping[str, Any],
+) -> None:
+    """Refuse a result that is not of the cell that it names.
+
+    Args:
+        config: of the cell, as this version of curvetune has it.
+        digest: of the data.
+        where: the result is from, for an error.
+
+    Raises:
+        ConfigError: the config has another address, or is none.
+    """
     address = stored_config(config, where).cell_id(digest)
     if address != cell_id:
         raise ConfigError(
             f"{where}: cell_id is {cell_id}, but {address} is the address of its config; it was "
-            f"changed, or made by other code: read it with the commit that made it, {_commit(line)}"
+            f"changed, or made by other code: read it with the commit that made it, "
+            f"{_commit(result)}"
         )
-    return {**line, "config": config}
 
 
 def _commit(line: Mapping[str, Any]) -> str:

@@ -145,7 +145,9 @@ def test_the_table_of_seeds_has_a_column_per_seed_and_counts_what_is_missing(sto
 
 
 def test_an_unknown_table_is_refused(storage: Path) -> None:
-    with pytest.raises(ConfigError, match="'seed': allowed are ma, cells, seeds, significance"):
+    with pytest.raises(
+        ConfigError, match="'seed': allowed are ma, cells, seeds, classes, significance"
+    ):
         table(storage, read_grid(storage, "small"), "seed", "last")
 
 

@@ -13,7 +13,7 @@ from tiny_cifar import encoded, images, write_parquet
 from curvetune import data
 from curvetune.analysis.suspects import find_suspects
 from curvetune.cell import run_cell
-from curvetune.config import HUMAN, BiasConfig, CellConfig
+from curvetune.config import HUMAN, BiasConfig, CellConfig, ModelConfig
 from curvetune.data.own.look_alikes import CLASSES
 from curvetune.data.people.cells import with_labels
 from curvetune.data.people.labels import labels_digest
@@ -192,11 +192,40 @@ def test_a_report_names_the_kind_the_share_and_what_is_published(
     notes = report_document(tmp_path, grid).notes
     assert "human-worse, imbalance 1: 40.2 % of people's labels are wrong" in notes
     found = published_document(grid, "last")
-    assert not [row for row in found.records if row["published"] is not None]
-    (note,) = [note for note in found.notes if "CIFAR-10N worst" in note]
-    assert "CE 83.91 ± 0.08, Co-teaching 80.92, ELR+ 91.75, DivideMix 93.10" in note
-    assert "not compared" in note
-    assert not any("CIFAR-100N" in note for note in found.notes)
+    assert {row["difference"] for row in found.records} == {None}
+    assert {row.get("compared") for row in found.records if row["published"]} == {False}
+    theirs = {row["table"]: row for row in found.records if row.get("row") == "CE"}
+    own, same = theirs["CIFAR-N, own classifiers"], theirs["CIFAR-N, one classifier"]
+    assert (own["published"], own["published_std"], own["ours"]) == (83.91, 0.08, 80.0)
+    assert (same["published"], same["model"]) == (75.48, "torchvision/resnet34")
+    first, second = found.sheets[1:]
+    assert "of another classifier, so not compared" in first.title
+    assert first.header[1:] == (
+        ("CIFAR-10N worst", "theirs"),
+        ("CIFAR-10N worst", "ours, resnet8"),
+    )
+    assert ("CE", "83.91 ± 0.08", "80.00") in first.rows
+    assert ("SOP+", "92.89 ± 0.09", "–") in first.rows
+    assert ("ProMix", "88.99 ± 0.14", "–") in second.rows
+    (note,) = [note for note in found.notes if "own classifiers" in note]
+    assert "the best epoch on the test set" in note
+    assert not any("CIFAR-100N" in str(sheet.header) for sheet in found.sheets)
+
+
+def test_a_grid_of_the_same_classifier_is_compared_with_what_is_published_of_it(
+    cifar: Path, tmp_path: Path
+) -> None:
+    one = planned(cifar, cell()).model_copy(
+        update={"model": ModelConfig(name="torchvision/resnet34")}
+    )
+    write_grid(tmp_path, [one])
+    finish(tmp_path, one, 80.0, wrong_share=0.4021)
+    found = published_document(read_grid(tmp_path, "small"), "last")
+    (row,) = [row for row in found.records if row["compared"]]
+    assert (row["published"], row["row"], row["table"]) == (75.48, "CE", "CIFAR-N, one classifier")
+    assert row["difference"] == pytest.approx(80 - 75.48)
+    assert any("best on the other 5 %" in note for note in found.notes)
+    assert [sheet.title for sheet in found.sheets if "own classifiers" in sheet.title]
 
 
 def test_clean_cells_are_not_taken_for_peoples(cifar: Path, tmp_path: Path) -> None:

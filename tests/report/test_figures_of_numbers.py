@@ -195,3 +195,25 @@ def test_thirty_methods_stand_apart_and_their_names_fit() -> None:
         file_of(grids.accuracy_against_cost(dict.fromkeys(names, (50, 1, 9)), "cpu"), "png")
     )
     assert all(len(content) > 10_000 for content in files)
+
+
+def test_published_numbers_are_lines_beside_the_method_that_they_are_of() -> None:
+    methods = {"cross-entropy": {"a": (80.0, None), "b": (70.0, None)}, "sop": {"a": (82.0, None)}}
+    published = [
+        ("cross-entropy", "a", 83.91, False),
+        ("sop", "a", 71.76, True),
+        ("sop", "nowhere", 1.0, True),
+    ]
+    figure = grids.accuracy_by_setting(methods, "", published)
+    (axes,) = figure.axes
+    flat = {
+        float(line.get_ydata()[0]): line
+        for line in axes.lines
+        if len(line.get_ydata()) == 2 and line.get_ydata()[0] == line.get_ydata()[1]
+    }
+    assert {value: line.get_linestyle() for value, line in flat.items()} == {83.91: ":", 71.76: "-"}
+    assert abs(flat[83.91].get_xdata().mean() - flat[71.76].get_xdata().mean()) < 0.2
+    said = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert said[-2:] == ["published", "published, of another\nclassifier"]
+    plain = grids.accuracy_by_setting(methods)
+    assert len(plain.legends[0].get_texts()) == 2

@@ -136,7 +136,7 @@ def test_a_number_stands_beside_that_of_the_same_setting_and_method(tmp_path: Pa
     ("change", "reason"),
     [
         ({"data": {"name": "cifar10", "train_limit": 500}}, "is a part of CIFAR-10"),
-        ({"model": {"name": "resnet8"}}, "are of resnet32, wrn-16-8, not resnet8"),
+        ({"model": {"name": "resnet8"}}, "are of resnet32, torchvision/resnet34, wrn-16-8, not"),
     ],
 )
 def test_nothing_is_compared_that_does_not_correspond(

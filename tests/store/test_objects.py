@@ -13,7 +13,11 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from storage_fixtures import finish, make_cells, write_grid
 
+from curvetune.bundles.make import Wanted, make_bundle
+from curvetune.bundles.take import take_bundle
+from curvetune.bundles.verify import verify_bundle
 from curvetune.errors import BusyError, LostLeaseError, StorageError
 from curvetune.store import CellStore, CurveStore, open_storage
 from curvetune.store.files import refresh
@@ -338,3 +342,23 @@ def looked(url: str, proxy: Proxy, cells: Sequence[str]) -> list[tuple[str, str]
         ("LIST", "") if "list-type" in path else (method, path.partition(below)[2])
         for method, path in (one.split(" ", 1) for one in proxy.heard)
     ]
+
+
+def test_a_bundle_goes_into_an_object_store_and_out_of_it_on_another_machine(
+    url: str, elsewhere: Callable[[str], None], tmp_path: Path
+) -> None:
+    cells = make_cells(imbalances=(1,), noise_rates=(0.4,), seeds=(0,))
+    write_grid(tmp_path / "from", cells)
+    for cell in cells:
+        finish(tmp_path / "from", cell, 50.0)
+    make_bundle(tmp_path / "from", "small", tmp_path / "a.zip", Wanted(), lambda line: None)
+    taken = take_bundle(tmp_path / "a.zip", open_storage(url))
+    assert (taken.new["cells"], taken.new["probes"], taken.refused) == (2, 1, [])
+    elsewhere("there")
+    make_bundle(open_storage(url), "small", tmp_path / "b.zip", Wanted(), lambda line: None)
+    assert verify_bundle(tmp_path / "b.zip").is_whole
+    take_bundle(tmp_path / "b.zip", tmp_path / "to")
+    for path in (tmp_path / "from").glob("[cp]*/*/*"):
+        if not path.name.startswith("lease-"):
+            copy = tmp_path / "to" / path.relative_to(tmp_path / "from")
+            assert copy.read_bytes() == path.read_bytes(), path

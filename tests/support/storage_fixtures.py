@@ -109,7 +109,8 @@ def store_probe(root: Path, cell: CellConfig) -> None:
     """Publish the curves of a cell's probe."""
     probe_id = _probe_id(cell)
     curves = np.ones((8, cell.probe.epochs), dtype=np.float32)
-    CurveStore(root).write(probe_id, curves, {"seconds": EPOCHS * SECONDS})
+    identity = cell.probe_identity(DIGEST)
+    CurveStore(root).write(probe_id, curves, {"identity": identity, "seconds": EPOCHS * SECONDS})
 
 
 def finish(

@@ -29,6 +29,8 @@ Heat = Mapping[tuple[float, float], float | None]  # (imbalance, noise rate) -> 
 COLUMNS = 4  # heat maps in a row
 FEW = 8  # methods whose legend fits into the plot
 SPREAD = 0.84  # of the width of a setting, which its methods share
+TICKS = {True: "-", False: ":"}  # of a published number: of the same classifier, of another one
+PUBLISHED = {True: "published", False: "published, of another\nclassifier"}
 BETTER = "blue is better than {0}, red is worse"
 
 
@@ -152,12 +154,15 @@ def accuracy_against_cost(
 
 @styled
 def accuracy_by_setting(
-    methods: Mapping[str, Mapping[str, tuple[float, float | None]]], title: str = ""
+    methods: Mapping[str, Mapping[str, tuple[float, float | None]]],
+    title: str = "",
+    published: Sequence[tuple[str, str, float, bool]] = (),
 ) -> "Figure":
     """Return the accuracy of each method in each bias setting, with its spread over seeds.
 
     Args:
         methods: of each, its settings by name, and of each of them mean and sd (or None), percent.
+        published: of a method in a setting, and whether it is of the same classifier.
     """
     settings = list(dict.fromkeys(name for of in methods.values() for name in of))
     few = len(methods) <= FEW
@@ -178,13 +183,29 @@ def accuracy_by_setting(
             label=fit(method, 40),
             capsize=3,
         )
+    names = list(methods)
+    for method, setting, value, is_same in published:
+        if method in methods and setting in settings:
+            x = settings.index(setting) + step * (names.index(method) - (len(names) - 1) / 2)
+            ends = [x - step / 2, x + step / 2]
+            axes.plot(ends, [value] * 2, color=looks[method].colour, linestyle=TICKS[is_same])
+    for is_same in sorted({one[3] for one in published}, reverse=True):
+        axes.plot([], [], color=text_colour(), linestyle=TICKS[is_same], label=PUBLISHED[is_same])
     axes.set_xticks(range(len(settings)), [fit(name, 16) for name in settings], fontsize=8)
     axes.set_xlim(-0.6, len(settings) - 0.4)
     spreads = [std for found in methods.values() for _, std in found.values()]
     axes.set_ylabel("test accuracy, %" + _bars(spreads))
     calm_limits(axes)
     axes.set_title(fit(title, 55), fontsize=9)
-    figure.legend(loc="outside right center", fontsize=7, frameon=False)
+    handles, said = axes.get_legend_handles_labels()
+    last = sorted(zip(said, handles, strict=True), key=lambda one: one[0] in PUBLISHED.values())
+    figure.legend(
+        [handle for _, handle in last],
+        [text for text, _ in last],
+        loc="outside right center",
+        fontsize=7,
+        frameon=False,
+    )
     return figure
 
 

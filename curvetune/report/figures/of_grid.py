@@ -20,6 +20,8 @@ from curvetune.report.figures import grids, overlay, samples, training
 from curvetune.report.figures.gather import CellFiles, GridImages, MissingError
 from curvetune.report.figures.style import file_of, stamped
 from curvetune.report.figures.sweeps import sweeps
+from curvetune.report.published.beside import anchors
+from curvetune.report.published.numbers import library
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +98,11 @@ def by_setting(grid: Grid, select: Select) -> "Figure":
         raise MissingError("no cell is done")
     if len(grid.settings) > MOST_SETTINGS:
         raise MissingError(f"{len(grid.settings)} settings; `heat` shows more than {MOST_SETTINGS}")
-    return grids.accuracy_by_setting(found, _title(grid))
+    published = [
+        (one.label, ", ".join(setting_parts(one.setting, grid.settings)), one.value, one.is_same)
+        for one in anchors(grid, library())
+    ]
+    return grids.accuracy_by_setting(found, _title(grid), published)
 
 
 def ablation(grid: Grid, select: Select) -> "Figure":

@@ -61,16 +61,16 @@ def places(grid: Grid, table: Published, column: Column) -> list[Place]:
     ]
 
 
-def elsewhere(grid: Grid, found: Library) -> Iterator[tuple[Published, int]]:
-    """Yield each column on people's labels that `grid` has, but of a classifier not known here.
+def elsewhere(grid: Grid, found: Library) -> Iterator[tuple[Published, int, list[Setting]]]:
+    """Yield each column on people's labels that `grid` has, but of another classifier.
 
-    A column is told by its table and its number there.
+    A column is told by its table and its number there, with the settings of the grid on its labels.
     """
     for table in found.tables:
         for k, column in enumerate(table.columns):
-            is_human = bool(HUMAN & {*table.noise_of(column)})
-            if is_human and table.model is None and _on_data(grid, table, column):
-                yield table, k
+            ours = _on_data(grid, table, column) if HUMAN & {*table.noise_of(column)} else []
+            if ours and all(setting.model != table.model for setting in ours):
+                yield table, k, ours
 
 
 def _on_data(grid: Grid, table: Published, column: Column) -> list[Setting]:

@@ -50,13 +50,15 @@ class PublishedRow(Section):
     """A method's numbers, one for each column; null: not printed there."""
 
     name: str
-    method: str
+    method: str | None  # None: not one of ours
     options: Annotated[dict[str, Any], Field(default_factory=dict)]
     values: tuple[float | None, ...]
     std: tuple[float | None, ...] = ()  # of the values, over runs; empty where none is printed
 
     @model_validator(mode="after")
     def _method_is_known(self) -> Self:
+        if self.method is None:
+            return self
         if self.method not in METHOD_SECTIONS:
             raise ValueError(f"method {self.method!r}: allowed are {', '.join(METHOD_SECTIONS)}")
         unknown = set(self.options) - set(METHOD_SECTIONS[self.method].model_fields)
@@ -66,7 +68,7 @@ class PublishedRow(Section):
 
     def is_of(self, method: dict[str, Any]) -> bool:
         """Say whether a cell's method, as its config has it, is this row's."""
-        if method["name"] != self.method:
+        if self.method is None or method["name"] != self.method:
             return False
         plain = PLAIN | (PLAIN_OF_CURVENET if self.method == "curvenet" else {})
         fields = METHOD_SECTIONS[self.method].model_fields

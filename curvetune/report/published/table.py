@@ -8,8 +8,9 @@ from curvetune.grids.cells import Cell, Grid, Select
 from curvetune.grids.labels import flatten
 from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import NOTHING, of, percent, signed, spread
-from curvetune.report.published.matching import Match, elsewhere, matches, places
-from curvetune.report.published.numbers import PAPER, Library, Published, PublishedRow, library
+from curvetune.report.published.beside import beside_notes, beside_records, beside_sheets
+from curvetune.report.published.matching import Match, matches, places
+from curvetune.report.published.numbers import PAPER, Library, Published, library
 from curvetune.report.sheet import Sheet
 from curvetune.report.tables.main import by_ma, footnotes
 
@@ -46,10 +47,11 @@ def published_document(grid: Grid, select: Select) -> Document:
     notes = (
         *rule_notes(grid, [m.table for m in found], select),
         *_missing(grid, library()),
-        *_elsewhere(grid, library()),
+        *beside_notes(grid, library()),
     )
-    records = tuple(record(match) for match in found)
-    found_document = Document("published", grid.name, (sheet,), records, notes)
+    records = (*(record(match) for match in found), *beside_records(grid, library(), select))
+    sheets = (sheet, *beside_sheets(grid, library(), select))
+    found_document = Document("published", grid.name, sheets, records, notes)
     return stamped(found_document, grid.profiles)
 
 
@@ -95,6 +97,7 @@ def record(match: Match) -> dict[str, Any]:
         "cells": match.wanted,
         "published": match.published,
         "difference": match.difference,
+        "compared": True,
         "source": source.title,
         "table": match.table.table,
         "row": match.row.name,
@@ -155,11 +158,13 @@ def _nothing(grid: Grid, select: Select) -> Document:
     notes = (
         *why_nothing(grid, library()),
         *_missing(grid, library()),
-        *_elsewhere(grid, library()),
+        *beside_notes(grid, library()),
         THE_PAPER,
         *footnotes(grid, select),
     )
-    found_document = Document("published", grid.name, (sheet,), records, notes)
+    sheets = (sheet, *beside_sheets(grid, library(), select))
+    more = tuple(beside_records(grid, library(), select))
+    found_document = Document("published", grid.name, sheets, (*records, *more), notes)
     return stamped(found_document, grid.profiles)
 
 
@@ -197,23 +202,6 @@ def _missing(grid: Grid, found: Library) -> list[str]:
             if not place.is_whole
         )
     )
-
-
-def _elsewhere(grid: Grid, found: Library) -> list[str]:
-    """Return numbers on labels that the grid has too, of a classifier that is not known here."""
-    return [
-        f"{found.sources[table.source].short}{KNOWN[table.known]}, {table.columns[k].name}, with "
-        f"another classifier and so not compared: "
-        f"{', '.join(_printed(row, k) for row in table.rows)}"
-        + (f"; {table.note}" if table.note else "")
-        for table, k in elsewhere(grid, found)
-    ]
-
-
-def _printed(row: PublishedRow, k: int) -> str:
-    """Return a published number as it stands there."""
-    std = row.std[k] if row.std else None
-    return f"{row.name} {percent(row.values[k])}" + ("" if std is None else f" ± {std:.2f}")
 
 
 def _epochs(cell: Cell) -> int | None:

@@ -1,4 +1,4 @@
-"""The tables of `curvetune report --table`: MA, cells, seeds; significance is paired.py."""
+"""The tables of `curvetune report --table`: MA, cells and seeds; others have a file each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +15,7 @@ from curvetune.grids.labels import GIVEN, Setting, setting_parts
 from curvetune.report.document import Document, stamped
 from curvetune.report.numbers import between, of, percent, spread
 from curvetune.report.sheet import Sheet
+from curvetune.report.tables.classes import classes_document
 from curvetune.report.tables.main import (
     best_rows,
     by_ma,
@@ -158,6 +159,7 @@ TABLES: dict[str, Callable[..., Document]] = {
     "ma": ma_document,
     "cells": cells_document,
     "seeds": seeds_document,
+    "classes": classes_document,
     "significance": significance_document,
 }
 _SHOT_KEYS = tuple(f"{group}_shot" for group in shots.GROUPS)

@@ -1,0 +1,1 @@
+"""Where each method was published, as BibTeX."""
