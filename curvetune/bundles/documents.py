@@ -11,9 +11,10 @@ from curvetune.grids.cells import Grid, Select
 from curvetune.report.document import FORMS, Document
 from curvetune.report.published.numbers import library
 from curvetune.report.published.table import published_document
-from curvetune.report.tables.detail import ALL, table
 from curvetune.report.tables.detail import TABLES as OF_GRID
+from curvetune.report.tables.detail import table
 from curvetune.report.tables.main import report_csv, report_document
+from curvetune.report.tables.paired import ALL
 from curvetune.report.tables.paper import paper_document
 
 ENDINGS = {"csv": "csv", "markdown": "md", "latex": "tex"}
