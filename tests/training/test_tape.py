@@ -157,14 +157,14 @@ def test_what_a_step_keeps_in_its_state_is_kept_on_tapes_too() -> None:
 
 
 def test_what_a_step_draws_is_drawn_anew_in_each_repetition() -> None:
-    def draws(toy: Toy, batch: Batch, losses: Tensor) -> dict[str, Tensor]:
-        return {"drawn": torch.rand_like(losses)}
+    def drawing(seed: int) -> Toy:
+        draws = torch.Generator().manual_seed(seed)
+        made = Toy(lambda _, __, losses: {"drawn": torch.rand(len(losses), generator=draws)})
+        made.state = State(model=made.model, optimizer=made.optimizer, draws=draws)
+        return made
 
     engine = Taped()
-    torch.manual_seed(3)
-    expected = train(Toy(draws), Eager())
-    torch.manual_seed(3)
-    found = train(Toy(draws), engine)
+    expected, found = train(drawing(3), Eager()), train(drawing(3), engine)
     assert engine.repeated > 0
     drawn = [metrics["drawn"] for _, metrics in found]
     assert all(torch.equal(a["drawn"], b) for (_, a), b in zip(expected, drawn, strict=True))
@@ -202,6 +202,22 @@ def test_an_operation_that_torchscript_does_not_know_costs_only_the_tape() -> No
         return {"more": doubled(losses)}
 
     agree(Toy(custom), Toy(custom), Taped())
+
+
+def test_a_network_that_draws_for_itself_has_ordinary_steps() -> None:
+    ends = []
+    for engine in (Eager(), Taped()):
+        method = Toy()
+        torch.manual_seed(1)
+        method.model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5, inplace=True), nn.Linear(64, 3))
+        method.optimizer = Sgd(method.model.parameters(), lr=0.1)
+        method.state = State(model=method.model, optimizer=method.optimizer)
+        seen = train(method, engine)
+        drawn = torch.default_generator.get_state()
+        ends.append([*method.model.parameters(), *(m["loss"] for _, m in seen), drawn])
+    assert all(map(torch.equal, *ends))
+    assert isinstance(engine, Taped)
+    assert (engine.repeated, engine.refused) == (0, "it draws from PyTorch's own generator")
 
 
 def test_a_network_of_batch_norm_keeps_its_statistics_on_tapes() -> None:

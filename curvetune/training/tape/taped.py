@@ -23,7 +23,8 @@ class Taped:
     The first step of a kind is an ordinary one, which also makes what is made once. A recorded step
     is an ordinary one too. The first repetition is compared with the ordinary step from the same
     state: in all bits of the metrics and of the method's state. If one differs, or if a step cannot
-    be recorded, the method has ordinary steps from then on.
+    be recorded, the method has ordinary steps from then on. So it has if its first step draws from
+    PyTorch's own generator, as dropout does: it may draw other numbers while it is recorded.
     """
 
     def __init__(self) -> None:
@@ -55,8 +56,10 @@ class Taped:
 
     def _step(self, method: Method, pair: Pair, kind: Any, *, is_due: bool) -> Metrics:
         tape = self._tapes.get(kind)
-        if self.refused is not None or (tape is None and not is_due):
+        if self.refused is not None:
             return method.step(*pair)
+        if tape is None and not is_due:
+            return self._first(method, pair)
         if tape is None:
             metrics, made = record(method, pair)
             if isinstance(made, str):
@@ -68,6 +71,14 @@ class Taped:
             return self._compared(method, pair, kind, tape)
         self.repeated += 1
         return tape(pair)
+
+    def _first(self, method: Method, pair: Pair) -> Metrics:
+        """Take an ordinary step, and see whether it draws from the generator that all share."""
+        before = torch.default_generator.get_state()
+        metrics = method.step(*pair)
+        if not torch.equal(before, torch.default_generator.get_state()):
+            self._refuse("it draws from PyTorch's own generator")
+        return metrics
 
     def _compared(self, method: Method, pair: Pair, kind: Any, tape: Tape) -> Metrics:
         """Take an ordinary step, and see whether the tape does the same; leave what it leaves."""
