@@ -33,6 +33,7 @@ from curvetune.config.methods.reweighting import (
     L2RWConfig,
     MWNetImbConfig,
     MWNetNoiseConfig,
+    WeightNetConfig,
 )
 from curvetune.config.methods.robust import (
     BalancedSoftmaxConfig,
@@ -119,6 +120,22 @@ class CellConfig(Section):
     @model_validator(mode="after")
     def _the_curve_is_not_empty(self) -> Self:
         self.method.check_probe(self.probe)
+        return self
+
+    @model_validator(mode="after")
+    def _a_difference_is_not_lost_in_rounding(self) -> Self:
+        method, precision = self.method, self.model.precision
+        # Not of `bfloat16`, which results of before may have.
+        if (
+            precision == "bfloat16-onednn"
+            and isinstance(method, WeightNetConfig)
+            and method.meta_gradient == "finite_difference"
+        ):
+            raise ValueError(
+                f"method.meta_gradient=finite_difference is lost in the rounding of "
+                f"model.precision={precision}; allowed with it is meta_gradient=exact, which takes "
+                f"less time than a difference in float32"
+            )
         return self
 
     @model_validator(mode="after")
