@@ -86,7 +86,7 @@ def test_a_grid_with_missing_cells_is_bundled_and_they_are_named(tmp_path: Path)
     done = run("bundle", GRID, tmp_path / "out.zip", "--storage", tmp_path)
     assert done.code == 0
     assert "small: 6 of 8 cells" in done.stderr
-    assert "2 cells have no result yet; the README lists them" in done.stderr
+    assert "2 of its cells have no result yet; the README lists them" in done.stderr
     files = inside(tmp_path / "out.zip")
     lacking = [cell.cell_id(DIGEST) for cell in cells[-2:]]
     assert json.loads(files["bundle.json"])["lacking"] == lacking
@@ -94,7 +94,7 @@ def test_a_grid_with_missing_cells_is_bundled_and_they_are_named(tmp_path: Path)
     assert f"({lacking[0]}): waiting" in text
     assert f"({lacking[1]}): failed" in text
     verified = run("verify", tmp_path / "out.zip")
-    assert "grid small: 6 of 8 cells, " in verified.stdout
+    assert "grid small: 6 of 8 cells, 3 probes" in verified.stdout
 
 
 def test_a_grid_without_finished_cells_is_refused(tmp_path: Path) -> None:
