@@ -80,6 +80,20 @@ def test_no_place_of_the_machine_is_in_a_bundle(tmp_path: Path) -> None:
     assert b"curvetune grid mine.yaml --data-dir=images --seeds 0" in files["README.md"]
 
 
+def test_a_damaged_probe_is_left_out_and_said_without_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "from"
+    small_grid(root)
+    curves = sorted((root / "probes").glob("*/curves.npy"))[0]
+    curves.write_bytes(b"damaged")
+    done = run("bundle", GRID, tmp_path / "out.zip", "--storage", root)
+    note = f"probe {curves.parent.name} is left out: probes/{curves.parent.name}/curves.npy: its"
+    assert note in done.stderr
+    files = inside(tmp_path / "out.zip")
+    assert note in files["README.md"].decode()
+    assert [name for name, content in files.items() if str(tmp_path).encode() in content] == []
+    assert "grid small: 8 of 8 cells, 3 probes" in run("verify", tmp_path / "out.zip").stdout
+
+
 def test_a_grid_with_missing_cells_is_bundled_and_they_are_named(tmp_path: Path) -> None:
     cells = small_grid(tmp_path, lacking=2)
     fail(tmp_path, cells[-1])

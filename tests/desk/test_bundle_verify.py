@@ -130,6 +130,17 @@ def test_a_cell_whose_numbers_were_changed_is_found_by_its_tables(mine: Path) ->
     assert "tables/cells.csv: its cells make another table" in found.problems
 
 
+def test_a_bundle_of_the_best_epochs_is_verified_as_one(tmp_path: Path) -> None:
+    cells = make_cells(imbalances=(1,), noise_rates=(0.4,), seeds=(0,))
+    write_grid(tmp_path, cells)
+    for cell in cells:
+        finish(tmp_path, cell, 50.0)
+    done = run("bundle", GRID, tmp_path / "out.zip", "--select", "best", "--storage", tmp_path)
+    assert done.code == 0
+    assert b"curvenet,51.0," in inside(tmp_path / "out.zip")["tables/ma.csv"]
+    assert verify_bundle(tmp_path / "out.zip").is_whole
+
+
 def older(change: Callable[[Files], Files]) -> Callable[[Files], Files]:
     """Return what makes a bundle one of another version of curvetune, and changes tables."""
 
