@@ -12,6 +12,7 @@ from curvetune.batch import Batch
 from curvetune.methods.base import Method
 from curvetune.training.tape.tape import Metrics, Pair, Tape, first_line, record
 
+KNOWN = {"curvetune", "torch", "torchvision"}
 ONCE_SEEN = 2  # how often a kind of step comes in an epoch before it is recorded
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,16 @@ class Taped:
     state: in all bits of the metrics and of the method's state. If one differs, or if a step cannot
     be recorded, the method has ordinary steps from then on. So it has if its first step draws from
     PyTorch's own generator, as dropout does: it may draw other numbers while it is recorded.
+
+    Methods and networks of plugins have ordinary steps too. Nobody knows what theirs do in Python:
+    what a step does at its hundredth time only is not found out by a comparison of the first ones.
+
+    Args:
+        anyone: take methods and networks of others as well, as a test does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, anyone: bool = False) -> None:
+        self._anyone = anyone
         self.repeated = 0  # steps that were done from a tape, those that were compared apart
         self.refused: str | None = None  # why there are ordinary steps alone
         self._phase: object = None
@@ -47,6 +55,8 @@ class Taped:
 
     def _follow(self, method: Method) -> None:
         """Forget what was recorded of another phase, or at another learning rate."""
+        if self.refused is None and not self._anyone and not is_ours(method):
+            self._refuse("it, or its network, is not one of curvetune's own")
         rates = learning_rates(method)
         if method.phase != self._phase:
             self._checked.clear()
@@ -103,6 +113,12 @@ class Taped:
         logger.debug("steps are not done from a tape: %s", why)
         self.refused = why
         self._tapes.clear()
+
+
+def is_ours(method: Method) -> bool:
+    """Say whether a method and all parts of its network come with curvetune, or with PyTorch."""
+    parts = [method, *method.model.modules()]
+    return {type(part).__module__.partition(".")[0] for part in parts} <= KNOWN
 
 
 def learning_rates(method: Method) -> list[float]:
