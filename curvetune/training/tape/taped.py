@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 class Taped:
     """Does most steps from a tape: one for each shape of batch, phase and learning rate.
 
-    The first step of a kind is an ordinary one, which also makes what is made once. A recorded step
-    is an ordinary one too. The first repetition is compared with the ordinary step from the same
+    The first step of a kind is an ordinary one, which also makes what is made once. The first that
+    is recorded, and the first that is repeated, are compared with the ordinary step from the same
     state: in all bits of the metrics and of the method's state. If one differs, or if a step cannot
-    be recorded, the method has ordinary steps from then on. So it has if its first step draws from
-    PyTorch's own generator, as dropout does: it may draw other numbers while it is recorded.
+    be recorded, the method has ordinary steps from then on. A recorded step may differ in the last
+    bit: autograd adds up gradients in place where nobody else holds them, and a recorder does.
 
     Methods and networks of plugins have ordinary steps too. Nobody knows what theirs do in Python:
     what a step does at its hundredth time only is not found out by a comparison of the first ones.
@@ -66,29 +66,39 @@ class Taped:
 
     def _step(self, method: Method, pair: Pair, kind: Any, *, is_due: bool) -> Metrics:
         tape = self._tapes.get(kind)
-        if self.refused is not None:
+        if self.refused is not None or (tape is None and not is_due):
             return method.step(*pair)
-        if tape is None and not is_due:
-            return self._first(method, pair)
         if tape is None:
-            metrics, made = record(method, pair)
-            if isinstance(made, str):
-                self._refuse(made)
-            else:
-                self._tapes[kind] = made
-            return metrics
+            return self._recorded(method, pair, kind)
         if kind not in self._checked:
             return self._compared(method, pair, kind, tape)
         self.repeated += 1
         return tape(pair)
 
-    def _first(self, method: Method, pair: Pair) -> Metrics:
-        """Take an ordinary step, and see whether it draws from the generator that all share."""
-        before = torch.default_generator.get_state()
-        metrics = method.step(*pair)
-        if not torch.equal(before, torch.default_generator.get_state()):
-            self._refuse("it draws from PyTorch's own generator")
-        return metrics
+    def _recorded(self, method: Method, pair: Pair, kind: Any) -> Metrics:
+        """Record a step of a kind; the first one only if that changes none of its bits."""
+        if kind in self._checked:
+            metrics, made = record(method, pair)
+            self._keep(kind, made)
+            return metrics
+        before = _Snapshot(method)
+        expected = method.step(*pair)
+        after = _Snapshot(method)
+        before.restore()
+        metrics, made = record(method, pair)
+        if isinstance(made, str) or not (_same(expected, metrics) and after.holds()):
+            self._refuse(made if isinstance(made, str) else "a step differs when it is recorded")
+            after.restore()
+        else:
+            self._keep(kind, made)
+        return expected
+
+    def _keep(self, kind: Any, made: Tape | str) -> None:
+        """Keep a tape, or give up for the reason that is in its place."""
+        if isinstance(made, str):
+            self._refuse(made)
+        else:
+            self._tapes[kind] = made
 
     def _compared(self, method: Method, pair: Pair, kind: Any, tape: Tape) -> Metrics:
         """Take an ordinary step, and see whether the tape does the same; leave what it leaves."""
