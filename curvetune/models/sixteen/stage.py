@@ -101,8 +101,11 @@ class Stage:
 
 
 def has_bfloat16() -> bool:
-    """Say whether oneDNN computes in bfloat16 on this CPU: it needs AVX-512 at least."""
-    return bool(torch.backends.mkldnn.enabled and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Say whether oneDNN computes in bfloat16 on this CPU: one of Intel's kind with AVX-512."""
+    if not (torch.backends.mkldnn.enabled and torch._C._has_mkldnn):
+        return False
+    is_wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return is_wide and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _Run(torch.autograd.Function):
