@@ -107,10 +107,10 @@ class Sgd(_Light, torch.optim.SGD):
         params = [param for param in group["params"] if param.grad is not None]
         if not params:
             return
-        steps: Sequence[Tensor] = [param.grad for param in params]
+        steps = tuple(param.grad for param in params)
         if group["weight_decay"]:
             steps = torch._foreach_add(steps, params, alpha=group["weight_decay"])
-        moving = [self.state[param]["momentum_buffer"] for param in params]
+        moving = tuple(self.state[param]["momentum_buffer"] for param in params)
         torch._foreach_mul_(moving, group["momentum"])
         torch._foreach_add_(moving, steps, alpha=1 - group["dampening"])
         if group["nesterov"]:
