@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curvetune.system.progress import At
     from curvetune.system.source_code import Code
     from curvetune.tracking.sync.thread import TrackerThread
+    from curvetune.tune.early import Early
     from curvetune.tune.nodes.room import Notice
     from curvetune.tune.stopping import Stopping
 
@@ -241,6 +242,21 @@ class _Running:
 
     def _left(self, stopping: "Stopping") -> bool:
         """Run the cells that are left while others watch; False if a signal stopped it."""
+        with contextlib.ExitStack() as end:
+            early = self._early()
+            if early is not None:
+                end.callback(early.end)
+            return self._run(stopping, early)
+
+    def _early(self) -> "Early | None":
+        """Start Ray beside what comes before the trials, if it is to be started here."""
+        if not self.plan.left:
+            return None
+        from curvetune.tune.early import Early, is_here
+
+        return Early(self.options, len(self.plan.left)) if is_here(self.options) else None
+
+    def _run(self, stopping: "Stopping", early: "Early | None") -> bool:
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
         from curvetune.system.progress import working
@@ -275,7 +291,13 @@ class _Running:
             try:
                 with self._progress(notice):
                     finished = launch(
-                        plan, dataset, storage, self.options, stopping=stopping, notice=notice
+                        plan,
+                        dataset,
+                        storage,
+                        self.options,
+                        stopping=stopping,
+                        notice=notice,
+                        ray_here=early,
                     )
                     refresh(storage, now=True)  # those who watch look once more
                     return finished
