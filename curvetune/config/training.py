@@ -188,6 +188,16 @@ class AllocateConfig(TrainingConfig):
             }
         )
 
+    def straight_down(self) -> Self:
+        """Return it with a rate that falls straight to 0 from the first drop on, if it has drops.
+
+        That makes the most of few epochs: those after a last drop learn little.
+        """
+        if self.schedule != "step" or self.first_drop >= self.epochs:
+            return self
+        changed = {"schedule": "linear", "milestones": (self.first_drop,), "gamma": 0.1}
+        return self.model_copy(update=changed)
+
     @property
     def first_drop(self) -> int:
         """The first epoch after the learning rate dropped; `epochs` if it never does."""
