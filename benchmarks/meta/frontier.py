@@ -8,8 +8,8 @@
 probes in this process, one thread, and appends a row for each to results/frontier.csv: accuracy of
 the last epoch, wall and processor seconds of both stages. What the storage has already is not run
 again, and gets no row: its time is not known. `draw` makes the picture of docs/performance.md,
-docs/pictures/frontier-light.svg and -dark.svg, from that file: MA over the noise rates, with its
-standard deviation over seeds, against processor seconds.
+docs/pictures/frontier-light.svg and -dark.svg, from that file: accuracy against processor seconds,
+over the cells that every way in it has. Rows without seconds are of cells that were resumed.
 """
 
 import argparse
@@ -89,40 +89,42 @@ def cells_of(profile: str, fixed: dict[str, str], seeds: Sequence[int]) -> list[
     return sorted(ours, key=lambda cell: cell.seed)
 
 
-def points(rows: Sequence[Row]) -> dict[str, tuple[float, float | None, float]]:
-    """Return MA, its standard deviation and the seconds of each way that has every noise rate.
+def common(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return noise rate and seed of the cells that every way has."""
+    ways = {row["way"] for row in rows}
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row["processor_s"]:
+            found.setdefault((row["noise_rate"], row["seed"]), set()).add(row["way"])
+    return sorted(cell for cell, of in found.items() if of == ways)
 
-    A seed counts in the standard deviation if it has them all.
-    """
-    rates = {row["noise_rate"] for row in rows}
+
+def points(rows: Sequence[Row]) -> dict[str, tuple[float, float | None, float]]:
+    """Return the mean accuracy, its standard deviation and the seconds of each way."""
     found = {}
     for way in dict.fromkeys(str(row["way"]) for row in rows):
         of_way = [row for row in rows if row["way"] == way]
-        by_rate = {rate: [r for r in of_way if r["noise_rate"] == rate] for rate in rates}
-        if not all(by_rate.values()):
-            continue
-        ma = statistics.fmean(
-            statistics.fmean(float(r["accuracy"]) for r in some) for some in by_rate.values()
-        )
-        by_seed: dict[str, list[float]] = {}
-        for row in of_way:
-            by_seed.setdefault(row["seed"], []).append(float(row["accuracy"]))
-        whole = [statistics.fmean(v) for v in by_seed.values() if len(v) == len(rates)]
-        spread = statistics.stdev(whole) if len(whole) > 1 else None
+        accuracies = [float(row["accuracy"]) for row in of_way]
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else None
         seconds = statistics.fmean(float(row["processor_s"]) for row in of_way)
-        found[way] = ma, spread, seconds
+        found[way] = statistics.fmean(accuracies), spread, seconds
     return found
 
 
 def draw() -> None:
-    """Draw the picture, light and dark."""
+    """Draw the picture, light and dark, of the cells that every way has."""
     with (RESULTS / "frontier.csv").open(newline="", encoding="utf-8") as file:
-        found = points(list(csv.DictReader(file)))
-    for way, (ma, spread, seconds) in found.items():
-        print(f"{way:40} MA {ma:.2f} ± {spread or float('nan'):.2f}, {seconds:.0f} s")
+        rows = list(csv.DictReader(file))
+    cells = common(rows)
+    found = points([row for row in rows if (row["noise_rate"], row["seed"]) in cells])
+    for way, (accuracy, _, seconds) in found.items():
+        print(f"{way:45} {accuracy:.2f} %, {seconds:.0f} s, n {len(cells)}")
+    said = "; ".join(f"noise {rate}, seed {seed}" for rate, seed in cells)
     for name, context in (("light", nullcontext()), ("dark", in_the_dark())):
         with context:
-            figure = accuracy_against_cost(found, "one thread of an AMD EPYC", f"CurveNet, {SPACE}")
+            figure = accuracy_against_cost(found, "one thread of an AMD EPYC", f"{SPACE}, {said}")
+            figure.axes[0].set_ylabel("accuracy, %")
+            figure.axes[0].set_xlabel("processor seconds of a cell, its probe included")
             (PICTURES / f"frontier-{name}.svg").write_bytes(file_of(figure, "svg"))
 
 

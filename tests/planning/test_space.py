@@ -167,14 +167,23 @@ def test_smoke_keeps_limits_that_are_smaller_already(load: Load) -> None:
     assert (cell.data.train_limit, cell.data.test_limit) == (50, 2000)
 
 
-def test_fast_has_a_quarter_of_the_probe_and_half_the_training(load: Load) -> None:
+def test_fast_cuts_the_probe_short_and_has_half_the_training(load: Load) -> None:
     (cell,) = load(ONE, profile="fast").cells
-    assert (cell.probe.epochs, cell.allocate.epochs) == (75, 100)
-    assert (cell.probe.cyclic_start, cell.probe.cyclic_batch_size) == (30, 128)
+    assert (cell.probe.epochs, cell.allocate.epochs) == (120, 100)
+    assert (cell.probe.cyclic_start, cell.probe.cyclic_batch_size) == (90, 128)
+    assert cell.probe.half_period == 15
     assert (cell.probe.cyclic_high, cell.probe.cyclic_low) == pytest.approx((0.08, 0.008))
-    assert method(cell).removed_losses == 1  # 5 of 300 epochs are one of 75
+    assert method(cell).removed_losses == 2  # 5 of 300 epochs are two of 120
     assert (cell.model.precision, method(cell).meta_every) == ("bfloat16", 2)
     assert method(cell).update == "lag-1"
+
+
+def test_fast_cuts_probes_without_a_cyclic_phase_too(load: Load) -> None:
+    space = "{base: {probe: {epochs: 20, cyclic_start: 40}}, grid: {seed: [0]}}"
+    (cell,) = load(space, profile="fast").cells
+    assert (cell.probe.epochs, cell.probe.cyclic_start) == (15, 15)
+    (tiny,) = load("{base: {probe: {epochs: 2}}, grid: {seed: [0]}}", profile="fast").cells
+    assert tiny.probe.epochs == 2
 
 
 def test_fast_goes_straight_down_from_the_first_drop(load: Load) -> None:
