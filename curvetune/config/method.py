@@ -149,7 +149,7 @@ class MethodConfig(Section):
         """Return the section with cheaper steps that cost no accuracy: the `fast` profile.
 
         Args:
-            before: epochs of the cell's probe, which is made shorter than all else: now `after`.
+            before: epochs that the section is for of the cell's probe, which now has `after`.
         """
         return self
 
