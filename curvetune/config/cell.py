@@ -159,7 +159,7 @@ class CellConfig(Section):
                 f"{method.name} needs a clean set and data.meta_per_class=0 sets none aside; "
                 f"allowed is at least 1: --set meta_per_class=10{instead}"
             )
-        clean = self.data.meta_per_class if method.meta_set == "clean" else 0
+        clean = self.data.clean_per_class if method.meta_set == "clean" else 0
         if isinstance(method, MetaSetConfig) and (method.meta_images or 0) > clean:
             raise ValueError(
                 f"method.meta_images={method.meta_images} is more than the {clean} clean images of "
