@@ -149,7 +149,7 @@ class MethodConfig(Section):
         return self
 
     def as_fast(self, before: int, after: int) -> Self:
-        """Return the section with cheaper steps that cost no accuracy: the `fast` profile.
+        """Return the section with cheaper steps: the `fast` profile.
 
         Args:
             before: epochs that the section is for of the cell's probe, which now has `after`.
