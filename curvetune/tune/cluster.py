@@ -34,7 +34,8 @@ FOR_ALL_WORKERS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the trial's folder will be gone before the worker
 }
 # Each trial is a new thread, for which glibc may take another arena, of the 8 for each core: in
-# each stays what the largest step took. With one arena it stays once (docs/measurements.md).
+# each may stay what the largest step took. Assumption: what it saves in a whole grid is not
+# measured yet (docs/measurements.md).
 OF_WORKERS = FOR_ALL_WORKERS | {"MALLOC_ARENA_MAX": "1"}
 
 _is_ours = threading.Event()  # whether this process runs a Ray that it has started
