@@ -24,8 +24,8 @@ class Taped:
     The first step of a kind is an ordinary one, which also makes what is made once. The first that
     is recorded, and the first that is repeated, are compared with the ordinary step from the same
     state: in all bits of the metrics and of the method's state. If one differs, or if a step cannot
-    be recorded, the method has ordinary steps from then on. A recorded step may differ in the last
-    bit: autograd adds up gradients in place where nobody else holds them, and a recorder does.
+    be recorded, the method has ordinary steps from then on. A recorded step may differ in its last
+    bits: that of MobileNet does (findings/watching_a_backward_pass_changes_gradients.sh).
 
     Methods and networks of plugins have ordinary steps too. Nobody knows what theirs do in Python:
     what a step does at its hundredth time only is not found out by a comparison of the first ones.
