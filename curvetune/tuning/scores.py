@@ -81,6 +81,7 @@ class Result:
                 for t in one.trials
             ],
             "best_trial": one.best,
+            "best_so_far": one.best_so_far,
             "options": one.winner.options,
             "default": self.default,
             "tuned": self.tuned,

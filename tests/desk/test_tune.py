@@ -24,9 +24,11 @@ from curvetune.planning.space import Space, load_space
 from curvetune.run import Outcome
 from curvetune.store import CellStore
 from curvetune.tuning.contest import Tuning, tuned_methods
+from curvetune.tuning.files import check_figure_file, check_space_file
 from curvetune.tuning.scores import results_of
 from curvetune.tuning.search import Ended, run_final, run_search
-from curvetune.tuning.winners import check_space_file, winners_space
+from curvetune.tuning.show import figure_file
+from curvetune.tuning.winners import winners_space
 
 METHODS = ({"name": "cross-entropy"}, {"name": "gce"}, {"name": "elr"})
 
@@ -230,6 +232,15 @@ def test_a_file_that_is_there_is_written_anew_by_force_alone(tmp_path: Path) -> 
         check_space_file(tmp_path / "won.txt", force=True)
     with pytest.raises(ConfigError, match="there is no folder"):
         check_space_file(tmp_path / "no" / "won.yaml", force=True)
+    with pytest.raises(ConfigError, match=r"a figure is a \.svg or \.png file"):
+        check_figure_file(tmp_path / "won.pdf", force=True)
+
+
+def test_the_figure_of_a_search_has_each_method_by_name(tmp_path: Path) -> None:
+    ended = search(tuning := tuning_of(3), Runs(tmp_path))
+    svg = figure_file(tuning, ended.searched, "svg").decode()
+    for text in ("cross-entropy", "gce", "elr", "small-tuning", "best validation accuracy so far"):
+        assert text in svg
 
 
 def tune(*words: str) -> Any:
