@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from storage_fixtures import DIGEST, finish, make_cells
+from storage_fixtures import DIGEST, finish, make_cells, write_grid
 from typer.testing import CliRunner
 
 from curvetune import data
@@ -348,3 +348,20 @@ def test_a_data_set_without_its_test_set_is_made_without_touching_that() -> None
     closed = replace(dataset, test=Unread(dataset.test.x, dataset.test.y))
     assert len(closed.without_test().test) == 0
     assert closed.without_test().test.x.shape[1:] == dataset.train.x.shape[1:]
+
+
+def test_the_grid_of_a_search_says_wherever_it_is_shown_that_it_is_not_tested(
+    tmp_path: Path,
+) -> None:
+    cells = [cell for tuned in tuning_of().methods for cell in tuning_of().trial(tuned, {})]
+    for name, these in (("small-tuning", cells), ("small", make_cells(METHODS))):
+        for cell in these:
+            finish(tmp_path, cell, 50.0)
+        write_grid(tmp_path, these, name)
+    said = "accuracy on held-out samples, not on the test set"
+    shown = [
+        CliRunner().invoke(app, ["report", name, "--storage", str(tmp_path)]).stdout
+        for name in ("small-tuning", "small")
+    ]
+    assert said in " ".join(shown[0].split())
+    assert "held-out" not in shown[1]
