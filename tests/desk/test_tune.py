@@ -133,6 +133,14 @@ def test_a_search_that_was_killed_goes_on_and_a_larger_budget_adds_to_it(tmp_pat
     assert len({cell.model_dump_json() for cell in runs.ran}) == len(runs.ran)
 
 
+def test_trials_that_are_the_same_cells_count_once(tmp_path: Path) -> None:
+    cells = make_cells(({"name": "co-teaching"},), noise_rates=(0.4,), seeds=(0,))
+    (found,) = search(tuning_of(12, cells=cells), runs := Runs(tmp_path)).searched
+    assert len(found.trials) == 12
+    assert found.distinct == 3  # values of the exponent, of which 1 is the default
+    assert len(runs.ran) == 3 * 2
+
+
 def test_another_seed_is_another_search_and_one_more_method_moves_no_other(tmp_path: Path) -> None:
     first = options_of(search(tuning_of(3), Runs(tmp_path)))
     assert options_of(search(tuning_of(3, seed=1), Runs(tmp_path)))["gce"] != first["gce"]
