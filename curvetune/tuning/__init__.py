@@ -6,7 +6,8 @@
     plans.py     what a tuning is of, and the plans that run its cells
     scores.py    how trials came out, who won, and how winners do on the test set
     search.py    the rounds of a search, whoever runs them
-    winners.py   the space of the winners
+    show.py      the table and the figure of what was found
+    winners.py   the space of the winners; files.py checks and writes what people asked for
 
 A trial is one cell for each setting and seed of the space, with `data.validation`. So it has an
 address, it is stored once, and its test set is never read. The same command goes on where it

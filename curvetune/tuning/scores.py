@@ -48,7 +48,9 @@ class Searched:
     @property
     def distinct(self) -> int:
         """How many trials differ: ranges of few values have fewer than there are trials."""
-        return len({repr(sorted(trial.options.items())) for trial in self.trials})
+        own = self.tuned.cells[0].method
+        default = {option: getattr(own, option) for option in self.tuned.ranges}
+        return len({repr({**default, **trial.options}) for trial in self.trials})
 
     @property
     def best_so_far(self) -> list[float]:
@@ -81,6 +83,7 @@ class Result:
                 for t in one.trials
             ],
             "best_trial": one.best,
+            "best_so_far": one.best_so_far,
             "options": one.winner.options,
             "default": self.default,
             "tuned": self.tuned,

@@ -1,12 +1,12 @@
-"""What was found, as a table: each method tuned against its default."""
+"""What was found: each method tuned against its default, and how the search came along."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from curvetune.grids.stamps import stamp
 from curvetune.system.tables import Column, Table, print_table
-from curvetune.tuning.contest import TEST, Tuning
-from curvetune.tuning.scores import Result
+from curvetune.tuning.contest import SEARCH, TEST, Tuning
+from curvetune.tuning.scores import Result, Searched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +72,16 @@ def results_json(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "test_seeds": [*tuning.fresh_seeds],
         "methods": [result.to_json() for result in results],
     }
+
+
+def figure_file(tuning: Tuning, searched: Sequence[Searched], form: str) -> bytes:
+    """Return the figure of the search as the content of a file, svg or png."""
+    from curvetune.report.figures.search import search_curves
+    from curvetune.report.figures.style import file_of, stamped
+
+    best = {one.tuned.method: one.best_so_far for one in searched}
+    figure = search_curves(best, tuning.named(SEARCH))
+    return file_of(stamped(figure, stamp((tuning.space.profile,))), form)
 
 
 def _row(result: Result) -> list[str]:

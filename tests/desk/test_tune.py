@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from storage_fixtures import DIGEST, finish, make_cells
+from storage_fixtures import DIGEST, finish, make_cells, write_grid
 from typer.testing import CliRunner
 
 from curvetune import data
@@ -24,9 +24,11 @@ from curvetune.planning.space import Space, load_space
 from curvetune.run import Outcome
 from curvetune.store import CellStore
 from curvetune.tuning.contest import Tuning, tuned_methods
+from curvetune.tuning.files import check_figure_file, check_space_file
 from curvetune.tuning.scores import results_of
 from curvetune.tuning.search import Ended, run_final, run_search
-from curvetune.tuning.winners import check_space_file, winners_space
+from curvetune.tuning.show import figure_file
+from curvetune.tuning.winners import winners_space
 
 METHODS = ({"name": "cross-entropy"}, {"name": "gce"}, {"name": "elr"})
 
@@ -131,6 +133,14 @@ def test_a_search_that_was_killed_goes_on_and_a_larger_budget_adds_to_it(tmp_pat
     assert len({cell.model_dump_json() for cell in runs.ran}) == len(runs.ran)
 
 
+def test_trials_that_are_the_same_cells_count_once(tmp_path: Path) -> None:
+    cells = make_cells(({"name": "co-teaching"},), noise_rates=(0.4,), seeds=(0,))
+    (found,) = search(tuning_of(12, cells=cells), runs := Runs(tmp_path)).searched
+    assert len(found.trials) == 12
+    assert found.distinct == 3  # values of the exponent, of which 1 is the default
+    assert len(runs.ran) == 3 * 2
+
+
 def test_another_seed_is_another_search_and_one_more_method_moves_no_other(tmp_path: Path) -> None:
     first = options_of(search(tuning_of(3), Runs(tmp_path)))
     assert options_of(search(tuning_of(3, seed=1), Runs(tmp_path)))["gce"] != first["gce"]
@@ -230,6 +240,15 @@ def test_a_file_that_is_there_is_written_anew_by_force_alone(tmp_path: Path) -> 
         check_space_file(tmp_path / "won.txt", force=True)
     with pytest.raises(ConfigError, match="there is no folder"):
         check_space_file(tmp_path / "no" / "won.yaml", force=True)
+    with pytest.raises(ConfigError, match=r"a figure is a \.svg or \.png file"):
+        check_figure_file(tmp_path / "won.pdf", force=True)
+
+
+def test_the_figure_of_a_search_has_each_method_by_name(tmp_path: Path) -> None:
+    ended = search(tuning := tuning_of(3), Runs(tmp_path))
+    svg = figure_file(tuning, ended.searched, "svg").decode()
+    for text in ("cross-entropy", "gce", "elr", "small-tuning", "best validation accuracy so far"):
+        assert text in svg
 
 
 def tune(*words: str) -> Any:
@@ -337,3 +356,20 @@ def test_a_data_set_without_its_test_set_is_made_without_touching_that() -> None
     closed = replace(dataset, test=Unread(dataset.test.x, dataset.test.y))
     assert len(closed.without_test().test) == 0
     assert closed.without_test().test.x.shape[1:] == dataset.train.x.shape[1:]
+
+
+def test_the_grid_of_a_search_says_wherever_it_is_shown_that_it_is_not_tested(
+    tmp_path: Path,
+) -> None:
+    cells = [cell for tuned in tuning_of().methods for cell in tuning_of().trial(tuned, {})]
+    for name, these in (("small-tuning", cells), ("small", make_cells(METHODS))):
+        for cell in these:
+            finish(tmp_path, cell, 50.0)
+        write_grid(tmp_path, these, name)
+    said = "accuracy on held-out samples, not on the test set"
+    shown = [
+        CliRunner().invoke(app, ["report", name, "--storage", str(tmp_path)]).stdout
+        for name in ("small-tuning", "small")
+    ]
+    assert said in " ".join(shown[0].split())
+    assert "held-out" not in shown[1]

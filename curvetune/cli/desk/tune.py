@@ -60,6 +60,14 @@ def tune(
         Path | None,
         typer.Option("--space", metavar="FILE", help="Write the winners as a space for `grid`."),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            metavar="FILE",
+            help="Draw the best trial so far of each method, as .svg or .png.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write FILE anew if it is there.")] = False,
     select: Annotated[
         str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
@@ -82,14 +90,16 @@ def tune(
 
     The same command goes on where it stopped. A larger budget adds trials (docs/tuning.md).
     """
+    from curvetune.tuning.files import check_figure_file, check_space_file
     from curvetune.tuning.plans import make_tuning
     from curvetune.tuning.search import run_final, run_search
-    from curvetune.tuning.winners import check_space_file
 
     chosen = selected(select)
     kind, validation = _search(search), _validation(validate_on)
     if space_file is not None:
         check_space_file(space_file, force=force)
+    if figure is not None:
+        check_figure_file(figure, force=force)
     tuning, places = make_tuning(
         choice.of(space),
         places,
@@ -120,6 +130,8 @@ def tune(
     ended = run_search(tuning, places, run, tell, select=chosen)
     _exit_unless_whole(ended, places)
     _tell_of_diverged(ended.searched)
+    if figure is not None:
+        _draw(tuning, ended, figure)
     tell("the search has ended; now the test set is read for the first time")
     final = run_final(tuning, ended.searched, places, run, tell)
     _print(tuning, final, places, chosen, as_json=as_json)
@@ -212,9 +224,18 @@ def _print(tuning: "Tuning", ended: "Ended", places: Places, select: Any, *, as_
         print_results(tuning, found, plain_console())
 
 
+def _draw(tuning: "Tuning", ended: "Ended", path: Path) -> None:
+    from curvetune.tuning.files import write_file
+    from curvetune.tuning.show import figure_file
+
+    write_file("--figure", path, figure_file(tuning, ended.searched, path.suffix[1:]))
+    tell(f"the search: {path}")
+
+
 def _write(tuning: "Tuning", ended: "Ended", places: Places, path: Path) -> None:
-    from curvetune.tuning.winners import winners_space, write_space
+    from curvetune.tuning.files import write_file
+    from curvetune.tuning.winners import winners_space
 
     text = winners_space(tuning, ended.searched, ended.plan, places, command_line())
-    write_space(path, text)
+    write_file("--space", path, text.encode())
     tell(f"the winners: curvetune grid {path}")
