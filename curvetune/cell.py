@@ -47,7 +47,7 @@ from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import moved, provenance
-from curvetune.training.split import clean_images, load_split, verified_flags
+from curvetune.training.split import clean_images, evaluated, load_split, verified_flags
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -101,6 +101,8 @@ def run_cell(
         return done
     for kind, name, ref in cell.plugins:
         check_loaded(ref, kind, name)
+    if cell.data.validation is not None:
+        dataset = dataset.without_test()
     check_classifiers([cell], dataset)
     dataset = fed(dataset, cell.data, digest)
     prepare(device)
@@ -358,20 +360,13 @@ class _Run:
         return self._resident(self.split.train[chosen], self.split.y[chosen])
 
     def _sets(self) -> tuple[ImageSet, ImageSet]:
-        """Return what is trained on and what is tested on, wherever their images are."""
+        """Return what is trained on and what is evaluated on, wherever their images are."""
         dataset, device, split = self.dataset, self.device, self.split
         streamed = is_streamed(dataset, self.cell.data.residence, device)
-        train = image_set(
-            dataset.train,
-            split.train,
-            split.y,
-            dataset,
-            device,
-            self._transform(),
-            streamed=streamed,
-        )
-        y = dataset.test.y[split.test]
-        return train, image_set(dataset.test, split.test, y, dataset, device, streamed=streamed)
+        given = dataset.train, split.train, split.y
+        train = image_set(*given, dataset, device, self._transform(), streamed=streamed)
+        asked = evaluated(split, dataset)
+        return train, image_set(*asked, dataset, device, streamed=streamed)
 
     def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
         x = self.dataset.train.x[index]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curvetune.system.progress import At
     from curvetune.system.source_code import Code
     from curvetune.tracking.sync.thread import TrackerThread
+    from curvetune.tune.early import Early
     from curvetune.tune.nodes.room import Notice
     from curvetune.tune.stopping import Stopping
 
@@ -241,6 +242,21 @@ class _Running:
 
     def _left(self, stopping: "Stopping") -> bool:
         """Run the cells that are left while others watch; False if a signal stopped it."""
+        with contextlib.ExitStack() as end:
+            early = self._early()
+            if early is not None:
+                end.callback(early.end)
+            return self._run(stopping, early)
+
+    def _early(self) -> "Early | None":
+        """Start Ray beside what comes before the trials, if it is to be started here."""
+        if not self.plan.left:
+            return None
+        from curvetune.tune.early import Early, is_here
+
+        return Early(self.options, len(self.plan.left)) if is_here(self.options) else None
+
+    def _run(self, stopping: "Stopping", early: "Early | None") -> bool:
         from curvetune.pricing import keep_estimate
         from curvetune.store import CellStore
         from curvetune.system.progress import working
@@ -275,7 +291,13 @@ class _Running:
             try:
                 with self._progress(notice):
                     finished = launch(
-                        plan, dataset, storage, self.options, stopping=stopping, notice=notice
+                        plan,
+                        dataset,
+                        storage,
+                        self.options,
+                        stopping=stopping,
+                        notice=notice,
+                        ray_here=early,
                     )
                     refresh(storage, now=True)  # those who watch look once more
                     return finished
@@ -319,10 +341,15 @@ class _Running:
         cells = [cell.config for cell in plan.left]
         at("reading the images")
         dataset = places.source(cells[0].data).load(places.data_dir)
+        validates = all(cell.data.validation is not None for cell in cells)
+        if validates:  # then no trial gets the test set, and nobody here looks at it
+            dataset = dataset.without_test()
         at("making splits")
         prepare_splits(cells, plan.digest, dataset, places.storage)
         at("trying the classifier")
         check_classifiers(cells, dataset)
+        if validates:
+            return dataset
         at("looking for images that are there twice")
         keep_facts(plan.images, dataset, sizes_of(dataset), plan.digest, places.storage)
         return dataset

@@ -19,6 +19,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from benchmarks.timing import append, quartiles
 
 HERE = Path(__file__).parents[2]
@@ -115,6 +117,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=9)
     parser.add_argument("--skip-layers", type=int, nargs="+", default=[0, 3])
     options = parser.parse_args()
+    torch.set_num_threads(1)  # as in the workers: the rows say so
     for skip_layers in options.skip_layers:
         append(measure(options.against, skip_layers, options.pairs))
 

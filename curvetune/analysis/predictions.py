@@ -12,6 +12,7 @@ from curvetune.data.sets.reading import reading
 from curvetune.data.source import Dataset, Images
 from curvetune.data.splits import Split
 from curvetune.errors import ConfigError, DataError
+from curvetune.training.split import evaluated
 
 BATCH = 500  # images at once
 
@@ -67,14 +68,13 @@ def predicted(
 def confusion_matrix(
     config: CellConfig, dataset: Dataset, split: Split, path: Path
 ) -> NDArray[np.int64]:
-    """Return how often the final classifier in `path` takes a test image of class i for j, (K, K).
+    """Return how often the classifier in `path` takes an evaluated image of class i for j, (K, K).
 
     Raises:
         CorruptError: the file is damaged, or of another classifier.
     """
-    y = dataset.test.y[split.test]
-    images = dataset.test, split.test
-    found = _asked(config, dataset, images, y, path, config.method).argmax(axis=1)
+    images, rows, y = evaluated(split, dataset)
+    found = _asked(config, dataset, (images, rows), y, path, config.method).argmax(axis=1)
     pairs = np.bincount(y * dataset.num_classes + found, minlength=dataset.num_classes**2)
     return np.asarray(pairs.reshape(dataset.num_classes, -1), np.int64)
 

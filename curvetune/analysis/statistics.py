@@ -11,6 +11,7 @@ each side, which says nothing, so there is none. It ends where accuracies do.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 from typing import TypeVar
 
@@ -88,7 +89,7 @@ def t_interval(
     from scipy.special import stdtrit
 
     n, mean = len(values), fmean(values)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / n**0.5
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _deviation(tuple(values)) / n**0.5
     return max(within[0], mean - half), min(within[1], mean + half)
 
 
@@ -100,4 +101,10 @@ def _by_setting(scores: Mapping[tuple[S, int], float]) -> dict[S, list[float]]:
 
 
 def _spread(values: Sequence[float]) -> float | None:
-    return stdev(values) if len(values) > 1 else None
+    return _deviation(tuple(values)) if len(values) > 1 else None
+
+
+@lru_cache(maxsize=10_000)
+def _deviation(values: tuple[float, ...]) -> float:
+    """Return the sample standard deviation: exact, so slow, and a report asks several times."""
+    return stdev(values)

@@ -71,6 +71,10 @@ class Contents:
         """The cells without a result."""
         return [cell for cell in self.grid.cells if cell.result is None]
 
+    def leave_out(self, what: str, error: Exception, storage: Path) -> None:
+        """Note what is left out, and why, without the place of the storage."""
+        self.notes.append(f"{what} left out: {str(error).replace(f'{storage}/', '')}")
+
     def size(self, kind: str) -> int:
         """Return how many bytes the files of a kind have."""
         return sum(piece.size for piece in self.pieces.get(kind, ()))
@@ -140,7 +144,7 @@ def _add_probes(found: Contents, store: CurveStore) -> None:
         try:
             files = store.manifest(probe_id)["files"]
         except CorruptError as error:
-            found.notes.append(f"probe {probe_id} is left out: {error}")
+            found.leave_out(f"probe {probe_id} is", error, store.root)
             continue
         names = [name for name in PROBE_FILES if name in (*files, MANIFEST)]
         pieces += _pieces(store.folder(probe_id), (PROBES, probe_id), names)
@@ -160,7 +164,7 @@ def _add_splits(found: Contents, storage: Path) -> None:
         try:
             read_relabel(storage, relabel, digest)
         except (ConfigError, CorruptError) as error:
-            found.notes.append(f"corrected labels {relabel} are left out: {error}")
+            found.leave_out(f"corrected labels {relabel} are", error, storage)
             continue
         path = relabel_file(storage, relabel)
         labels += _pieces(path.parent, (RELABELS,), [path.name])
@@ -172,7 +176,7 @@ def _is_whole(found: Contents, storage: Path, config: CellConfig, split_id: str)
     try:
         read_split(storage, split_id, config.split_identity(found.grid.digest))
     except CorruptError as error:
-        found.notes.append(f"split {split_id} is left out: {error}")
+        found.leave_out(f"split {split_id} is", error, storage)
         return False
     return True
 
@@ -188,7 +192,7 @@ def _add_facts(found: Contents, storage: Path) -> None:
     try:
         times = read_step_times(storage, found.name)
     except CorruptError as error:
-        found.notes.append(f"the times of a step are left out: {error}")
+        found.leave_out("the times of a step are", error, storage)
         return
     if times is not None:
         found.small[stored(STEP_TIMES, f"{found.name}.json")] = encode(times)

@@ -146,19 +146,22 @@ def _left_out(contents: Contents, facts: Facts) -> str:
     ]
     if lacking:
         more = [f"and {len(lacking) - SHOWN} more"] if len(lacking) > SHOWN else []
-        lines += [f"{len(lacking)} cells without a result:", *lacking[:SHOWN], *more]
+        lines += [f"{count(len(lacking), 'cell')} without a result:", *lacking[:SHOWN], *more]
     return "\n".join(["## What is not here", "", *(f"- {x}" for x in [*lines, *contents.notes])])
+
+
+def count(number: int, what: str) -> str:
+    """Return how many there are of something: "1 cell", "2 cells"."""
+    return f"{number} {what}" + "s" * (number != 1)
 
 
 def counts_text(contents: Contents) -> str:
     """Return how many cells, probes and splits there are, in words."""
     n = contents.counts
-    words = [
-        f"{n.get(CELLS, 0)} of {len(contents.grid.cells)} cells",
-        *([f"{n[PROBES]} probes"] if PROBES in n else []),
-        f"{n.get(SPLITS, 0)} splits",
-        *([f"{n[RELABELS]} lists of corrected labels"] if n.get(RELABELS) else []),
-    ]
+    words = [f"{n.get(CELLS, 0)} of {count(len(contents.grid.cells), 'cell')}"]
+    words += [count(n[PROBES], "probe")] if PROBES in n else []
+    words += [count(n.get(SPLITS, 0), "split")]
+    words += [count(n[RELABELS], "relabelling")] if n.get(RELABELS) else []
     return ", ".join(words)
 
 
@@ -185,5 +188,6 @@ def _time(grid: Grid) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return (
-        "; ".join(f"{printable(name)} ({n} cells)" for name, n in counts.items()) or "not recorded"
+        "; ".join(f"{printable(name)} ({count(n, 'cell')})" for name, n in counts.items())
+        or "not recorded"
     )

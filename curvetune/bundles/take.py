@@ -51,7 +51,7 @@ from curvetune.store.relabels import relabel_file, write_relabel
 from curvetune.store.splits import split_file
 
 KINDS = (SPLITS, RELABELS, PROBES, CELLS)
-ONE = {SPLITS: "split", RELABELS: "corrected labels", PROBES: "probe", CELLS: "cell"}
+WORDS = {SPLITS: "split", RELABELS: "relabelling", PROBES: "probe", CELLS: "cell"}
 NOT_A_RESULT = ("schema_version", "cell_id", "files", "etags", SEAL)
 NOT_INFO = ("schema_version", "probe_id", "shape", "files", "etags", "rounded", SEAL)
 # What files that anybody may have written can raise.
@@ -175,10 +175,10 @@ class _Importing:
         try:
             (self._taken.new if put(name) else self._taken.there)[kind] += 1
         except (BusyError, LostLeaseError) as error:
-            self._taken.refused.append(f"{ONE[kind]} {name}: {error}")
+            self._taken.refused.append(f"{WORDS[kind]} {name}: {error}")
         except (CorruptError, ConfigError, ValueError, LookupError, TypeError) as error:
             why = printable(error, 500).replace(f"{self._checked.cells.root}/", "")
-            self._taken.refused.append(f"{ONE[kind]} {name}: {why}")
+            self._taken.refused.append(f"{WORDS[kind]} {name}: {why}")
         finally:
             self._checked.drop(kind, name)
 

@@ -28,7 +28,7 @@ from curvetune.cli import (
     sync,
 )
 from curvetune.cli.classifier import clean, export, predict
-from curvetune.cli.desk import bundle, decide
+from curvetune.cli.desk import bundle, decide, tune
 from curvetune.cli.process import streams
 from curvetune.cli.process.home import ensure_home
 from curvetune.cli.process.secrets import Guarded, guard_output, print_traceback
@@ -82,6 +82,7 @@ app.command()(report.status)
 app.command()(report.report)
 app.command()(compare.compare)
 app.command()(decide.decide)
+app.command()(tune.tune)
 app.command()(figures.figures)
 app.command()(bundle.bundle)
 app.command()(bundle.verify)

@@ -33,6 +33,7 @@ from curvetune.config.methods.reweighting import (
     L2RWConfig,
     MWNetImbConfig,
     MWNetNoiseConfig,
+    WeightNetConfig,
 )
 from curvetune.config.methods.robust import (
     BalancedSoftmaxConfig,
@@ -122,6 +123,22 @@ class CellConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_difference_is_not_lost_in_rounding(self) -> Self:
+        method, precision = self.method, self.model.precision
+        # Not of `bfloat16`, which results of before may have.
+        if (
+            precision == "bfloat16-onednn"
+            and isinstance(method, WeightNetConfig)
+            and method.meta_gradient == "finite_difference"
+        ):
+            raise ValueError(
+                f"method.meta_gradient=finite_difference is lost in the rounding of "
+                f"model.precision={precision}; allowed with it is meta_gradient=exact, which takes "
+                f"less time than a difference in float32"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _people_labelled_these_images(self) -> Self:
         allowed = HUMAN_KINDS.get(self.data.name, ())
         if self.bias.is_human and self.bias.noise not in allowed:
@@ -142,7 +159,7 @@ class CellConfig(Section):
                 f"{method.name} needs a clean set and data.meta_per_class=0 sets none aside; "
                 f"allowed is at least 1: --set meta_per_class=10{instead}"
             )
-        clean = self.data.meta_per_class if method.meta_set == "clean" else 0
+        clean = self.data.clean_per_class if method.meta_set == "clean" else 0
         if isinstance(method, MetaSetConfig) and (method.meta_images or 0) > clean:
             raise ValueError(
                 f"method.meta_images={method.meta_images} is more than the {clean} clean images of "

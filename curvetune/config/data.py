@@ -60,7 +60,7 @@ class DataConfig(Section):
     """Which images, and how many of them."""
 
     later: ClassVar[frozenset[str]] = frozenset(
-        {"image_size", "plugin", "relabel", "crop_size", "statistics", "variant"}
+        {"image_size", "plugin", "relabel", "crop_size", "statistics", "variant", "validation"}
     )
 
     plugin: OptionalRef = None  # that the images are of
@@ -128,6 +128,15 @@ class DataConfig(Section):
             pattern=r"^[0-9a-f]{16}$",
             exclude_if=lambda value: value is None,
             description="Digest of corrected labels: relabels/DIGEST.csv of the storage.",
+        ),
+    ] = None
+
+    validation: Annotated[
+        Literal["clean"] | Annotated[float, Field(gt=0, le=0.5)] | None,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="What is evaluated on instead of the test set, which is then never read: "
+            "this share of the training set, with its given labels; or half of the meta set.",
         ),
     ] = None
 
@@ -216,6 +225,22 @@ class DataConfig(Section):
                 f"image_size={round(self.crop_size * 8 / 7)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _both_halves_of_the_meta_set_have_images(self) -> Self:
+        if self.validation == "clean" and self.meta_per_class < 2:
+            raise ValueError(
+                f"validation=clean takes half of the meta set, which has meta_per_class="
+                f"{self.meta_per_class} images of each class; allowed is at least 2, or a share of "
+                f"the training set: validation=0.1"
+            )
+        return self
+
+    @property
+    def clean_per_class(self) -> int:
+        """Clean images of each class that methods may use."""
+        held_out = self.meta_per_class // 2 if self.validation == "clean" else 0
+        return self.meta_per_class - held_out
 
     @property
     def is_biased_already(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from curvetune.config.base import Section
 from curvetune.config.plugins import PLUGINS, OptionalRef
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
+from curvetune.config.tunable import Ranges
 
 MetaSource = Literal["clean", "low_loss"]
 VirtualStep = Annotated[
@@ -43,6 +44,8 @@ class MethodConfig(Section):
     # The recipe of `source` and its repository, and options of the method that go with it.
     native: ClassVar[AllocateConfig | None] = None
     native_options: ClassVar[dict[str, Any]] = {}
+    # What `tune` searches, with the default of each option in its range; none: it runs as it is.
+    tunable: ClassVar[Ranges] = {}
 
     recipe: Annotated[
         Literal["default", "native"],
@@ -146,10 +149,10 @@ class MethodConfig(Section):
         return self
 
     def as_fast(self, before: int, after: int) -> Self:
-        """Return the section with cheaper steps that cost no accuracy: the `fast` profile.
+        """Return the section with cheaper steps: the `fast` profile.
 
         Args:
-            before: epochs of the cell's probe, which is made shorter than all else: now `after`.
+            before: epochs that the section is for of the cell's probe, which now has `after`.
         """
         return self
 

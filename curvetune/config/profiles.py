@@ -4,9 +4,11 @@
     paper    the paper's text where it differs: plain-SGD virtual step (Eq. 11), the embedding
              added once, two layers after the sum, no floor, no initial bias, no dropped last
              epoch, CurveNet frozen (but evaluated) after the first drop
-    fast     release with schedules of half the length, and batch 128 in the cyclic phases with the
-             learning rate scaled alike: such curves rank the samples as those of batch 16 do
-             (docs/measurements.md)
+    fast     cheaper, and a little less accurate (docs/performance.md): a probe cut off soon after
+             its cyclic phase began, with batch 128 there and the learning rate scaled alike; half
+             the final training, its rate straight down to 0 from the first drop on; an update of
+             the weight net at every second step, that counts a batch later; convolutions in 16
+             bits
     smoke    does it run: 3 + 3 epochs, at most 2,000 training and 2,000 test samples
 
 What a profile sets is part of a cell's identity, so results of two profiles never mix.
@@ -58,10 +60,17 @@ def _paper(cell: CellConfig) -> CellConfig:
 
 
 def _fast(cell: CellConfig) -> CellConfig:
-    cell = _shortened(cell, lambda epochs: epochs // 2)
-    probe = cell.probe.with_cyclic_batch(FAST_CYCLIC_BATCH)
-    method = cell.method.with_cyclic_batch(FAST_CYCLIC_BATCH)
-    return cell.model_copy(update={"probe": probe, "method": method})
+    half = _shortened(cell, lambda epochs: epochs // 2)
+    probe = cell.probe.cut_short().with_cyclic_batch(FAST_CYCLIC_BATCH)
+    method = half.method.with_cyclic_batch(FAST_CYCLIC_BATCH)
+    return cell.model_copy(
+        update={
+            "model": cell.model.model_copy(update={"precision": "bfloat16"}),
+            "probe": probe,
+            "allocate": half.allocate.straight_down(),
+            "method": method.as_fast(half.probe.epochs, probe.epochs),
+        }
+    )
 
 
 def _smoke(cell: CellConfig) -> CellConfig:

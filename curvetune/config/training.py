@@ -107,6 +107,17 @@ class ProbeConfig(CyclicConfig):
             }
         )
 
+    def cut_short(self) -> Self:
+        """Return it with three quarters of its constant phase and a sixth of its cyclic one.
+
+        The first cyclic epochs tell wrong labels best, and only after enough constant ones:
+        shrinking both alike ranks worse (docs/measurements.md, shorter probes).
+        """
+        constant = min(self.cyclic_start, self.epochs)
+        cyclic = self.epochs - constant
+        start, rest = round(0.75 * constant), max(1, round(cyclic / 6)) if cyclic else 0
+        return self.model_copy(update={"epochs": max(2, start + rest), "cyclic_start": start})
+
     def lr_at(self, epoch: int) -> float:
         """Return the learning rate of `epoch`: constant, then high and low in turn."""
         if epoch < self.cyclic_start:
@@ -187,6 +198,16 @@ class AllocateConfig(TrainingConfig):
                 "gamma": tuple(factors.values()) if each else self.gamma,
             }
         )
+
+    def straight_down(self) -> Self:
+        """Return it with a rate that falls straight to 0 from the first drop on, if it has drops.
+
+        That makes the most of few epochs: those after a last drop learn little.
+        """
+        if self.schedule != "step" or self.first_drop >= self.epochs:
+            return self
+        changed = {"schedule": "linear", "milestones": (self.first_drop,), "gamma": 0.1}
+        return self.model_copy(update=changed)
 
     @property
     def first_drop(self) -> int:

@@ -22,13 +22,15 @@ def train_size(sizes: ClassSizes, data: DataConfig, bias: BiasConfig) -> int:
     Raises:
         DataError: there is no such split, for any seed.
     """
-    if not sum(sizes.test):
+    if not sum(sizes.test) and data.validation is None:
         raise DataError(
             f"data.name={data.name}: there are no test images; at least 1 is needed: give the "
             f"--data-dir of files that have some"
         )
     kept = kept_counts(sizes.train, data, bias, sizes.clean)
-    return limited_size(sum(kept), data.train_limit)
+    size = limited_size(sum(kept), data.train_limit)
+    share = data.validation
+    return size if share is None or share == "clean" else size - validation_size(size, share)
 
 
 def kept_counts(
@@ -86,6 +88,21 @@ def limited_size(size: int, limit: int | None) -> int:
             f"allowed is at least {FEWEST}"
         )
     return left
+
+
+def validation_size(size: int, share: float) -> int:
+    """Return how many of so many samples are held out of training, to be evaluated on.
+
+    Raises:
+        DataError: none, or too few are left to train on.
+    """
+    held = round(size * share)
+    if held < 1 or size - held < FEWEST:
+        raise DataError(
+            f"data.validation={share:g} holds out {held} of {size} training samples; needed is at "
+            f"least 1, and {FEWEST} to train on: give another share, or more samples"
+        )
+    return held
 
 
 def _check_classes(num_classes: int, data: DataConfig, bias: BiasConfig) -> None:

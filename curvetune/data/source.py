@@ -1,7 +1,7 @@
 """What a data source gives: images as raw uint8, and the facts that training needs about them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -54,6 +54,11 @@ class Dataset:
         """(C, H, W) of what a classifier sees."""
         channels, height, width = self.train.x.shape[1:]
         return (channels, height, width) if self.crop is None else (channels, self.crop, self.crop)
+
+    def without_test(self) -> Self:
+        """Return the same data with no test image and no test label, and touch none."""
+        x = np.empty((0, *self.train.x.shape[1:]), np.uint8)
+        return replace(self, test=Images(x, np.empty(0, np.int64)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curvetune.bias import corrupt, noise_matrix
 from curvetune.config import BiasConfig, DataConfig
-from curvetune.data.limits import kept_counts, limited_size
+from curvetune.data.limits import kept_counts, limited_size, validation_size
 from curvetune.data.source import ClassSizes
 from curvetune.data.tables.table import ANOTHER, UNKNOWN
 from curvetune.errors import CorruptError
@@ -34,6 +34,9 @@ class Split:
     y: Indices  # (N,), given labels
     y_true: Indices  # (N,), hidden labels; UNKNOWN or ANOTHER where the data does not know them
     test: Indices  # into the test images; sorted
+    # What is evaluated on instead, (V,), if data.validation says so; `test` is then empty
+    validation: Indices | None = None  # into the training images; sorted
+    validation_y: Indices | None = None  # their labels
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -70,7 +73,8 @@ class Split:
 
     def arrays(self) -> dict[str, Indices]:
         """Return the arrays by name; `from_arrays` makes the same split of them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in found.items() if array is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -79,12 +83,15 @@ class Split:
         Raises:
             CorruptError: they are of no split.
         """
-        names = [field.name for field in fields(cls)]
-        if set(arrays) != set(names) or any(array.ndim != 1 for array in arrays.values()):
+        names = {field.name for field in fields(cls)}
+        allowed = (names, names - {"validation", "validation_y"})
+        if set(arrays) not in allowed or any(array.ndim != 1 for array in arrays.values()):
             raise CorruptError(f"no split: it holds {', '.join(arrays) or 'nothing'}")
         if not len(arrays["train"]) == len(arrays["y"]) == len(arrays["y_true"]):
             raise CorruptError("no split: not every training image has a label")
-        found = {name: np.asarray(arrays[name], np.int64) for name in names}
+        if "validation" in arrays and len(arrays["validation"]) != len(arrays["validation_y"]):
+            raise CorruptError("no split: not every image to validate on has a label")
+        found = {name: np.asarray(array, np.int64) for name, array in arrays.items()}
         if np.array_equal(found["y"], found["y_true"]):  # of a million, one copy less
             found["y_true"] = found["y"]
         return cls(**found)
@@ -135,8 +142,47 @@ def make_split(
     if limited_size(len(train), data.train_limit) < len(train):
         chosen = _limited(len(train), data.train_limit, seed)
         train, y, y_true = train[chosen], y[chosen], y_true[chosen]
-    test = _stratified(test_y, data.test_limit, num_classes)
+    stream = numpy_stream(TEST_SEED, "split.test")
+    test = _stratified(test_y, data.test_limit, num_classes, stream)
     return Split(meta=meta, train=train, y=y, y_true=y_true, test=test)
+
+
+def with_validation(split: Split, data: DataConfig, train_y: Indices, seed: int) -> Split:
+    """Return a split in which images are held out of training, to be evaluated on.
+
+    The stream is one of its own. So all else is drawn as without it.
+
+    Args:
+        data: whose `validation` is a share, of the biased training set with the labels that it is
+            given, each class by its share; or `clean`, half of each class of the meta set.
+        train_y: labels of the training images as the data has them.
+
+    Raises:
+        DataError: too few are left to train on, or there are none to evaluate on.
+    """
+    assert data.validation is not None
+    stream = numpy_stream(seed, "split.validation")
+    if data.validation == "clean":
+        held = _half_of_each(split.meta, train_y[split.meta], stream)
+        meta = np.setdiff1d(split.meta, held)
+        return replace(split, meta=meta, validation=held, validation_y=train_y[held])
+    size, classes = len(split.y), int(split.y.max()) + 1
+    held = _stratified(split.y, validation_size(size, data.validation), classes, stream)
+    left = np.setdiff1d(np.arange(size), held)
+    return replace(
+        split,
+        train=split.train[left],
+        y=split.y[left],
+        y_true=split.y_true[left],
+        validation=split.train[held],
+        validation_y=split.y[held],
+    )
+
+
+def _half_of_each(rows: Indices, y: Indices, stream: np.random.Generator) -> Indices:
+    """Return half of the rows of each class, sorted; of an odd number the smaller half."""
+    members = [stream.permutation(rows[y == k]) for k in np.unique(y)]
+    return np.sort(np.concatenate([one[: len(one) // 2] for one in members]))
 
 
 def _take_meta(
@@ -181,12 +227,13 @@ def _limited(size: int, limit: int | None, seed: int) -> Indices:
     return np.sort(numpy_stream(seed, "split.train_limit").permutation(size)[:left])
 
 
-def _stratified(y: Indices, limit: int | None, num_classes: int) -> Indices:
-    """Return sorted indices of at most `limit` test images, each class by its share.
+def _stratified(
+    y: Indices, limit: int | None, num_classes: int, stream: np.random.Generator
+) -> Indices:
+    """Return sorted indices of at most `limit` labels, each class by its share.
 
     Each class is shuffled and spread evenly over 0 to 1; the images that come first are taken.
     """
-    stream = numpy_stream(TEST_SEED, "split.test")
     place = np.empty(len(y))
     for k in range(num_classes):
         members = stream.permutation(np.flatnonzero(y == k))

@@ -23,6 +23,8 @@ from curvetune.system.redact import redact
 STALE_S = 300.0
 STALE_EPOCHS = 5
 
+HELD_OUT = "accuracy on held-out samples, not on the test set"  # data.validation
+
 CellState = Literal["done", "failed", "running", "stale", "waiting"]  # stale: begun, and left
 Select = Literal["last", "last10", "best"]
 ACCURACY: dict[str, str] = {
@@ -124,10 +126,11 @@ class Grid:
         """The bias settings that MA is a mean over."""
         return tuple(dict.fromkeys(cell.setting for cell in self.cells))
 
-    @property
+    @functools.cached_property  # every figure asks
     def stamp(self) -> str:
-        """What its profile is to be called wherever its numbers stand; empty of a release."""
-        return stamp(self.profiles)
+        """What its numbers are to be called wherever they stand; empty of a release's on tests."""
+        held_out = any(cell.config["data"].get("validation") is not None for cell in self.cells)
+        return ", ".join(filter(None, (stamp(self.profiles), HELD_OUT * held_out)))
 
     @property
     def title(self) -> str:

@@ -23,6 +23,7 @@ OF_THE_SETTING = frozenset(
         "data.train_limit",
         "data.test_limit",
         "data.variant",
+        "data.validation",
         "model.name",
         "bias.imbalance",
         "bias.noise",
@@ -64,7 +65,7 @@ def setting_of(config: Config, sizes: Sizes | None = None) -> Setting:
     data, bias = config["data"], config["bias"]
     limits = [
         f"{key}={data[key]}"
-        for key in ("variant", "per_class_limit", "train_limit", "test_limit")
+        for key in ("variant", "per_class_limit", "train_limit", "test_limit", "validation")
         if data.get(key) is not None
     ]
     is_own = is_biased_already(str(data["name"]))

@@ -18,7 +18,7 @@ from curvetune.planning.again import profile_of
 MEANT = {
     "smoke": f"at most {SMOKE_EPOCHS} epochs and {SMOKE_SAMPLES:,} samples, which shows that it "
     f"runs and not which method is better",
-    "fast": "schedules of half the length",
+    "fast": "a shorter probe, half the allocating stage, rarer updates of weights, and 16 bits",
     "paper": "details as the paper's text has them, not as its code",
     RELEASE: "details as the paper's released code has them",
 }

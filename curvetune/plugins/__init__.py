@@ -35,13 +35,17 @@ from curvetune.config.plugins import (
     Registry,
     Transform,
 )
+from curvetune.config.tunable import Choice, LogUniform, Uniform, check_ranges
 from curvetune.errors import ConfigError
 
 __all__ = [
+    "Choice",
+    "LogUniform",
     "MetaSetConfig",
     "MethodConfig",
     "NoiseRateConfig",
     "PretrainedConfig",
+    "Uniform",
     "method",
     "model",
     "source",
@@ -167,6 +171,7 @@ def _name_of(section: type[MethodConfig]) -> str:
     # pydantic takes defaults as they are, so they are given as if a user had
     defaults = dict(section.model_construct())
     validate(defaults, section, f"{shown}: its defaults do not validate; give each one that does")
+    check_ranges(shown, section.tunable, section.model_fields)
     return name
 
 

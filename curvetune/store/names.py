@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"
 
 CELLS, PROBES, SPLITS, GRIDS = "cells", "probes", "splits", "grids"
 RELABELS = "relabels"
+TUNINGS = "tunings"  # which trials the search of each method has had (tunings.py)
 ESTIMATES, STEP_TIMES = "estimates", "step_times"
 TUNE = ".tune"  # Ray Tune's own state while a command runs
 COMMANDS = "commands"  # in grids/: what each command for a grid had (commands.py)
@@ -44,3 +45,8 @@ def sync_folder(root: Path | str, grid: str) -> Path:
 def step_times_file(root: Path | str, grid: str) -> Path:
     """Return the file of what a step of each method of a grid takes."""
     return Path(root) / STEP_TIMES / f"{grid}.json"
+
+
+def tuning_file(root: Path | str, tuning_id: str) -> Path:
+    """Return the file of the trials that the search of a method has had."""
+    return Path(root) / TUNINGS / f"{tuning_id}.json"

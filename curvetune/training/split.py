@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from curvetune.config import CellConfig, MetaSetConfig
 from curvetune.data.people.labels import labels_digest
-from curvetune.data.source import Dataset
-from curvetune.data.splits import Split, make_split
+from curvetune.data.source import Dataset, Images
+from curvetune.data.splits import Split, make_split, with_validation
 from curvetune.data.tables.table import UNKNOWN
 from curvetune.errors import CorruptError, DataError
 from curvetune.store.plain import is_there
@@ -68,9 +68,10 @@ def find_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
 
 def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -> Split:
     """Return the split of a cell, made of the data and the storage's corrected labels."""
+    validates = cell.data.validation is not None
     split = make_split(
         dataset.train.y,
-        dataset.test.y,
+        dataset.train.y[:0] if validates else dataset.test.y,
         cell.data,
         cell.bias,
         cell.seed,
@@ -79,11 +80,20 @@ def made_split(cell: CellConfig, digest: str, dataset: Dataset, storage: Path) -
         known=dataset.y_true,
         people=_of_people(cell, dataset),
     )
-    if cell.data.relabel is None:
-        return split
-    labels = read_relabel(storage, cell.data.relabel, digest)
-    _check(labels, cell.data.relabel, dataset)
-    return split.relabelled(labels, truth_is_added=truth_stays(cell, dataset))
+    if cell.data.relabel is not None:
+        labels = read_relabel(storage, cell.data.relabel, digest)
+        _check(labels, cell.data.relabel, dataset)
+        split = split.relabelled(labels, truth_is_added=truth_stays(cell, dataset))
+    return with_validation(split, cell.data, dataset.train.y, cell.seed) if validates else split
+
+
+def evaluated(
+    split: Split, dataset: Dataset
+) -> tuple[Images, NDArray[np.int64], NDArray[np.int64]]:
+    """Return of which images, which ones a cell is evaluated on, (V,), and their labels, (V,)."""
+    if split.validation is None or split.validation_y is None:
+        return dataset.test, split.test, dataset.test.y[split.test]
+    return dataset.train, split.validation, split.validation_y
 
 
 def truth_stays(cell: CellConfig, dataset: Dataset) -> bool:

@@ -28,7 +28,24 @@ QUIET_RAY = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # pick_device does not need it; else Ray warns
 }
 
+# What Tune tells its workers on a Ray of our own goes into the environment of all of them: a trial
+# with a variable of its own would get a new worker, and the idle ones would stay so.
+FOR_ALL_WORKERS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the trial's folder will be gone before the worker
+}
+# Each trial is a new thread, for which glibc may take another arena, of the 8 for each core: in
+# each may stay what the largest step took. Assumption: what it saves in a whole grid is not
+# measured yet (docs/measurements.md).
+OF_WORKERS = FOR_ALL_WORKERS | {"MALLOC_ARENA_MAX": "1"}
+
+_is_ours = threading.Event()  # whether this process runs a Ray that it has started
+
 logger = logging.getLogger(__name__)
+
+
+def is_ours() -> bool:
+    """Say whether this process runs on a Ray that it has started, which has one node."""
+    return _is_ours.is_set()
 
 
 def nodes() -> list[Mapping[str, float]]:
@@ -68,16 +85,18 @@ def connected(address: str | None) -> Iterator[None]:
 def _started_here() -> Iterator[None]:
     """Start Ray on this machine, where nobody else reaches it, and end it."""
     chosen = choose_folder()
-    with own_folder(chosen) as folder, tokens.own_token():
+    with own_folder(chosen) as folder, tokens.own_token(), environment(OF_WORKERS):
         try:
             with _on_loopback():
                 _init(None, folder)
         except Exception as error:  # ConnectionError, RuntimeError, ValueError and others
             reason = f"{type(error).__name__}: {error}"
             raise BackendError(_not_started(reason, folder or chosen.folder)) from error
+        _is_ours.set()
         try:
             yield
         finally:
+            _is_ours.clear()
             _leave()
 
 
@@ -181,30 +200,49 @@ def _abandon() -> None:
 
 
 @contextlib.contextmanager
-def without_keys() -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables that are not set yet, and unset them at the end."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def without_copies() -> Iterator[None]:
     """Let Ray Tune copy no AWS keys into what it tells of its workers while the block runs.
 
     It would (ENV_VARS_TO_PROPAGATE), and the runtime environment of a worker is written, key by
     key, to Ray's logs (runtime_env_agent.log; ray #28276). Our trials need none: the storage is a
-    folder. Workers on this machine inherit the environment all the same.
+    folder. Workers on this machine inherit the environment all the same. So on a Ray of our own
+    nothing is copied: a trial without a runtime environment gets a worker that is there already.
     """
-    names = _copied_names()
-    keys = {name for name in names if name.startswith("AWS_")}
-    names.difference_update(keys)
+    is_ours = _is_ours.is_set()
+    names, more = _copied_by_tune()
+    left_out = {name for name in names if is_ours or name.startswith("AWS_")}
+    added = dict(more) if is_ours else {}
+    names.difference_update(left_out)
+    for name in added:
+        del more[name]
     try:
         yield
     finally:
-        names.update(keys)
+        names.update(left_out)
+        more.update(added)
 
 
-def _copied_names() -> set[str]:
-    """Return Ray Tune's own set of the variables that it copies to its workers."""
+def _copied_by_tune() -> tuple[set[str], dict[str, str]]:
+    """Return Ray Tune's own: the names that it copies to its workers, and what it adds."""
     try:
         from ray.tune.execution import class_cache
     except ImportError:  # another Ray, which has it elsewhere or not at all
-        return set()
+        return set(), {}
     names = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", None)
-    return names if isinstance(names, set) else set()
+    more = getattr(class_cache, "DEFAULT_ENV_VARS", None)
+    return names if isinstance(names, set) else set(), more if isinstance(more, dict) else {}
 
 
 def _not_started(reason: str, folder: Path) -> str:

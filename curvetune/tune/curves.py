@@ -77,7 +77,10 @@ def start_cache(storage: Path, capacity_bytes: int = CACHE_BYTES) -> Any:
 
 @dataclass(frozen=True)
 class CurveReader:
-    """How a trial reads curves: through the cache, or from the disk if the cache is lost."""
+    """How a trial reads curves: through the cache, or from the disk if it is lost or None.
+
+    On one machine nothing is won by a cache: the kernel has what was read, and it is a process.
+    """
 
     storage: Path
     cache: Any
@@ -88,6 +91,8 @@ class CurveReader:
         Raises:
             CorruptError: the probe is missing or not what its checksum says.
         """
+        if self.cache is None:
+            return CurveStore(self.storage).read(probe_id)
         try:
             curves: NDArray[np.float32] = ray.get(ray.get(self.cache.ref.remote(probe_id)))
         except CorruptError as error:  # Ray's own subclass of it, with a remote traceback
@@ -98,6 +103,8 @@ class CurveReader:
 
     def forget(self, probe_id: str) -> None:
         """Tell the cache that a probe was written anew, and wait until it knows."""
+        if self.cache is None:
+            return
         try:
             ray.get(self.cache.forget.remote(probe_id))
         except RayError:

@@ -6,11 +6,11 @@ at its end. Resuming is planning again from the storage, never `Tuner.restore`.
 
 import contextlib
 import logging
-import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,13 @@ from curvetune.store.names import TUNE
 from curvetune.training.failures import OOM
 from curvetune.tune.address import chosen_address
 from curvetune.tune.callbacks import FollowNodes, LostTrials
-from curvetune.tune.cluster import connected, without_keys
+from curvetune.tune.cluster import (
+    FOR_ALL_WORKERS,
+    connected,
+    environment,
+    is_ours,
+    without_copies,
+)
 from curvetune.tune.curves import CurveReader, start_cache
 from curvetune.tune.gpu_memory import Measure, measured_options
 from curvetune.tune.nodes.asked import (
@@ -56,7 +62,6 @@ QUIET_TUNE = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # FAILED.json has them
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # stopping.py has its own
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # nobody restores Tune's state
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the trial's folder will be gone before the worker
 }
 
 logger = logging.getLogger(__name__)
@@ -72,6 +77,7 @@ def launch(
     run_cell: RunCell | None = None,
     measure: Measure | None = None,
     notice: Notice | None = None,
+    ray_here: AbstractContextManager[None] | None = None,
 ) -> bool:
     """Run every cell that `plan` has left; what came of each is in the storage.
 
@@ -84,6 +90,7 @@ def launch(
         run_cell: a stand-in for `curvetune.cell.run_cell`.
         measure: a stand-in for what `--gpus-per-trial auto` measures.
         notice: receives what there is to say while no cell runs.
+        ray_here: a Ray on this machine that starts already (tune/early.py).
 
     Returns:
         Whether every cell was run to its end, good or bad; False if a signal stopped it.
@@ -100,7 +107,7 @@ def launch(
     notice = notice or Notice()
     launch_id = f"{plan.name}-{uuid.uuid4().hex[:8]}"
     notice.stage = "starting Ray" if options.address is None else "connecting to Ray"
-    with connected(options.address):
+    with ray_here or connected(options.address):
         notice.stage = "starting workers, which import PyTorch"
         there, _ = chosen_address(options.address)
         cluster = Room(replace(options, address=there), notice)
@@ -120,7 +127,7 @@ def launch(
                 question=question,
                 engine=options.engine,
             )
-            cache = start_cache(storage)
+            cache = None if is_ours() else start_cache(storage)
             parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}
             trainable = tune.with_parameters(
                 run_trial,
@@ -133,7 +140,8 @@ def launch(
             finally:
                 notice.stage = "leaving Ray"
                 work.forget_signals(cluster.drained)
-                ray.kill(cache)
+                if cache is not None:
+                    ray.kill(cache)
 
 
 def _wait(cluster: Room, plan: Plan) -> list[Mapping[str, float]]:
@@ -247,8 +255,8 @@ def _fit(trainable: Any, searcher: OrderSearcher, slots: Slots, work: Work, clus
     try:
         with (
             contextlib.redirect_stdout(sys.stderr),  # what Ray prints is for people
-            _environment(QUIET_TUNE),
-            without_keys(),
+            environment(QUIET_TUNE | FOR_ALL_WORKERS),
+            without_copies(),
         ):
             tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, OSError, EOFError) as error:
@@ -269,15 +277,3 @@ def resources_of(bundle: Mapping[str, float], config: Mapping[str, Any]) -> Any:
         return tune.PlacementGroupFactory([dict(bundle)])
     where: Any = [{"ray.io/node-id": f"!in({','.join(closed)})"}]
     return tune.PlacementGroupFactory([dict(bundle)], bundle_label_selector=where)
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set yet, and unset them at the end."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)

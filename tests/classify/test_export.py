@@ -79,7 +79,7 @@ def test_any_network_says_the_same_where_there_is_neither_curvetune_nor_its_own_
     tmp_path: Path,
 ) -> None:
     classifiers = {
-        "ours": made("resnet8", "bfloat16"),
+        "ours": made("resnet8", "bfloat16-onednn"),
         "torchvision": made("torchvision/resnet18"),
         "plugin": Classifier(Odd().eval(), 16.0, facts(1, 32, None), "0" * 16),
     }

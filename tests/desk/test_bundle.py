@@ -80,13 +80,27 @@ def test_no_place_of_the_machine_is_in_a_bundle(tmp_path: Path) -> None:
     assert b"curvetune grid mine.yaml --data-dir=images --seeds 0" in files["README.md"]
 
 
+def test_a_damaged_probe_is_left_out_and_said_without_its_place(tmp_path: Path) -> None:
+    root = tmp_path / "from"
+    small_grid(root)
+    curves = sorted((root / "probes").glob("*/curves.npy"))[0]
+    curves.write_bytes(b"damaged")
+    done = run("bundle", GRID, tmp_path / "out.zip", "--storage", root)
+    note = f"probe {curves.parent.name} is left out: probes/{curves.parent.name}/curves.npy: its"
+    assert note in done.stderr
+    files = inside(tmp_path / "out.zip")
+    assert note in files["README.md"].decode()
+    assert [name for name, content in files.items() if str(tmp_path).encode() in content] == []
+    assert "grid small: 8 of 8 cells, 3 probes" in run("verify", tmp_path / "out.zip").stdout
+
+
 def test_a_grid_with_missing_cells_is_bundled_and_they_are_named(tmp_path: Path) -> None:
     cells = small_grid(tmp_path, lacking=2)
     fail(tmp_path, cells[-1])
     done = run("bundle", GRID, tmp_path / "out.zip", "--storage", tmp_path)
     assert done.code == 0
     assert "small: 6 of 8 cells" in done.stderr
-    assert "2 cells have no result yet; the README lists them" in done.stderr
+    assert "2 of its cells have no result yet; the README lists them" in done.stderr
     files = inside(tmp_path / "out.zip")
     lacking = [cell.cell_id(DIGEST) for cell in cells[-2:]]
     assert json.loads(files["bundle.json"])["lacking"] == lacking
@@ -94,7 +108,7 @@ def test_a_grid_with_missing_cells_is_bundled_and_they_are_named(tmp_path: Path)
     assert f"({lacking[0]}): waiting" in text
     assert f"({lacking[1]}): failed" in text
     verified = run("verify", tmp_path / "out.zip")
-    assert "grid small: 6 of 8 cells, " in verified.stdout
+    assert "grid small: 6 of 8 cells, 3 probes" in verified.stdout
 
 
 def test_a_grid_without_finished_cells_is_refused(tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ from curvetune.planning.plan import build_plan
 from curvetune.planning.space import load_space
 from curvetune.report.tables.main import report_json
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.facts import read_facts, write_facts
+from curvetune.store.files import read_json, write_json
 from curvetune.store.lease import leased
+from curvetune.store.names import step_times_file
+from curvetune.store.relabels import read_relabel, relabel_content, write_relabel
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +209,27 @@ def test_more_seeds_of_the_same_grid_join_those_that_are_there(path: Path, tmp_p
         finish(to, cell, 70.0)
     take(path, to)
     assert report_json(to, GRID)["methods"][0]["cells_done"] == 6
+
+
+def test_what_tables_tell_of_beside_cells_comes_with_them(tmp_path: Path) -> None:
+    root, to = tmp_path / "from", tmp_path / "to"
+    digest = write_relabel(root, relabel_content({3: 1}, ["cat", "dog"], DIGEST))
+    cells = make_cells(noise_rates=(0.4,), data={"name": "digits", "relabel": digest})
+    write_grid(root, cells)
+    finish(root, cells[0], 50.0)
+    sizes = {"train": [8, 2], "test": [5, 5]}
+    write_facts(root, DIGEST, {"class_sizes": sizes, "copies": ["mine/holiday.png"]})
+    times = {"steps": [], "grid": GRID}
+    write_json(step_times_file(root, GRID), times)
+    bundle(root, tmp_path / "out.zip")
+    assert b"holiday" not in b"".join(inside(tmp_path / "out.zip").values())
+    assert take(tmp_path / "out.zip", to)["relabels"] == {"new": 1, "there": 0}
+    assert read_relabel(to, digest, DIGEST) == {3: 1}
+    assert read_facts(to, DIGEST) == {"class_sizes": sizes}
+    assert read_json(step_times_file(to, GRID)) == times
+    write_facts(to, DIGEST, {"class_sizes": {"train": [1, 1]}})
+    assert take(tmp_path / "out.zip", to)["relabels"] == {"new": 0, "there": 1}
+    assert read_facts(to, DIGEST) == {"class_sizes": {"train": [1, 1]}}
 
 
 def test_a_cell_that_somebody_works_on_is_left_to_him(path: Path, tmp_path: Path) -> None:

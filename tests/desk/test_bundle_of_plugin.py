@@ -41,6 +41,6 @@ def test_a_grid_with_a_plugin_is_verified_and_imported_where_neither_it_nor_the_
     assert (done.returncode, done.stderr) == (0, "")
     assert "its 24 tables come out of its cells again" in done.stdout
     taken = run("import", there / "tiny.zip", "--storage", there / "to")
-    assert "tiny: 2 cells (2 new), 1 probes (1 new), 1 splits (1 new)" in taken.stdout
+    assert "tiny: 2 cells (2 new), 1 probe (1 new), 1 split (1 new)" in taken.stdout
     report = run("report", GRID, "--storage", there / "to")
     assert "soft-labels" in report.stdout

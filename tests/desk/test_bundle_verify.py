@@ -130,21 +130,54 @@ def test_a_cell_whose_numbers_were_changed_is_found_by_its_tables(mine: Path) ->
     assert "tables/cells.csv: its cells make another table" in found.problems
 
 
-def test_tables_of_another_version_are_compared_by_their_numbers(mine: Path) -> None:
-    def older(files: Files) -> Files:
+def test_a_bundle_of_the_best_epochs_is_verified_as_one(tmp_path: Path) -> None:
+    cells = make_cells(imbalances=(1,), noise_rates=(0.4,), seeds=(0,))
+    write_grid(tmp_path, cells)
+    for cell in cells:
+        finish(tmp_path, cell, 50.0)
+    done = run("bundle", GRID, tmp_path / "out.zip", "--select", "best", "--storage", tmp_path)
+    assert done.code == 0
+    assert b"curvenet,51.0," in inside(tmp_path / "out.zip")["tables/ma.csv"]
+    assert verify_bundle(tmp_path / "out.zip").is_whole
+
+
+def older(change: Callable[[Files], Files]) -> Callable[[Files], Files]:
+    """Return what makes a bundle one of another version of curvetune, and changes tables."""
+
+    def made(files: Files) -> Files:
         about = json.loads(files["bundle.json"])
         about["made_by"]["tables"] = "0" * 16
-        words = files["tables/ma.md"].replace(b"mean accuracy", b"average accuracy")
-        digits = files["tables/ma.csv"].replace(b"64.0,", b"64.00000000001,")
-        changed = {"tables/ma.md": words, "tables/ma.csv": digits}
-        return listed({**files, **changed, "bundle.json": json.dumps(about).encode()})
+        return listed({**files, **change(files), "bundle.json": json.dumps(about).encode()})
 
-    found = verify_bundle(rewritten(mine, older))
+    return made
+
+
+def test_of_a_table_of_another_version_the_numbers_of_means_are_compared(mine: Path) -> None:
+    def other_words(files: Files) -> Files:
+        return {
+            "tables/ma.md": files["tables/ma.md"].replace(b"mean accuracy", b"average accuracy"),
+            "tables/ma.csv": files["tables/ma.csv"].replace(b"64.0,", b"64.00000000001,"),
+            "tables/significance.csv": files["tables/significance.csv"].replace(b"p_holm", b"q"),
+            "tables/seeds.csv": files["tables/seeds.csv"].replace(b",low,", b",lower,"),
+        }
+
+    found = verify_bundle(rewritten(mine, older(other_words)))
     assert found.is_whole
+    assert found.tables == 5
     assert found.notes == [
-        "another version of curvetune made the tables: their numbers (CSV) are compared, their "
-        "words are not"
+        "another version of curvetune made the tables: the numbers of 5 are compared, as CSV; 19 "
+        "others, which it may make in another way, are not"
     ]
+
+
+def test_a_number_that_was_made_up_is_found_though_another_version_made_the_table(
+    mine: Path,
+) -> None:
+    def better(files: Files) -> Files:
+        return {"tables/ma.csv": files["tables/ma.csv"].replace(b"net,64.0,", b"net,74.0,")}
+
+    found = verify_bundle(rewritten(mine, older(better)))
+    assert found.problems == ["tables/ma.csv: its cells make another table"]
 
 
 def test_a_missing_or_an_added_file_is_named(mine: Path) -> None:

@@ -99,7 +99,7 @@ def test_an_option_of_several_methods_stands_on_the_page_once() -> None:
 
 
 def test_the_command_tells_one_section_method_or_key_and_json_has_it_all() -> None:
-    assert "allocate.milestones=[80,100]  list of whole numbers (fast [40,50]" in said("allocate")
+    assert "allocate.milestones=[80,100]  list of whole numbers (fast [40]" in said("allocate")
     assert "method.embedding_dim=64  whole number, at least 1" in said("curvenet")
     assert said("virtual_step").count("method.virtual_step=") == 3  # unlike ones, each once
     found = json.loads(said("--json"))

@@ -82,6 +82,21 @@ def test_curves_of_margins_have_addresses_of_their_own() -> None:
     assert len({cell.probe_id(DIGEST) for cell in cells}) == 1
 
 
+def test_each_precision_has_addresses_of_its_own_and_float32_those_of_before() -> None:
+    def ids(**model: str) -> tuple[str, str]:
+        cell = CellConfig.model_validate({"method": {"name": "curvenet"}, "model": model})
+        return cell.probe_id(DIGEST), cell.cell_id(DIGEST)
+
+    assert ids(precision="float32") == ids()
+    assert len({ids(precision=p) for p in ("float32", "bfloat16", "bfloat16-onednn")}) == 3
+
+
+def test_a_finite_difference_is_refused_where_rounding_would_swallow_it() -> None:
+    fixed = {"meta_gradient": "finite_difference", "precision": "bfloat16-onednn"}
+    with pytest.raises(ConfigError, match="allowed with it is meta_gradient=exact"):
+        load_space("digits", methods=["curvenet"], fixed=fixed)
+
+
 @pytest.mark.parametrize("curve", ["margin", "both"])
 def test_margins_are_not_asked_of_a_probe_that_may_be_too_old_to_have_them(curve: str) -> None:
     with pytest.raises(ConfigError, match=r"allowed is probe\.loss_form=exact") as told:

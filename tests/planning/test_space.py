@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from curvetune.config import CellConfig, CurveNetConfig
+from curvetune.config import CellConfig, CurveNetConfig, WeightNetConfig
 from curvetune.errors import ConfigError
 from curvetune.planning.space import Space, load_space
 
@@ -167,12 +167,47 @@ def test_smoke_keeps_limits_that_are_smaller_already(load: Load) -> None:
     assert (cell.data.train_limit, cell.data.test_limit) == (50, 2000)
 
 
-def test_fast_halves_the_schedules(load: Load) -> None:
+def test_fast_cuts_the_probe_short_and_has_half_the_training(load: Load) -> None:
     (cell,) = load(ONE, profile="fast").cells
-    assert (cell.probe.epochs, cell.allocate.epochs) == (150, 100)
-    assert (cell.probe.cyclic_start, cell.probe.cyclic_batch_size) == (60, 128)
+    assert (cell.probe.epochs, cell.allocate.epochs) == (120, 100)
+    assert (cell.probe.cyclic_start, cell.probe.cyclic_batch_size) == (90, 128)
+    assert cell.probe.half_period == 15
     assert (cell.probe.cyclic_high, cell.probe.cyclic_low) == pytest.approx((0.08, 0.008))
-    assert cell.allocate.milestones == (40, 50)
+    assert method(cell).removed_losses == 2  # 5 of 300 epochs are two of 120
+    assert (cell.model.precision, method(cell).meta_every) == ("bfloat16", 2)
+    assert method(cell).update == "lag-1"
+
+
+def test_fast_cuts_probes_without_a_cyclic_phase_too(load: Load) -> None:
+    space = "{base: {probe: {epochs: 20, cyclic_start: 40}}, grid: {seed: [0]}}"
+    (cell,) = load(space, profile="fast").cells
+    assert (cell.probe.epochs, cell.probe.cyclic_start) == (15, 15)
+    (tiny,) = load("{base: {probe: {epochs: 2}}, grid: {seed: [0]}}", profile="fast").cells
+    assert tiny.probe.epochs == 2
+
+
+def test_fast_goes_straight_down_from_the_first_drop(load: Load) -> None:
+    (cell,) = load(ONE, profile="fast").cells
+    rates = [cell.allocate.lr_at(epoch) for epoch in (39, 40, 70, 99)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.1 / 60])
+    space = "{base: {allocate: {schedule: cosine}}, grid: {seed: [0]}}"
+    assert load(space, profile="fast").cells[0].allocate.schedule == "cosine"
+    space = "{base: {allocate: {epochs: 60}}, grid: {seed: [0]}}"  # ends before the first drop
+    assert load(space, profile="fast").cells[0].allocate.schedule == "step"
+
+
+@pytest.mark.parametrize("name", ["mw-net-imb", "famus", "curvenet, skip_layers: 1"])
+def test_fast_leaves_alone_what_a_method_cannot_have(load: Load, name: str) -> None:
+    (cell,) = load(f"grid: {{method: [{{name: {name}}}]}}", profile="fast").cells
+    found = cell.method
+    assert isinstance(found, WeightNetConfig)
+    late, every = found.update == "lag-1", found.meta_every
+    assert (late, every) == ((True, 1) if name == "famus" else (False, 2))
+
+
+def test_fast_keeps_updates_that_are_rarer_already(load: Load) -> None:
+    (cell,) = load("grid: {method: [{name: curvenet, meta_every: 4}]}", profile="fast").cells
+    assert method(cell).meta_every == 4
 
 
 def test_paper_follows_the_text(load: Load) -> None:

@@ -346,3 +346,14 @@ def test_a_plugin_that_fails_leaves_no_module_behind(tmp_path: Path) -> None:
         load_plugins([written(tmp_path, METHOD + "\n1 / 0\n")])
     assert "curvetune_plugin_mine" not in sys.modules
     assert sys.meta_path == before
+
+
+def test_a_range_of_a_plugin_that_excludes_the_default_is_refused(tmp_path: Path) -> None:
+    given = METHOD.replace("MethodConfig, method", "MethodConfig, Uniform, method").replace(
+        "    factor: float",
+        '    tunable = {"factor": Uniform(LOW, 3.0, "a test")}\n    factor: float',
+    )
+    with pytest.raises(ConfigError, match=r"2 to 3, which excludes the default 1\.0; widen"):
+        load_plugins([written(tmp_path, given.replace("LOW", "2.0"))])
+    load_plugins([written(tmp_path, given.replace("LOW", "0.5"), "other.py")])
+    assert METHOD_SECTIONS["mine"].tunable["factor"].has(1.0)

@@ -31,6 +31,7 @@ from curvetune.status.doctor.machine import (
     own_cgroups,
     quotas,
     shm_finding,
+    sixteen_bits_finding,
 )
 from curvetune.status.doctor.place import (
     clock,
@@ -149,6 +150,14 @@ def test_cpus_that_ray_would_count_and_may_not_use_are_a_warning() -> None:
     inner = cpu_finding(64, 64, 2.5, None)  # a group below the top, where Ray does not look
     assert (inner.status, "--max-concurrent 2" in inner.advice) == ("warn", True)
     assert cpu_finding(2, 2, 0.5, 0.5).status == "ok"  # Ray starts with one
+
+
+def test_a_cpu_that_computes_in_16_bits_is_told_and_so_is_one_that_does_not() -> None:
+    has = sixteen_bits_finding({"flags", "avx512f", "avx512_bf16"})
+    assert (has.status, "precision=bfloat16-onednn" in has.advice) == ("note", True)
+    lacks = sixteen_bits_finding({"flags", "avx512f", "avx2"})
+    assert (lacks.status, lacks.advice) == ("ok", "")
+    assert "saves nothing" in lacks.found
 
 
 def test_the_smallest_quota_of_the_groups_around_a_process_counts(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from curvetune.probe.recording import Recording, condensed, exact_loss, signed_m
 from curvetune.probe.run import run_probe
 from curvetune.store import CurveStore
 from curvetune.training.checkpoint import load_state, save_state
+from curvetune.training.engine import ENGINE
 
 PROBE = "0123456789abcdef"
 RECIPE = ProbeConfig(
@@ -103,6 +104,12 @@ def test_of_two_classes_the_loss_is_that_of_the_margin() -> None:
     assert torch.allclose(exact_loss(*split(logits, y)).double(), F.softplus(-margin), rtol=1e-5)
 
 
+@pytest.fixture
+def _hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every step be an ordinary one: a step that is done from a tape calls no hook."""
+    monkeypatch.setenv(ENGINE, "eager")
+
+
 class Watch:
     """Notes the logits of every batch of an epoch, and what the probe recorded of it."""
 
@@ -172,6 +179,7 @@ def rows_in(storage: Path) -> list[Any]:
     return [{**row, "time": 0, "seconds": 0} for row in rows]
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_a_probe_records_what_its_own_training_passes_gave(tmp_path: Path) -> None:
     model, train = network(), noise_set()
     watch = Watch(model, train)
@@ -199,6 +207,7 @@ def test_the_form_of_the_loss_moves_neither_history_nor_classifier(tmp_path: Pat
     assert np.abs(exact - before).max() < 1e-6
 
 
+@pytest.mark.usefixtures("_hooks")
 def test_the_loss_of_form_float32_is_the_one_that_was_trained_on(tmp_path: Path) -> None:
     model, train = network(), noise_set()
     watch = Watch(model, train)

@@ -67,7 +67,7 @@ def bundle(
     typer.echo(out)
     tell(f"{made.files} files, {size_text(made.size)}; SHA-256 {made.sha256}")
     if made.lacking:
-        tell(f"{made.lacking} cells have no result yet; the README lists them")
+        tell(f"{made.lacking} of its cells have no result yet; the README lists them")
 
 
 def verify(bundle: Bundle, as_json: o.AsJson = False) -> None:
@@ -121,14 +121,15 @@ def import_(
 
 
 def _print_verdict(bundle: Path, found: "Verdict") -> None:
+    from curvetune.bundles.readme import count
     from curvetune.system.units import size_text
 
     typer.echo(
         f"{bundle}: whole; {found.files} files, {size_text(found.size)}, SHA-256 {found.sha256}"
     )
     typer.echo(f"its {found.tables} tables come out of its cells again")
-    words = f"grid {found.about['grid']}: {found.done} of {found.cells} cells"
-    typer.echo(f"{words}, {found.probes} probes" if found.probes else f"{words}, no probes")
+    words = f"{found.done} of {count(found.cells, 'cell')}, {count(found.probes, 'probe')}"
+    typer.echo(f"grid {found.about['grid']}: {words}")
     for note in found.notes:
         tell(note)
 
@@ -152,18 +153,20 @@ def _verdict_json(bundle: Path, found: "Verdict") -> dict[str, object]:
 
 
 def _print_taken(bundle: Path, taken: "Taken", *, as_json: bool) -> None:
-    from curvetune.bundles.take import KINDS
+    from curvetune.bundles.readme import count
+    from curvetune.bundles.take import KINDS, WORDS
 
     if as_json:
-        counts = {kind: {"new": taken.new[kind], "there": taken.there[kind]} for kind in KINDS}
-        content = {"schema_version": SCHEMA_VERSION, "grid": taken.grid, **counts}
+        parts = {kind: {"new": taken.new[kind], "there": taken.there[kind]} for kind in KINDS}
+        content = {"schema_version": SCHEMA_VERSION, "grid": taken.grid, **parts}
         recorded = {"recorded": taken.is_recorded, "refused": taken.refused}
         typer.echo(json.dumps({**content, **recorded}, indent=1))
         return
+    counts = {kind: (taken.new[kind] + taken.there[kind], taken.new[kind]) for kind in KINDS}
     words = [
-        f"{taken.new[kind] + taken.there[kind]} {kind} ({taken.new[kind]} new)"
-        for kind in reversed(KINDS)
-        if taken.new[kind] + taken.there[kind]
+        f"{count(every, WORDS[kind])} ({new} new)"
+        for kind, (every, new) in reversed(counts.items())
+        if every
     ]
     typer.echo(f"{taken.grid}: {', '.join(words) or 'nothing'}")
     for line in taken.refused:

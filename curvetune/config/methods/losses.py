@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from curvetune.config.method import MethodConfig
 from curvetune.config.training import AllocateConfig
+from curvetune.config.tunable import Choice, Ranges
 
 # On long-tailed CIFAR, richardaecn/class-balanced-loss and kaidic/LDAM-DRW have the same recipe.
 _LONG_TAIL_RECIPE = AllocateConfig(
@@ -32,6 +33,11 @@ class ClassBalancedConfig(MethodConfig):
     source = "Cui et al., CVPR 2019 (repository richardaecn/class-balanced-loss)"
     native = _LONG_TAIL_RECIPE
 
+    tunable: ClassVar[Ranges] = {
+        "base": Choice(("softmax", "sigmoid", "focal"), "section 5: the losses compared"),
+        "beta": Choice((0.9, 0.99, 0.999, 0.9999), "section 5: the values searched"),
+    }
+
     name: Literal["class-balanced"] = "class-balanced"
     base: Annotated[
         Literal["softmax", "sigmoid", "focal"],
@@ -49,6 +55,10 @@ class FocalConfig(MethodConfig):
     source = "Lin et al., ICCV 2017"
     native = _LONG_TAIL_RECIPE
     native_options: ClassVar[dict[str, Any]] = {"focal_gamma": 1.0}  # LDAM-DRW's baseline
+
+    tunable: ClassVar[Ranges] = {
+        "focal_gamma": Choice((0.1, 0.2, 0.5, 1.0, 2.0, 5.0), "Table 1b: the values above 0"),
+    }
 
     name: Literal["focal"] = "focal"
     focal_form: Annotated[

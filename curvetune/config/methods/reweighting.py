@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from curvetune.config.method import LowLoss, MetaSetConfig, MetaSource, VirtualStep
 from curvetune.config.training import AllocateConfig, ProbeConfig, TrainingConfig
+from curvetune.config.tunable import Choice, LogUniform, Ranges
 
 
 class WeightNetConfig(MetaSetConfig):
@@ -60,6 +61,12 @@ class MWNetNoiseConfig(WeightNetConfig):
     """Meta-Weight-Net as published for label noise: weight = MLP(current loss)."""
 
     source = "Shu et al., NeurIPS 2019 (repository xjtushujun/meta-weight-net)"
+    tunable: ClassVar[Ranges] = {
+        "weight_lr": LogUniform(
+            1e-5, 1e-2, "has those released, 1e-3 for noise, 1e-5 for imbalance"
+        ),
+    }
+
     name: Literal["mw-net-noise"] = "mw-net-noise"
     native = AllocateConfig(
         epochs=120, batch_size=100, milestones=(80, 100), warmup=0, nesterov=False
@@ -73,6 +80,12 @@ class MWNetImbConfig(WeightNetConfig):
     """Meta-Weight-Net as published for class imbalance: weights sum to one."""
 
     source = "Shu et al., NeurIPS 2019 (repository xjtushujun/Meta-weight-net_class-imbalance)"
+    tunable: ClassVar[Ranges] = {
+        "weight_lr": LogUniform(
+            1e-5, 1e-2, "has those released, 1e-3 for noise, 1e-5 for imbalance"
+        ),
+    }
+
     name: Literal["mw-net-imb"] = "mw-net-imb"
     native = AllocateConfig(epochs=100, batch_size=100, milestones=(80, 90), warmup=0)
 
@@ -152,6 +165,11 @@ class CurveNetConfig(WeightNetConfig):
     cost = "2"  # 80 of 200 epochs learn weights, at 3.5
     native = AllocateConfig()
     later: ClassVar[frozenset[str]] = WeightNetConfig.later | {"curve"}
+
+    tunable: ClassVar[Ranges] = {
+        "embedding_dim": Choice((32, 64, 96), "Table 9: the values of P"),
+        "weight_lr": LogUniform(1e-4, 1e-2, "a factor of 10 around the released 1e-3"),
+    }
 
     name: Literal["curvenet"] = "curvenet"
     curve: Annotated[

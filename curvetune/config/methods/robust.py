@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from curvetune.config.method import MethodConfig
 from curvetune.config.training import AllocateConfig
+from curvetune.config.tunable import Choice, LogUniform, Ranges, Uniform
 
 
 class GCEConfig(MethodConfig):
@@ -17,6 +18,10 @@ class GCEConfig(MethodConfig):
         epochs=120, lr=0.01, milestones=(40, 80), warmup=0, nesterov=False, weight_decay=1e-4
     )
     native_options: ClassVar[dict[str, Any]] = {"truncated": True}
+
+    tunable: ClassVar[Ranges] = {
+        "loss_power": Uniform(0.1, 1.0, "Eq. 6: q is in (0, 1]; below 0.1 it is cross entropy"),
+    }
 
     name: Literal["gce"] = "gce"
     loss_power: Annotated[
@@ -56,6 +61,11 @@ class SCEConfig(MethodConfig):
     # That repository clips labels at 1e-4, and its logarithm is the natural one.
     native_options: ClassVar[dict[str, Any]] = {"log_zero": -9.210340371976182}
 
+    tunable: ClassVar[Ranges] = {
+        "forward_share": LogUniform(0.05, 10.0, "has those of CIFAR-10, 0.1, and CIFAR-100, 6"),
+        "reverse_share": LogUniform(0.05, 10.0, "has those of CIFAR-10, 1, and CIFAR-100, 0.1"),
+    }
+
     name: Literal["sce"] = "sce"
     forward_share: Annotated[
         float, Field(ge=0, description="Factor of cross entropy, alpha; CIFAR-100: 6.")
@@ -85,6 +95,10 @@ class LogitAdjustmentConfig(MethodConfig):
     )
     # Its steps as epochs of CIFAR-10-LT; Keras's l2(1e-4) adds 1e-4 w² and so decays by 2e-4.
     native = AllocateConfig(epochs=1241, milestones=(604, 926, 1128), warmup=20, weight_decay=2e-4)
+
+    tunable: ClassVar[Ranges] = {
+        "tau": Uniform(0.0, 3.0, "around 1, at which the source's correction is consistent"),
+    }
 
     name: Literal["logit-adjustment"] = "logit-adjustment"
     mode: Annotated[
@@ -119,6 +133,11 @@ class ELRConfig(MethodConfig):
         nesterov=False,
         weight_decay=1e-3,
     )
+
+    tunable: ClassVar[Ranges] = {
+        "hold": Choice((1.0, 3.0, 5.0, 7.0, 10.0), "the grid in the source's appendix"),
+        "target_momentum": Choice((0.5, 0.7, 0.9, 0.99), "the grid in the source's appendix"),
+    }
 
     name: Literal["elr"] = "elr"
     target_momentum: Annotated[

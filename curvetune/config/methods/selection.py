@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from curvetune.config.method import MetaSource, MethodConfig, NoiseRateConfig
 from curvetune.config.training import AllocateConfig, CyclicConfig, ProbeConfig, TrainingConfig
+from curvetune.config.tunable import Choice, Ranges
 
 
 class CoTeachingConfig(NoiseRateConfig):
@@ -18,6 +19,10 @@ class CoTeachingConfig(NoiseRateConfig):
         lr=1e-3, milestones=(80,), schedule="linear", warmup=0, nesterov=False, weight_decay=0.0
     )
     native_options: ClassVar[dict[str, Any]] = {"optimizer": "adam"}
+
+    tunable: ClassVar[Ranges] = {
+        "exponent": Choice((0.5, 1.0, 2.0), "section 4: the values of c that it compares"),
+    }
 
     name: Literal["co-teaching"] = "co-teaching"
     gradual_epochs: Annotated[

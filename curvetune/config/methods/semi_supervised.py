@@ -6,6 +6,7 @@ from pydantic import Field
 
 from curvetune.config.method import MethodConfig
 from curvetune.config.training import AllocateConfig
+from curvetune.config.tunable import Choice, Ranges
 
 MixupAlpha = Annotated[
     float, Field(gt=0, description="Of the Beta distribution that mixing shares are drawn from.")
@@ -25,6 +26,11 @@ class DivideMixConfig(MethodConfig):
         epochs=300, batch_size=64, lr=0.02, milestones=(150,), warmup=0, nesterov=False
     )
     native_options: ClassVar[dict[str, Any]] = {"divide_start": 10 / 150, "ramp_share": 16 / 150}
+
+    tunable: ClassVar[Ranges] = {
+        "guessed_weight": Choice((0.0, 25.0, 50.0, 150.0), "section 4.2: the values validated"),
+        "clean_threshold": Choice((0.5, 0.6), "section 4.2: .5, and .6 for much noise"),
+    }
 
     name: Literal["dividemix"] = "dividemix"
     # Published: 10 epochs of 150 for CIFAR-10. A class that is not learned by then is guessed away.
@@ -68,6 +74,11 @@ class ELRPlusConfig(MethodConfig):
     cost = "2.8"  # measured; of two networks, a step and a pass of the average: 2.7 in passes
     networks = 2
     native = AllocateConfig(lr=0.02, milestones=(150,), warmup=0, nesterov=False)
+
+    tunable: ClassVar[Ranges] = {
+        "elr_weight": Choice((1.0, 3.0, 5.0, 7.0, 10.0), "the grid in the source's appendix"),
+        "target_momentum": Choice((0.5, 0.7, 0.9, 0.99), "the grid in the source's appendix"),
+    }
 
     name: Literal["elr-plus"] = "elr-plus"
     elr_weight: Annotated[

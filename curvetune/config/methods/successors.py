@@ -13,6 +13,7 @@ from curvetune.config.method import (
     VirtualStep,
 )
 from curvetune.config.training import AllocateConfig
+from curvetune.config.tunable import Choice, Ranges
 
 
 class DynamicLossConfig(MetaSetConfig):
@@ -82,6 +83,11 @@ class SOPConfig(MethodConfig):
         nesterov=False,
         weight_decay=1e-3,
     )
+
+    tunable: ClassVar[Ranges] = {
+        "given_lr": Choice((1.0, 10.0), "the released commands: CIFAR-100's, CIFAR-10's"),
+        "other_lr": Choice((10.0, 100.0), "the released commands: symmetric, asymmetric"),
+    }
 
     name: Literal["sop"] = "sop"
     given_lr: Annotated[

@@ -44,7 +44,7 @@ def apart(function: Call, tensors: Sequence[Tensor]) -> None:
 class _Light(torch.optim.Optimizer):
     """What both have in common: PyTorch's own methods, without its compiler's marks."""
 
-    _bare_step: Callable[[Any], Any]
+    def _bare_step(self) -> None: ...
 
     def __init__(self, params: Iterable[Tensor], **settings: Any) -> None:
         """Take what PyTorch's own takes, by name."""
@@ -61,7 +61,7 @@ class _Light(torch.optim.Optimizer):
         for param, grad in zip(params, grads, strict=True):
             param.grad = grad
         with torch.no_grad():
-            type(self)._bare_step(self)
+            self._bare_step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
@@ -91,13 +91,40 @@ class _Light(torch.optim.Optimizer):
 class Sgd(_Light, torch.optim.SGD):
     """`torch.optim.SGD`."""
 
-    _bare_step = inspect.unwrap(torch.optim.SGD.step)
+    def _bare_step(self) -> None:
+        """Do what PyTorch's own step does, in four calls for each group of parameters."""
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            states = [self.state[param] for param in params]
+            begins = any("momentum_buffer" not in state for state in states)
+            if begins or not group["momentum"] or group["maximize"]:
+                inspect.unwrap(torch.optim.SGD.step)(self)
+                return
+        for group in self.param_groups:
+            self._descend(group)
+
+    def _descend(self, group: dict[str, Any]) -> None:
+        params = [param for param in group["params"] if param.grad is not None]
+        if not params:
+            return
+        steps = tuple(param.grad for param in params)
+        if group["weight_decay"]:
+            steps = torch._foreach_add(steps, params, alpha=group["weight_decay"])
+        moving = tuple(self.state[param]["momentum_buffer"] for param in params)
+        torch._foreach_mul_(moving, group["momentum"])
+        torch._foreach_add_(moving, steps, alpha=1 - group["dampening"])
+        if group["nesterov"]:
+            steps = torch._foreach_add(steps, moving, alpha=group["momentum"])
+        else:
+            steps = moving
+        torch._foreach_add_(params, steps, alpha=-group["lr"])
 
 
 class Adam(_Light, torch.optim.Adam):
     """`torch.optim.Adam`."""
 
-    _bare_step = inspect.unwrap(torch.optim.Adam.step)
+    def _bare_step(self) -> None:
+        inspect.unwrap(torch.optim.Adam.step)(self)
 
 
 def new_sgd(params: Iterable[Tensor], **settings: Any) -> torch.optim.SGD:

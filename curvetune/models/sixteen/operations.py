@@ -169,7 +169,7 @@ class BatchNorm:
         norm: Any = self.norm  # which has them: its tape would not be run otherwise
         norm.num_batches_tracked.add_(1)
         norm.running_mean.lerp_(mean, norm.momentum)
-        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.running_var.lerp_(variance * (count / max(count - 1, 1)), norm.momentum)
 
     def back(
         self, saved: Saved, slope: Tensor, is_asked: bool

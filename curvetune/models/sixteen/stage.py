@@ -95,14 +95,17 @@ class Stage:
         return (
             all(w.dtype == torch.float32 and w.device.type == "cpu" for w in weights)
             and all(n.momentum is not None and (n.training or may_evaluate) for n in self._norms)
-            and not any(_is_foreign(h) for m in self._modules for h in m._forward_hooks.values())
+            and not any(_is_watched(module) for module in self._modules)
             and has_bfloat16()
         )
 
 
 def has_bfloat16() -> bool:
-    """Say whether oneDNN computes in bfloat16 on this CPU: it needs AVX-512 at least."""
-    return bool(torch.backends.mkldnn.enabled and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Say whether oneDNN computes in bfloat16 on this CPU: an x86 with AVX-512."""
+    if not (torch.backends.mkldnn.enabled and torch._C._has_mkldnn):
+        return False
+    is_wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return is_wide and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _Run(torch.autograd.Function):
@@ -156,6 +159,9 @@ def _dual(value: Tensor, tangent: Tensor) -> Tensor:
     return made
 
 
-def _is_foreign(hook: Any) -> bool:
-    """Say whether a hook wants to see a layer run; that of the meta gradient does not have to."""
-    return not getattr(hook, "can_be_passed_over", False)
+def _is_watched(module: nn.Module) -> bool:
+    """Say whether somebody wants to see a layer run; the meta gradient does not have to."""
+    hooks = module._forward_hooks.values()
+    return bool(module._forward_pre_hooks or module._backward_hooks) or not all(
+        getattr(hook, "can_be_passed_over", False) for hook in hooks
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from curvetune.status.doctor.backends import ray, ray_authentication, tracker
 from curvetune.status.doctor.finding import Finding, Subject
-from curvetune.status.doctor.machine import cpus, gpus, shared_memory
+from curvetune.status.doctor.machine import cpus, gpus, shared_memory, sixteen_bits
 from curvetune.status.doctor.place import clock, disk, file_system, ray_folder, renames
 from curvetune.status.doctor.software import data, plugins, versions
 from curvetune.system.redact import redact
@@ -24,6 +24,7 @@ CHECKS: dict[str, Check] = {
     "ray folder": ray_folder,
     "gpus": gpus,
     "cpus": cpus,
+    "16 bits": sixteen_bits,
     "shared memory": shared_memory,
     "disk": disk,
     "file system": file_system,

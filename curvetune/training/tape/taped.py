@@ -12,6 +12,7 @@ from curvetune.batch import Batch
 from curvetune.methods.base import Method
 from curvetune.training.tape.tape import Metrics, Pair, Tape, first_line, record
 
+KNOWN = {"curvetune", "torch", "torchvision"}
 ONCE_SEEN = 2  # how often a kind of step comes in an epoch before it is recorded
 
 logger = logging.getLogger(__name__)
@@ -20,13 +21,21 @@ logger = logging.getLogger(__name__)
 class Taped:
     """Does most steps from a tape: one for each shape of batch, phase and learning rate.
 
-    The first step of a kind is an ordinary one, which also makes what is made once. A recorded step
-    is an ordinary one too. The first repetition is compared with the ordinary step from the same
+    The first step of a kind is an ordinary one, which also makes what is made once. The first that
+    is recorded, and the first that is repeated, are compared with the ordinary step from the same
     state: in all bits of the metrics and of the method's state. If one differs, or if a step cannot
-    be recorded, the method has ordinary steps from then on.
+    be recorded, the method has ordinary steps from then on. A recorded step may differ in its last
+    bits: that of MobileNet does (findings/watching_a_backward_pass_changes_gradients.sh).
+
+    Methods and networks of plugins have ordinary steps too. Nobody knows what theirs do in Python:
+    what a step does at its hundredth time only is not found out by a comparison of the first ones.
+
+    Args:
+        anyone: take methods and networks of others as well, as a test does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, anyone: bool = False) -> None:
+        self._anyone = anyone
         self.repeated = 0  # steps that were done from a tape, those that were compared apart
         self.refused: str | None = None  # why there are ordinary steps alone
         self._phase: object = None
@@ -46,6 +55,8 @@ class Taped:
 
     def _follow(self, method: Method) -> None:
         """Forget what was recorded of another phase, or at another learning rate."""
+        if self.refused is None and not self._anyone and not is_ours(method):
+            self._refuse("it, or its network, is not one of curvetune's own")
         rates = learning_rates(method)
         if method.phase != self._phase:
             self._checked.clear()
@@ -58,16 +69,36 @@ class Taped:
         if self.refused is not None or (tape is None and not is_due):
             return method.step(*pair)
         if tape is None:
-            metrics, made = record(method, pair)
-            if isinstance(made, str):
-                self._refuse(made)
-            else:
-                self._tapes[kind] = made
-            return metrics
+            return self._recorded(method, pair, kind)
         if kind not in self._checked:
             return self._compared(method, pair, kind, tape)
         self.repeated += 1
         return tape(pair)
+
+    def _recorded(self, method: Method, pair: Pair, kind: Any) -> Metrics:
+        """Record a step of a kind; the first one only if that changes none of its bits."""
+        if kind in self._checked:
+            metrics, made = record(method, pair)
+            self._keep(kind, made)
+            return metrics
+        before = _Snapshot(method)
+        expected = method.step(*pair)
+        after = _Snapshot(method)
+        before.restore()
+        metrics, made = record(method, pair)
+        if isinstance(made, str) or not (_same(expected, metrics) and after.holds()):
+            self._refuse(made if isinstance(made, str) else "a step differs when it is recorded")
+            after.restore()
+        else:
+            self._keep(kind, made)
+        return expected
+
+    def _keep(self, kind: Any, made: Tape | str) -> None:
+        """Keep a tape, or give up for the reason that is in its place."""
+        if isinstance(made, str):
+            self._refuse(made)
+        else:
+            self._tapes[kind] = made
 
     def _compared(self, method: Method, pair: Pair, kind: Any, tape: Tape) -> Metrics:
         """Take an ordinary step, and see whether the tape does the same; leave what it leaves."""
@@ -92,6 +123,12 @@ class Taped:
         logger.debug("steps are not done from a tape: %s", why)
         self.refused = why
         self._tapes.clear()
+
+
+def is_ours(method: Method) -> bool:
+    """Say whether a method and all parts of its network come with curvetune, or with PyTorch."""
+    parts = [method, *method.model.modules()]
+    return {type(part).__module__.partition(".")[0] for part in parts} <= KNOWN
 
 
 def learning_rates(method: Method) -> list[float]:

@@ -1,0 +1,241 @@
+"""`curvetune tune`: every method gets the same search, and is then tested once."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from curvetune.cli import groups
+from curvetune.cli import options as o
+from curvetune.cli.groups import Choice, with_groups
+from curvetune.cli.report import selected
+from curvetune.cli.run import command_line, exit_for, signs, tell
+from curvetune.errors import ConfigError, printable
+from curvetune.places import Places, Telling
+from curvetune.planning.resources import LaunchOptions
+
+if TYPE_CHECKING:
+    from curvetune.planning.plan import Plan
+    from curvetune.run import Outcome
+    from curvetune.tuning.contest import Search, Tuning, Validation
+    from curvetune.tuning.scores import Searched
+    from curvetune.tuning.search import Ended
+
+SHARE = 0.1  # of the training set that trials are judged on
+
+
+@with_groups(
+    choice=groups.choice, places=groups.places, telling=groups.telling, launch=groups.launch
+)
+def tune(
+    space: o.Space,
+    budget: Annotated[
+        int,
+        typer.Option(
+            "--budget", metavar="N", help="Trials of each method, of which the default is one."
+        ),
+    ],
+    search: Annotated[
+        str, typer.Option("--search", metavar="NAME", help="random, grid or optuna.")
+    ] = "random",
+    search_seed: Annotated[
+        int, typer.Option("--search-seed", metavar="N", min=0, help="Of the search alone.")
+    ] = 0,
+    validate_on: Annotated[
+        str,
+        typer.Option(
+            "--validate-on",
+            metavar="SHARE|clean",
+            help="What trials are judged on: a share of the training set, noisy as it is; or half "
+            "of the meta set.",
+        ),
+    ] = str(SHARE),
+    test_seeds: Annotated[
+        int,
+        typer.Option("--test-seeds", metavar="N", help="Fresh seeds of the test at the end."),
+    ] = 3,
+    space_file: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="FILE", help="Write the winners as a space for `grid`."),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            metavar="FILE",
+            help="Draw the best trial so far of each method, as .svg or .png.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write FILE anew if it is there.")] = False,
+    select: Annotated[
+        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
+    ] = "last",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is searched, and what it costs.")
+    ] = False,
+    *,
+    choice: Choice,
+    places: Places,
+    telling: Telling,
+    launch: LaunchOptions,
+    as_json: o.AsJson = False,
+) -> None:
+    """Tune every method of SPACE alike, and test what was found against the default.
+
+    Each method gets N trials over the ranges that it declares. A trial is one cell for each setting
+    and seed of SPACE. It is judged on samples that are held out of training, never on the test set.
+    At the end defaults and winners are trained on all samples, with fresh seeds, and tested.
+
+    The same command goes on where it stopped. A larger budget adds trials (docs/tuning.md).
+    """
+    from curvetune.tuning.files import check_figure_file, check_space_file
+    from curvetune.tuning.plans import make_tuning
+    from curvetune.tuning.search import run_final, run_search
+
+    chosen = selected(select)
+    kind, validation = _search(search), _validation(validate_on)
+    if space_file is not None:
+        check_space_file(space_file, force=force)
+    if figure is not None:
+        check_figure_file(figure, force=force)
+    tuning, places = make_tuning(
+        choice.of(space),
+        places,
+        search=kind,
+        budget=budget,
+        validation=validation,
+        seed=search_seed,
+        test_seeds=test_seeds,
+    )
+    _tell_what_is_searched(tuning)
+    if dry_run:
+        _print_cost(tuning, places, launch, as_json=as_json)
+        return
+
+    def run(plan: "Plan") -> "Outcome":
+        from curvetune.run import run_plan
+
+        return run_plan(
+            lambda: plan,
+            places,
+            telling,
+            launch,
+            command=command_line(),
+            tell=tell,
+            console=signs(),
+        )[1]
+
+    ended = run_search(tuning, places, run, tell, select=chosen)
+    _exit_unless_whole(ended, places)
+    _tell_of_diverged(ended.searched)
+    if figure is not None:
+        _draw(tuning, ended, figure)
+    tell("the search has ended; now the test set is read for the first time")
+    final = run_final(tuning, ended.searched, places, run, tell)
+    _print(tuning, final, places, chosen, as_json=as_json)
+    if space_file is not None:
+        _write(tuning, final, places, space_file)
+    _exit_unless_whole(final, places)
+
+
+def _search(text: str) -> "Search":
+    from curvetune.tuning.contest import Search
+
+    allowed: tuple[Search, ...] = get_args(Search)
+    for name in allowed:
+        if text == name:
+            return name
+    raise ConfigError(f"--search {printable(text)!r}: allowed are {', '.join(allowed)}")
+
+
+def _validation(text: str) -> "Validation":
+    if text == "clean":
+        return "clean"
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 0.5:
+        raise ConfigError(
+            f"--validate-on {printable(text)!r}: allowed are clean, which is half of the meta set, "
+            f"or a share of the training set above 0 and at most 0.5: --validate-on {SHARE}"
+        )
+    return share
+
+
+def _tell_what_is_searched(tuning: "Tuning") -> None:
+    for tuned in tuning.methods:
+        if not tuned.ranges:
+            tell(f"{tuned.method}: declares no range, so it runs its default once")
+        for option, found in tuned.ranges.items():
+            tell(f"{tuned.method}: {option} in {found.words()} ({found.source})")
+
+
+def _tell_of_diverged(searched: "Sequence[Searched]") -> None:
+    for one in searched:
+        count = sum(trial.has_diverged for trial in one.trials)
+        if count:
+            tell(f"{one.tuned.method}: {count} of {len(one.trials)} trials diverged: the worst")
+
+
+def _exit_unless_whole(ended: "Ended", places: Places) -> None:
+    from curvetune.store import CellStore
+
+    exit_for(ended.plan, CellStore(places.storage), ended.outcome)
+
+
+def _print_cost(tuning: "Tuning", places: Places, launch: LaunchOptions, *, as_json: bool) -> None:
+    """Print what the search costs, and the test at its end."""
+    from curvetune.pricing import price_plan
+    from curvetune.tuning.plans import final_plan, search_plan
+    from curvetune.tuning.proposals import expected
+
+    trials = [(one, expected(tuning, one, places.storage)) for one in tuning.methods]
+    plans = {
+        "search": search_plan(tuning, trials, places, tell, priced=True),
+        "test": final_plan(tuning, [(one, found[-1]) for one, found in trials], places, tell),
+    }
+    prices = {key: price_plan(plan, places, launch, tell=tell) for key, plan in plans.items()}
+    if as_json:
+        found = {key: {**plans[key].counts(), "price": prices[key].to_json()} for key in plans}
+        typer.echo(json.dumps({"schema_version": 1, **found}, indent=1))
+        return
+    from curvetune.status.price_table import print_price
+    from curvetune.system.terminal import plain_console
+
+    for key, plan in plans.items():
+        n = plan.counts()
+        typer.echo(f"{key}: {n['cells_total']} cells, {n['cells_to_run']} to run, at most")
+        print_price(prices[key], plain_console())
+
+
+def _print(tuning: "Tuning", ended: "Ended", places: Places, select: Any, *, as_json: bool) -> None:
+    from curvetune.store import CellStore
+    from curvetune.system.terminal import plain_console
+    from curvetune.tuning.scores import results_of
+    from curvetune.tuning.show import print_results, results_json
+
+    found = results_of(tuning, ended.searched, CellStore(places.storage), select=select)
+    if as_json:
+        typer.echo(json.dumps(results_json(tuning, found), indent=1))
+    else:
+        print_results(tuning, found, plain_console())
+
+
+def _draw(tuning: "Tuning", ended: "Ended", path: Path) -> None:
+    from curvetune.tuning.files import write_file
+    from curvetune.tuning.show import figure_file
+
+    write_file("--figure", path, figure_file(tuning, ended.searched, path.suffix[1:]))
+    tell(f"the search: {path}")
+
+
+def _write(tuning: "Tuning", ended: "Ended", places: Places, path: Path) -> None:
+    from curvetune.tuning.files import write_file
+    from curvetune.tuning.winners import winners_space
+
+    text = winners_space(tuning, ended.searched, ended.plan, places, command_line())
+    write_file("--space", path, text.encode())
+    tell(f"the winners: curvetune grid {path}")

@@ -1,0 +1,162 @@
+"""How trials came out, which one of each method won, and how winners do on the test set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from statistics import fmean
+from typing import Any
+
+from curvetune.analysis.significance import Paired, Unit, compare, corrected
+from curvetune.config import CellConfig
+from curvetune.grids.cells import ACCURACY, Select
+from curvetune.grids.labels import Setting, setting_of
+from curvetune.store import CellStore
+from curvetune.tuning.contest import Tuned, Tuning
+from curvetune.tuning.plans import diverged
+from curvetune.tuning.trials import Options
+
+WORST = 0.0  # percent; what a trial that diverged counts as
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial: its options, and its mean accuracy on the validation set over settings and seeds."""
+
+    options: Options
+    accuracy: float | None  # in percent; None while a cell of it is not done
+    has_diverged: bool
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A method with its trials, the default first."""
+
+    tuned: Tuned
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def best(self) -> int:
+        """Which trial has the highest accuracy; of several the first, and so the default."""
+        return max(range(len(self.trials)), key=lambda k: (self._accuracy(k), -k))
+
+    @property
+    def winner(self) -> Trial:
+        """That trial."""
+        return self.trials[self.best]
+
+    @property
+    def distinct(self) -> int:
+        """How many trials differ: ranges of few values have fewer than there are trials."""
+        own = self.tuned.cells[0].method
+        default = {option: getattr(own, option) for option in self.tuned.ranges}
+        return len({repr({**default, **trial.options}) for trial in self.trials})
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """The best accuracy after each trial."""
+        return list(accumulate((self._accuracy(k) for k in range(len(self.trials))), max))
+
+    def _accuracy(self, k: int) -> float:
+        accuracy = self.trials[k].accuracy
+        return -1.0 if accuracy is None else accuracy
+
+
+@dataclass(frozen=True)
+class Result:
+    """A method on the test set: what was found against the default."""
+
+    searched: Searched
+    paired: Paired | None  # None if the default won
+    default: float | None  # mean accuracy in percent; None if no cell is done
+    tuned: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        one, paired = self.searched, self.paired
+        low, high = (None, None) if paired is None else (paired.interval or (None, None))
+        return {
+            "method": one.tuned.method,
+            "tunable": sorted(one.tuned.ranges),
+            "trials": [
+                {"options": t.options, "validation": t.accuracy, "diverged": t.has_diverged}
+                for t in one.trials
+            ],
+            "best_trial": one.best,
+            "best_so_far": one.best_so_far,
+            "options": one.winner.options,
+            "default": self.default,
+            "tuned": self.tuned,
+            "difference": None if paired is None else paired.difference,
+            "low": low,
+            "high": high,
+            "pairs": 0 if paired is None else paired.n,
+            "p": None if paired is None else paired.p,
+            "p_holm": None if paired is None else paired.p_holm,
+            "holds": paired is not None and paired.holds,
+        }
+
+
+def score(
+    tuning: Tuning, tuned: Tuned, options: Options, store: CellStore, select: Select = "last"
+) -> Trial:
+    """Return how a trial came out."""
+    found: list[float | None] = []
+    for cell in tuning.trial(tuned, options):
+        cell_id = cell.cell_id(tuning.digest)
+        if (result := store.result(cell_id)) is not None:
+            found.append(float(result[ACCURACY[select]]))
+        elif diverged(store, cell_id):
+            return Trial(options, WORST, has_diverged=True)
+        else:
+            found.append(None)
+    known = [value for value in found if value is not None]
+    return Trial(options, fmean(known) if len(known) == len(found) else None, has_diverged=False)
+
+
+def results_of(
+    tuning: Tuning,
+    searched: Sequence[Searched],
+    store: CellStore,
+    *,
+    select: Select = "last",
+    unit: Unit = "pair",
+) -> list[Result]:
+    """Return how each method does on the test set, with p values corrected for the methods."""
+    found = [_result_of(tuning, one, store, select, unit) for one in searched]
+    paired = [result.paired for result in found if result.paired is not None]
+    after = iter(corrected(paired))
+    return [
+        result
+        if result.paired is None
+        else Result(result.searched, next(after), result.default, result.tuned)
+        for result in found
+    ]
+
+
+def _result_of(
+    tuning: Tuning, one: Searched, store: CellStore, select: Select, unit: Unit
+) -> Result:
+    default, won = (
+        _scores(tuning, tuning.test(one.tuned, options), store, select)
+        for options in ({}, one.winner.options)
+    )
+    means = [fmean(scores.values()) if scores else None for scores in (default, won)]
+    if one.best == 0:
+        return Result(one, None, *means)
+    method = one.tuned.method
+    wanted = len(tuning.test(one.tuned, {})) if unit == "pair" else None
+    paired = compare(method, f"{method} tuned", default, won, wanted, unit)
+    return Result(one, paired, *means)
+
+
+def _scores(
+    tuning: Tuning, cells: Sequence[CellConfig], store: CellStore, select: Select
+) -> dict[tuple[Setting, int], float]:
+    found = {}
+    for cell in cells:
+        result = store.result(cell.cell_id(tuning.digest))
+        if result is not None:
+            setting = setting_of(cell.model_dump(mode="json"))
+            found[(setting, cell.seed)] = float(result[ACCURACY[select]])
+    return found
