@@ -112,11 +112,12 @@ def make_round(
     Raises:
         ConfigError: the data is another one than the grid's.
     """
+    from curvetune.known import has_probe, is_done
     from curvetune.planning.again import made_of
     from curvetune.planning.plan import build_plan
     from curvetune.planning.retry import check_data
     from curvetune.planning.space import Space
-    from curvetune.run import checked, has_probe, is_done
+    from curvetune.run import checked
     from curvetune.store import CellStore, CurveStore
 
     places = places.or_else(duel.data_dir, duel.on_bad)

@@ -1,13 +1,21 @@
-"""What a storage keeps of the data that a grid is of: sizes of classes, copies, bad images."""
+"""What a storage knows of a grid already: which cells and probes are there, and of its data.
+
+Of the data it keeps sizes of classes, copies and bad images.
+"""
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from curvetune.errors import CorruptError
 
 if TYPE_CHECKING:
     from curvetune.data import ClassSizes, Dataset, Report
     from curvetune.planning.plan import Plan
+    from curvetune.store import CellStore, CurveStore
+    from curvetune.system.source_code import Code
 
 CLASS_SIZES = "class_sizes"  # among the facts of the data, as grids/own.py reads them
 
@@ -73,3 +81,24 @@ def write_bad_list(report: "Report | None", digest: str, storage: Path) -> Path 
     path = facts_file(storage, digest, "-bad.csv")
     write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path
+
+
+def is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
+    """Say whether a cell has a result, and note which code made it."""
+    from curvetune.system.source_code import code_of
+
+    result = store.result(cell_id)
+    if result is not None:
+        made.append(code_of(result))
+    return result is not None
+
+
+def has_probe(store: "CurveStore", tell: Callable[[str], object], probe_id: str) -> bool:
+    """Say whether a probe is there; a damaged one is not, which is told."""
+    try:
+        store.manifest(probe_id)
+    except CorruptError as error:
+        if store.has_manifest(probe_id):
+            tell(f"probe {probe_id} is damaged and will be trained again: {error}")
+        return False
+    return True

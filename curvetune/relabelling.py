@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curvetune.errors import ConfigError
+from curvetune.known import has_probe, is_done
 from curvetune.places import Places
 from curvetune.planning.relabel import Change, Labels, Relabelling, relabelled_name
-from curvetune.run import checked, has_probe, is_done
+from curvetune.run import checked
 
 if TYPE_CHECKING:
     from curvetune.config import CellConfig

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import CorruptError
-from curvetune.known import keep_facts, keep_sizes, sizes_of, write_bad_list
+from curvetune.known import has_probe, is_done, keep_facts, keep_sizes, sizes_of, write_bad_list
 from curvetune.places import Places, Telling
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from curvetune.planning.resources import LaunchOptions
     from curvetune.planning.selection import Selection
     from curvetune.status.notify import GridEnd
-    from curvetune.store import CellStore, CurveStore
     from curvetune.system.progress import At
     from curvetune.system.source_code import Code
     from curvetune.tracking.sync.thread import TrackerThread
@@ -377,27 +376,6 @@ def checked(plan: "Plan", images: "Source", places: Places) -> "Plan":
     for cell in plan.left:
         sizes(cell.config)
     return replace(plan, sizes=sizes.images)
-
-
-def is_done(store: "CellStore", made: "list[Code]", cell_id: str) -> bool:
-    """Say whether a cell has a result, and note which code made it."""
-    from curvetune.system.source_code import code_of
-
-    result = store.result(cell_id)
-    if result is not None:
-        made.append(code_of(result))
-    return result is not None
-
-
-def has_probe(store: "CurveStore", tell: Tell, probe_id: str) -> bool:
-    """Say whether a probe is there; a damaged one is not, which is told."""
-    try:
-        store.manifest(probe_id)
-    except CorruptError as error:
-        if store.has_manifest(probe_id):
-            tell(f"probe {probe_id} is damaged and will be trained again: {error}")
-        return False
-    return True
 
 
 def _grid_file(plan: "Plan", command: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from curvetune.errors import ConfigError
+from curvetune.known import has_probe, is_done
 from curvetune.places import Places
 from curvetune.planning.again import made_of
 from curvetune.planning.plan import Plan, build_plan
 from curvetune.planning.selection import Selection, selected_space
-from curvetune.run import checked, has_probe, is_done
+from curvetune.run import checked
 from curvetune.store import CellStore, CurveStore
 from curvetune.tuning.contest import (
     SEARCH,
