@@ -1,8 +1,10 @@
 """A toy problem that every method can be run on: sixty separable images, three classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from curvetune.config import METHOD_SECTIONS, MethodConfig
 from curvetune.conformance import problem
@@ -20,6 +22,7 @@ from curvetune.conformance.problem import batch_of as toy_batch
 from curvetune.conformance.problem import parts_for as toy_parts
 from curvetune.conformance.problem import small_set as toy_set
 from curvetune.methods import METHODS, Method
+from curvetune.training.engine import Engine, Pair
 
 __all__ = [
     "CASES",
@@ -30,6 +33,7 @@ __all__ = [
     "batches",
     "labels",
     "new_model",
+    "pairs_of",
     "pretrained",
     "section",
     "tensors",
@@ -37,6 +41,7 @@ __all__ = [
     "toy_batch",
     "toy_parts",
     "toy_set",
+    "train_on",
 ]
 
 # Cases of a method beside its defaults: options that suit six epochs of curves, and its variants.
@@ -159,3 +164,25 @@ def section(case: Case) -> MethodConfig:
 def toy(case: Case, seed: int = 0, epochs: int = 10, device: torch.device = problem.CPU) -> Method:
     """Return the method of a case on a small network."""
     return problem.build(section(case), seed, epochs, device)
+
+
+def pairs_of(sizes: Sequence[int], seed: int) -> list[Pair]:
+    """Return an epoch of batches of such sizes, each with a meta batch."""
+    generator = torch.Generator().manual_seed(seed)
+    made: list[Pair] = []
+    for size in sizes:
+        index = torch.randperm(60, generator=generator)
+        made.append((toy_batch(index[:size]), toy_batch(index[-20:])))
+    return made
+
+
+def train_on(
+    method: Method, engine: Engine, sizes: Sequence[int], epochs: int
+) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Give a method some epochs; return the indices and the metrics of each step."""
+    seen = []
+    for epoch in range(epochs):
+        method.start_epoch(epoch)
+        for batch, metrics in engine.run(method, pairs_of(sizes, epoch)):
+            seen.append((batch.index, {name: value.clone() for name, value in metrics.items()}))
+    return seen

@@ -1,25 +1,24 @@
 """A captured and an ordinary step agree; here up to the capture itself, which needs a GPU."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy import CASES, Case, tensors, toy, toy_batch
+from toy import CASES, Case, pairs_of, tensors, toy, train_on
 
 from curvetune.data.sets.reading import ArrayPixels
 from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.sets.streamed import StreamedSet
 from curvetune.data.source import Dataset, Images
 from curvetune.errors import ConfigError
-from curvetune.methods import Method
 from curvetune.planning.options import parse_engine
 from curvetune.training.engine import (
     ENGINE,
     Eager,
     Graphs,
-    Pair,
     cuda_graph,
     engine_for,
     generators,
@@ -27,6 +26,7 @@ from curvetune.training.engine import (
 from curvetune.training.tape.taped import Taped
 
 SIZES = (*(12,) * 13, 5)
+train = partial(train_on, sizes=SIZES, epochs=3)
 
 
 class Recorder:
@@ -44,25 +44,6 @@ class Recorder:
             work()
 
         return replay
-
-
-def pairs(seed: int) -> list[Pair]:
-    """Return an epoch of batches, the last one ragged, each with a meta batch."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for size in SIZES:
-        index = torch.randperm(60, generator=generator)
-        made.append((toy_batch(index[:size]), toy_batch(index[-20:])))
-    return made
-
-
-def train(method: Method, engine: Any, epochs: int = 3) -> list[Any]:
-    seen = []
-    for epoch in range(epochs):
-        method.start_epoch(epoch)
-        for batch, metrics in engine.run(method, pairs(epoch)):
-            seen.append((batch.index, {name: value.clone() for name, value in metrics.items()}))
-    return seen
 
 
 @pytest.mark.parametrize("case", CASES, ids=[name for name, _ in CASES])
@@ -188,11 +169,11 @@ def test_a_captured_step_agrees_with_an_ordinary_one_on_a_gpu(case: Case) -> Non
     ends = []
     for engine in (Eager(), Graphs(cuda_graph)):
         method = toy(case, device=device)
-        train_on = [
-            [tuple(type(b)(*(t.to(device) for t in b)) for b in pair) for pair in pairs(epoch)]
-            for epoch in range(6)
+        epochs = [
+            [tuple(type(b)(*(t.to(device) for t in b)) for b in pair) for pair in epoch]
+            for epoch in (pairs_of(SIZES, number) for number in range(6))
         ]
-        for epoch, epoch_pairs in enumerate(train_on):
+        for epoch, epoch_pairs in enumerate(epochs):
             method.start_epoch(epoch)
             for _ in engine.run(method, epoch_pairs):  # type: ignore[arg-type]
                 pass

@@ -2,23 +2,25 @@
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import CASES, Case, new_model, tensors, toy, toy_batch
+from toy import CASES, Case, new_model, tensors, toy, train_on
 
 from curvetune.batch import Batch
 from curvetune.methods import Method
 from curvetune.methods.base import State, descend
 from curvetune.methods.shared.optimizers import RECORDER, Sgd
-from curvetune.training.engine import Eager, Pair
+from curvetune.training.engine import Eager
 from curvetune.training.tape.recording import MOST_BYTES
 from curvetune.training.tape.taped import Taped, is_ours
 
 SIZES = (*(12,) * 7, 5)
 EPOCHS = 4
+train = partial(train_on, sizes=SIZES, epochs=EPOCHS)
 
 # Methods whose steps are ordinary ones: a step of theirs reads a number, asks for a shape that
 # depends on the data, or changes in a way that a tape does not know. Written down, so that a method
@@ -49,28 +51,9 @@ LATER = [pytest.mark.faults, pytest.mark.slow]
 NOW = {"cross-entropy", "gce", "curvenet", "mw-net-noise", "co-teaching with adam", "sop"}
 
 
-def pairs(seed: int) -> list[Pair]:
-    """Return an epoch of batches, the last one ragged, each with a meta batch."""
-    generator = torch.Generator().manual_seed(seed)
-    made = []
-    for size in SIZES:
-        index = torch.randperm(60, generator=generator)
-        made.append((toy_batch(index[:size]), toy_batch(index[-20:])))
-    return made
-
-
-def train(method: Method, engine: Any, epochs: int = EPOCHS) -> list[tuple[Tensor, Any]]:
-    seen = []
-    for epoch in range(epochs):
-        method.start_epoch(epoch)
-        for batch, metrics in engine.run(method, pairs(epoch)):
-            seen.append((batch.index, {name: value.clone() for name, value in metrics.items()}))
-    return seen
-
-
 def agree(one: Method, other: Method, engine: Taped, epochs: int = EPOCHS) -> None:
     """See that a method ends on tapes where its twin ends without."""
-    expected, found = train(one, Eager(), epochs), train(other, engine, epochs)
+    expected, found = train(one, Eager(), epochs=epochs), train(other, engine, epochs=epochs)
     for (index, metrics), (other_index, other_metrics) in zip(expected, found, strict=True):
         assert torch.equal(index, other_index)
         assert metrics.keys() == other_metrics.keys()
