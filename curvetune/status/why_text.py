@@ -59,7 +59,10 @@ def state_words(why: Why) -> str:
         begin = "from its beginning" if why.checkpoint is None else f"from epoch {why.checkpoint}"
         return f"left in {_epochs(why)}{by}; the next run of its grid goes on {begin}"
     if why.state == "paused":
-        return f"at {_epochs(why)}, with a checkpoint: its search goes on with others first"
+        return (
+            f"at {_epochs(why)}, with a checkpoint: `tune` went on with better trials; with more "
+            f"trials, or without --scheduler, it may go on"
+        )
     if why.state == "cached":
         return "not begun, but its probe is stored"
     return "not begun"
@@ -83,7 +86,7 @@ def _more(why: Why, storage: Path, given_storage: Path | None) -> Iterator[str]:
         yield f"MLflow: {mlflow_words(why.failure['mlflow'])}"
         for grid in why.grids[:1]:
             yield f"to try it again: {retry_command(grid, why.command, given_storage)}"
-    elif why.state in ("stale", "paused", "cached", "waiting") and why.command:
+    elif why.state in ("stale", "cached", "waiting") and why.command:
         yield f"to run it: {why.command}"
 
 

@@ -34,8 +34,8 @@ def cost_lines(tuning: Tuning, share: float) -> list[str]:
     lines = []
     if tuning.scheduler != "none":
         lines.append(
-            f"{tuning.scheduler}: about {share:.0%} of these epochs are run, if trials come out in "
-            f"any order; the price is that of all"
+            f"{tuning.scheduler}: about {100 * share:.0f} % of these epochs are run, if trials "
+            f"come out in any order; the price is that of all"
         )
     if tuning.seconds is not None:
         lines.append(

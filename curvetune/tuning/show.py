@@ -69,7 +69,8 @@ def rungs_words(rungs: Sequence[Sequence[int]], reduction: int) -> str:
     """Return at which epochs trials are judged."""
     *early, whole = (list_words(dict.fromkeys(rung)) for rung in rungs)
     if not early:
-        return f"{whole} epochs are too few to stop a trial early, so each is whole"
+        few = "1 epoch is" if whole == "1" else f"{whole} epochs are"
+        return f"{few} too few to stop a trial early, so each is whole"
     return (
         f"trials are judged after {' and '.join(early)} of {whole} epochs; one in {reduction} "
         f"goes on"

@@ -167,7 +167,7 @@ def test_too_few_epochs_stop_nothing_and_this_is_said(tmp_path: Path) -> None:
     ended = search(tuning, Runs(tmp_path))
     assert of(ended, "gce").ended == 5
     lines = notes(tuning, results_of(tuning, ended.searched, CellStore(tmp_path)))
-    assert "gce: 1 epochs are too few to stop a trial early, so each is whole." in lines
+    assert "gce: 1 epoch is too few to stop a trial early, so each is whole." in lines
 
 
 def test_a_dry_run_says_which_share_of_the_epochs_is_run(tmp_path: Path) -> None:
