@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from storage_fixtures import DIGEST, EPOCHS, SECONDS, add_epochs, make_cells, write_grid
+from storage_fixtures import (
+    DIGEST,
+    EPOCHS,
+    SECONDS,
+    add_epochs,
+    finish,
+    make_cells,
+    write_grid,
+)
 from test_tune import METHODS, Runs, options_of, places_of, real_cells, search, tune, tuning_of
 from typer.testing import CliRunner
 
@@ -16,6 +24,8 @@ from curvetune.cell import run_cell
 from curvetune.cli import app
 from curvetune.config import CellConfig
 from curvetune.errors import PausedError
+from curvetune.grids.activity import grid_progress
+from curvetune.grids.cells import read_grid
 from curvetune.planning.plan import Plan
 from curvetune.run import Outcome
 from curvetune.store import CellStore
@@ -253,3 +263,33 @@ def test_status_and_report_of_the_search_tell_of_trials_that_were_stopped(tmp_pa
     )
     assert "paused: at allocate " in shown("why", cell).stdout
     assert "paused" in shown("status").stdout
+
+
+def test_a_scheduler_is_another_search_only_where_it_decides_what_is_proposed() -> None:
+    for kind in ("random", "grid"):
+        plain, asha = tuning_of(search=kind, cells=few_cells()), asha_of(search=kind)
+        assert asha.identity(asha.methods[1]) == plain.identity(plain.methods[1])
+    plain = tuning_of(search="optuna", cells=few_cells())
+    keys = {"method", "search", "seed", "ranges", "cells"}  # as it was before there were schedulers
+    assert plain.identity(plain.methods[1]).keys() == keys
+    asha = asha_of(search="optuna")
+    more = {"scheduler": "asha", "reduction": 2}
+    assert asha.identity(asha.methods[1]) == plain.identity(plain.methods[1]) | more
+
+
+def test_the_time_that_is_left_is_that_up_to_where_cells_pause(tmp_path: Path) -> None:
+    done, running, paused, waiting = make_cells(METHODS[1:2], seeds=(0, 1), noise_rates=(0.4,))
+    finish(tmp_path, done, 50.0)
+    add_epochs(tmp_path, running, 1)  # news of just now, and no lease: it runs
+    add_epochs(tmp_path, paused, 1)
+    write_json(CellStore(tmp_path).folder(paused.cell_id(DIGEST)) / "PAUSED.json", {})
+    write_grid(tmp_path, [done, running, paused, waiting])
+    grid = read_grid(tmp_path, "small")
+    assert [cell.state for cell in grid.cells] == ["done", "running", "paused", "waiting"]
+    (news,) = [cell.activity.news for cell in grid.cells[1:2] if cell.activity]
+    ids = [cell.cell_id for cell in grid.cells]
+    until = {ids[1]: 2, ids[3]: 1}  # and the paused one goes to its end
+    left = grid_progress(grid, news, until).seconds_left
+    assert left == pytest.approx((1 + 3 + 1) * SECONDS)
+    whole = grid_progress(grid, news).seconds_left  # nobody says that the paused one goes on
+    assert whole == pytest.approx((3 + 4) * SECONDS)
