@@ -52,6 +52,7 @@ from curvetune.training.split import clean_images, evaluated, load_split, verifi
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
 Margins = NDArray[np.float16]
+Made = tuple[Trained, nn.Module]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def run_cell(
     on_event: Callable[[Event], None] = _ignore,
     read_curves: Callable[[str], Curves] | None = None,
     stop: Callable[[], bool] = never,
+    until: int | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the result of a cell, as in its DONE.json; what is stored already is not run again.
@@ -84,6 +86,7 @@ def run_cell(
         read_curves: reads stored curves by probe id; from the storage if not given. It raises
             CorruptError for curves that are damaged, which are then recomputed.
         stop: asked before every epoch whether the cell is to be left, with a checkpoint, for now.
+        until: epochs of the final training at which the cell is left, with a checkpoint, for now.
         info: goes into the result as it is, such as how many cells shared the device.
 
     Raises:
@@ -92,6 +95,7 @@ def run_cell(
         DataError: the data cannot give the split.
         DivergedError: a loss is not finite.
         LostLeaseError: another process took the cell or its probe over, since this one stood still.
+        PausedError: `until` epochs are done; the same call without it goes on bit for bit.
         StoppedError: `stop` said so; the same call goes on bit for bit.
         StorageError: the storage cannot be written.
     """
@@ -114,7 +118,8 @@ def run_cell(
         write_json(folder / CONFIG, cell.model_dump(mode="json") | {"data_digest": digest})
         run = _Run(cell, digest, dataset, storage, device, checkpoint_every, on_event, stop)
         curves, manifest = run.curves(read_curves or CurveStore(storage).read)
-        made, model = run.allocate(lease, curves)
+        with store.going_on(cell_id):
+            made, model = run.allocate(lease, curves, until)
         final = evaluate(model, run.test, dataset.num_classes)
         lease.check()
         save_state(folder / MODEL, {"model": model.state_dict()})
@@ -192,7 +197,7 @@ class _Run:
             lease=lease,
         )
 
-    def allocate(self, lease: Lease, curves: Curves | None) -> tuple[Trained, nn.Module]:
+    def allocate(self, lease: Lease, curves: Curves | None, until: int | None) -> Made:
         """Run the final training; return what it made, and the classifier.
 
         Args:
@@ -230,6 +235,7 @@ class _Run:
             evaluate=lambda model: {"accuracy": self._accuracy(model).accuracy},
             on_epoch=lambda row: self.on_event({"stage": "allocate", **row}),
             stop=self.stop,
+            until=until,
             guard=lease.check,
             engine=engine_for(self.train, device),
             layers_seed=torch_stream(cell.seed, "layers").initial_seed(),

@@ -12,6 +12,7 @@
     ├── DivergedError         3   a loss is no longer a finite number
     ├── HangError             3   a cell made no progress, and its process was ended
     ├── StoppedError          4   asked to stop, and did so between two epochs
+    │   └── PausedError       4   came to the epoch up to which it was to run for now
     ├── BusyError             4   another process works on it
     └── LostLeaseError        4   another process took over, and what came too late is refused
 
@@ -96,6 +97,10 @@ class StoppedError(CurvetuneError):
     """Training was asked to stop, and did so between two epochs; its checkpoint goes on there."""
 
     exit_code = 4
+
+
+class PausedError(StoppedError):
+    """Training came to the epoch up to which it was to run for now; its checkpoint goes on."""
 
 
 class BusyError(CurvetuneError):

@@ -42,7 +42,7 @@ class Outcome:
     Args:
         finished: whether every cell was run to its end, good or bad; False if a signal stopped it.
         preempted: whether that signal was SIGTERM.
-        lacking: the cells of the plan that have no result now.
+        lacking: the cells of the plan that have no result now, nor came to where they wait.
     """
 
     finished: bool
@@ -204,8 +204,9 @@ def what_starts(plan: "Plan") -> str:
         return f"{plan.name}: {cells if plan.left else 'no such failed cell'} to run again"
     if not plan.left:
         return f"{plan.name}: all {n['cells_total']} cells are done; nothing to run"
+    done = "done" if not plan.until else "done or paused"
     return (
-        f"{plan.name}: {n['cells_total']} cells, {n['cells_done']} done, {n['cells_to_run']} to "
+        f"{plan.name}: {n['cells_total']} cells, {n['cells_done']} {done}, {n['cells_to_run']} to "
         f"run; probes: {n['probes_stored']} stored, {n['probes_to_run']} to run"
     )
 
@@ -236,7 +237,7 @@ class _Running:
             except KeyboardInterrupt:
                 finished = False
         store = CellStore(self.places.storage)
-        lacking = [cell for cell in self.plan.left if store.result(cell.cell_id) is None]
+        lacking = [cell for cell in self.plan.left if not self.plan.has_come(cell.cell_id, store)]
         return Outcome(finished, stopping.preempted, tuple(lacking))
 
     def _left(self, stopping: "Stopping") -> bool:
@@ -326,6 +327,7 @@ class _Running:
             self.plan.name,
             self.console,
             only=only,
+            until=self.plan.until,
             note=lambda: notice.text,
             stage=lambda: notice.stage,
         )

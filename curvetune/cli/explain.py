@@ -23,8 +23,9 @@ def why(
 ) -> None:
     """Explain CELL: what decides it, its state, and in what it differs from the nearest result.
 
-    A cell is done, running, failed, stale, cached or waiting. Stale: it was begun, and its process
-    is gone. Cached: it is not begun, but its probe is stored. Nothing is changed.
+    A cell is done, running, failed, stale, paused, cached or waiting. Stale: it was begun, and its
+    process is gone. Paused: `tune` stopped it early, with a checkpoint. Cached: it is not begun,
+    but its probe is stored. Nothing is changed.
     """
     o.load_plugins(plugins)
     from curvetune.status.why import explain, why_json

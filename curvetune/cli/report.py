@@ -46,7 +46,8 @@ def status(
 ) -> None:
     """Show which cells of GRID are done, running, failed, stale or waiting, also while it runs.
 
-    A stale cell was begun and left: its process is gone. Without GRID, show how far every grid in
+    A stale cell was begun and left: its process is gone. A paused one waits with a checkpoint,
+    since `tune --scheduler asha` went on with others. Without GRID, show how far every grid in
     the storage is.
     """
     if address is not None:
@@ -291,6 +292,10 @@ def _status_of_all(storage: Path, *, as_json: bool) -> None:
     from curvetune.system.terminal import plain_console
 
     columns = [Column("grid", is_key=True, is_left=True), Column("cells")]
-    columns += [Column(state) for state in next(iter(counts.values()))]
-    rows = [(name, str(sum(s.values())), *map(str, s.values())) for name, s in counts.items()]
+    states = dict.fromkeys(state for found in counts.values() for state in found)
+    columns += [Column(state) for state in states]
+    rows = [
+        (name, str(sum(found.values())), *(str(found.get(state, 0)) for state in states))
+        for name, found in counts.items()
+    ]
     print_table(Table(columns, rows), plain_console())

@@ -68,7 +68,7 @@ def _tell_what_is_left(grid: str, places: Places) -> None:
     from curvetune.grids.cells import read_grid
 
     found = read_grid(places.storage, grid)
-    left = {state: n for state, n in found.counts().items() if n and state != "done"}
+    left = {s: n for s, n in found.counts().items() if n and s not in ("done", "paused")}
     if left:
         words = ", ".join(f"{n} {state}" for state, n in left.items())
         tell(f"{grid}: other cells are not done: {words}. To run them:")

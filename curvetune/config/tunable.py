@@ -3,7 +3,7 @@
 A section declares them, each with where it is from:
 
     tunable: ClassVar[Ranges] = {
-        "loss_power": Uniform(0.1, 1.0, "Eq. 6 of the source: q is in (0, 1]"),
+        "loss_power": Uniform(0.1, 1.0, "q is from 0, cross entropy, to 1"),
     }
 
 A range has the option's default in it, so that what is found is never another family of methods.

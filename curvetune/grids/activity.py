@@ -44,10 +44,16 @@ class GridProgress:
         return [progress for progress in self.cells if progress.cell.state in states]
 
 
-def grid_progress(grid: Grid, now: float | None = None) -> GridProgress:
-    """Return how far the cells of `grid` are at `now` (Unix seconds)."""
+def grid_progress(
+    grid: Grid, now: float | None = None, until: Mapping[str, int] | None = None
+) -> GridProgress:
+    """Return how far the cells of `grid` are at `now` (Unix seconds).
+
+    Args:
+        until: the epochs at which cells are to pause, of those that do, while a search runs.
+    """
     now = time.time() if now is None else now
-    costs = _Costs(grid.cells)
+    costs = _Costs(grid.cells, until or {})
     leaders = _leaders(grid)
     cells = tuple(_progress(cell, grid, leaders, costs, now) for cell in grid.cells)
     return GridProgress(grid, cells, _grid_seconds_left(cells, grid, costs))
@@ -79,7 +85,7 @@ def _progress(
     epochs = epochs_of(cell, activity.stage)
     epoch = min(len(activity.rows), epochs)
     words = f"{activity.stage} {epoch}/{epochs}"
-    if cell.state in ("stale", "waiting"):
+    if cell.state in ("stale", "paused", "waiting"):
         return Progress(cell, f"{cell.state} at {words}", epoch, epochs)
     accuracy = activity.rows[-1].get("accuracy") if activity.rows else None
     left = _seconds_left(cell, activity, costs, now)
@@ -102,29 +108,31 @@ def _leaders(grid: Grid) -> dict[str, str]:
 def _seconds_left(cell: Cell, activity: Activity, costs: "_Costs", now: float) -> float | None:
     """Return how long a running cell has still to go."""
     rows = activity.rows
-    epochs = epochs_of(cell, activity.stage) - len(rows)
+    epochs = costs.goal(cell, activity.stage) - len(rows)
     if not rows:
-        known = costs.of(cell, activity.stage)
+        is_probe = activity.stage == "probe"
+        known = costs.of(cell, "probe") if is_probe else costs.final(cell)
         left = None if known is None else known - max(0.0, now - activity.began)
     else:
         each = _epoch_seconds(rows)
         # By the storage's clock: that of the host that trains may be wrong, and ours may be.
         left = each * epochs - min(max(0.0, now - activity.news), each)
-    then = costs.of(cell, "allocate") if activity.stage == "probe" else 0.0
+    then = costs.final(cell) if activity.stage == "probe" else 0.0
     return None if left is None or then is None else max(0.0, left) + then
 
 
 def _grid_seconds_left(cells: Sequence[Progress], grid: Grid, costs: "_Costs") -> float | None:
     """Return how long the grid has still to go; None if nobody can tell, or nothing runs."""
     running = [p.seconds_left for p in cells if p.cell.state == "running"]
-    waiting = [p.cell for p in cells if p.cell.state in ("stale", "waiting")]
+    left_over = ("stale", "paused", "waiting") if costs.until else ("stale", "waiting")
+    waiting = [p.cell for p in cells if p.cell.state in left_over]
     if not running:
         return None
     led = {p.cell.probe_id for p in cells if p.cell.state == "running"} | grid.stored_probes
     probes = {cell.probe_id: cell for cell in waiting if cell.probe_id not in {None, *led}}
     left = [
         *running,
-        *(costs.of(cell, "allocate") for cell in waiting),
+        *(costs.final(cell) for cell in waiting),
         *(costs.of(cell, "probe") for cell in probes.values()),
     ]
     known = [seconds for seconds in left if seconds is not None]
@@ -136,7 +144,8 @@ def _grid_seconds_left(cells: Sequence[Progress], grid: Grid, costs: "_Costs") -
 class _Costs:
     """What a stage took where it was run, to expect the same where it was not."""
 
-    def __init__(self, cells: Iterable[Cell]) -> None:
+    def __init__(self, cells: Iterable[Cell], until: Mapping[str, int]) -> None:
+        self.until = until
         self._seen: dict[tuple[str, str], list[float]] = {}
         for cell in cells:
             for stage, seconds in _spent(cell):
@@ -148,6 +157,19 @@ class _Costs:
         key = (stage, cell.label if stage == "allocate" else "")
         seen = self._seen.get(key) or self._seen.get((stage, ""))
         return median(seen) if seen else None
+
+    def goal(self, cell: Cell, stage: str) -> int:
+        """Return how many epochs of a stage a cell is to have for now."""
+        epochs = epochs_of(cell, stage)
+        return min(epochs, self.until.get(cell.cell_id, epochs)) if stage == "allocate" else epochs
+
+    def final(self, cell: Cell) -> float | None:
+        """Return what to expect of the final training of a cell that does not run now."""
+        known = self.of(cell, "allocate")
+        if known is None or not self.until:
+            return known
+        had = len(cell.activity.rows) if cell.activity and cell.state == "paused" else 0
+        return known * max(0, self.goal(cell, "allocate") - had) / epochs_of(cell, "allocate")
 
 
 def _spent(cell: Cell) -> list[tuple[str, float]]:

@@ -15,7 +15,7 @@ from curvetune.store import CellStore, CurveStore
 from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
-from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST
+from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST, PAUSED
 from curvetune.system.redact import redact
 
 # Only where no lease was ever taken (results of older versions): a cell without news for this long,
@@ -25,7 +25,8 @@ STALE_EPOCHS = 5
 
 HELD_OUT = "accuracy on held-out samples, not on the test set"  # data.validation
 
-CellState = Literal["done", "failed", "running", "stale", "waiting"]  # stale: begun, and left
+# stale: begun, and left; paused: left with a checkpoint, as its search wants it for now
+CellState = Literal["done", "failed", "running", "stale", "paused", "waiting"]
 Select = Literal["last", "last10", "best"]
 ACCURACY: dict[str, str] = {
     "last": "accuracy",
@@ -150,10 +151,10 @@ class Grid:
         return groups
 
     def counts(self) -> dict[CellState, int]:
-        """Return how many cells are in each state."""
+        """Return how many cells are in each state; paused ones only where a search has some."""
         states = [cell.state for cell in self.cells]
-        order: tuple[CellState, ...] = ("done", "running", "failed", "stale", "waiting")
-        return {state: states.count(state) for state in order}
+        order: tuple[CellState, ...] = ("done", "running", "failed", "stale", "paused", "waiting")
+        return {state: n for state in order if (n := states.count(state)) or state != "paused"}
 
 
 class GridReader:
@@ -247,7 +248,8 @@ class CellReader:
             holder = read_holder(self.cells.folder(cell_id))
             activity = self._activity(cell_id, probe_id)
             failure = self._failure(cell_id, activity)
-            state = self._state(activity, failure, holder)
+            is_paused = (self.cells.folder(cell_id) / PAUSED).exists()
+            state = self._state(activity, failure, holder, is_paused=is_paused)
         return Cell(
             cell_id=cell_id,
             probe_id=probe_id,
@@ -270,12 +272,16 @@ class CellReader:
         activity: Activity | None,
         failure: Mapping[str, Any] | None,
         holder: Holder | None,
-    ) -> Literal["failed", "running", "stale", "waiting"]:
+        *,
+        is_paused: bool,
+    ) -> CellState:
         """Return the state of a cell that is not done: the lease decides, where there is one."""
         if activity is not None and holder is not None and holder.alive:
             return "running"
         if failure is not None:
             return "failed"
+        if is_paused:
+            return "paused"
         if activity is None or activity.news < self._since:
             return "waiting"
         return "running" if holder is None and _is_recent(activity) else "stale"

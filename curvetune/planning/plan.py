@@ -14,6 +14,7 @@ from curvetune.planning.space import Space
 if TYPE_CHECKING:
     from curvetune.data.source import ClassSizes
     from curvetune.data.stream.report import Report
+    from curvetune.store import CellStore
 
 SCHEMA_VERSION = 1
 THREADS = 8  # that check results; 1.9 to 2.2 times faster than one (docs/measurements.md)
@@ -46,6 +47,7 @@ class Plan:
     """The cells of a grid, each once, in the order of its space.
 
     `is_part` says that they are some cells of a grid which is recorded, and stays as it is.
+    `until` has the epochs at which cells wait for now; one that came to them is done.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     probes: tuple[PlannedProbe, ...]
     is_part: bool = False
+    until: Mapping[str, int] = field(default_factory=dict)
     images: "Report | None" = None  # of a folder
     sizes: "ClassSizes | None" = None  # of the data; None if nobody asked, since nothing is left
     data_dir: str | None = None  # where the space says that its images are
@@ -68,6 +71,13 @@ class Plan:
     def stored(self) -> frozenset[str]:
         """The probes whose curves are there for a cell that is still to be run."""
         return frozenset(probe.probe_id for probe in self.probes if probe.state == "stored")
+
+    def has_come(self, cell_id: str, store: "CellStore") -> bool:
+        """Say whether a cell has its result now, or as many epochs as it is to have for now."""
+        if store.result(cell_id) is not None:
+            return True
+        until = self.until.get(cell_id)
+        return until is not None and store.has_epochs(cell_id, until)
 
     def counts(self) -> dict[str, int]:
         """Return how many cells and probes there are in each state.

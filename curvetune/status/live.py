@@ -6,7 +6,7 @@ All of it is read from the storage, so `curvetune status` shows the same from an
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -54,19 +54,21 @@ class LiveProgress:
         console: Console | None = None,
         *,
         only: Collection[str] | None = None,
+        until: Mapping[str, int] | None = None,
         note: Callable[[], str] = str,
         stage: Callable[[], str] = str,
     ) -> None:
         """Show `grid` of `storage`, or only some of its cells.
 
         Args:
+            until: the epochs at which cells are to pause.
             note: returns what else there is to say now; an empty text if nothing.
             stage: returns what is done now before and after cells run; shown while none does.
         """
         self._console = console or plain_console(stderr=True)
         since = storage_time(Path(storage))  # whose time stamps it is compared with
         self._reader = GridReader(storage, grid, since=since, only=only)
-        self._note, self._stage = note, stage
+        self._note, self._stage, self._until = note, stage, until
         self._past: str | None = None  # the stage that was over when the first cell began
         self._told: set[str] = set()
         self._stop = threading.Event()
@@ -101,7 +103,7 @@ class LiveProgress:
     def _look(self, view: View) -> None:
         """Read and show; what cannot be read now may be there next time, and is told once."""
         try:
-            progress = grid_progress(self._reader.read())
+            progress = grid_progress(self._reader.read(), until=self._until)
             view.show(progress, self._note() or self._stage_of(progress))
         except (CurvetuneError, OSError, ValueError, KeyError) as error:
             if repr(error) not in self._told:

@@ -24,7 +24,14 @@ from curvetune.system.tables import Column, Table, print_table, table_lines
 from curvetune.system.units import duration
 
 SCHEMA_VERSION = 1
-STYLES = {"done": "green", "failed": "red", "running": "cyan", "stale": "yellow", "waiting": "dim"}
+STYLES = {
+    "done": "green",
+    "failed": "red",
+    "running": "cyan",
+    "stale": "yellow",
+    "paused": "blue",
+    "waiting": "dim",
+}
 MAX_NAMED = 3  # cells named in one line
 SO_FAR = "  MA so far: over what all have done"
 SHORT_ID = 6  # digits of an id that tell cells apart

@@ -98,7 +98,7 @@ def _interrupted_between_looks() -> Iterator[Callable[[float], None]]:
 
 def is_complete(progress: GridProgress) -> bool:
     """Say whether nothing is left that a command on this grid would have to run."""
-    return len(progress.of("done", "failed")) == len(progress.cells)
+    return len(progress.of("done", "failed", "paused")) == len(progress.cells)
 
 
 def idle_note(progress: GridProgress) -> str:

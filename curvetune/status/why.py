@@ -21,7 +21,7 @@ from curvetune.store.names import CELLS, CHECKPOINT, MANIFEST, PROBES
 
 SCHEMA_VERSION = 1
 
-WhyState = Literal["done", "running", "failed", "stale", "cached", "waiting"]
+WhyState = Literal["done", "running", "failed", "stale", "paused", "cached", "waiting"]
 ProbeState = Literal["stored", "damaged", "running", "missing"]
 
 

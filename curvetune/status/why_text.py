@@ -58,6 +58,11 @@ def state_words(why: Why) -> str:
         by = f"; it was run by {cell.holder}, which is gone or has left it" if cell.holder else ""
         begin = "from its beginning" if why.checkpoint is None else f"from epoch {why.checkpoint}"
         return f"left in {_epochs(why)}{by}; the next run of its grid goes on {begin}"
+    if why.state == "paused":
+        return (
+            f"at {_epochs(why)}, with a checkpoint: `tune` went on with better trials; with more "
+            f"trials, or without --scheduler, it may go on"
+        )
     if why.state == "cached":
         return "not begun, but its probe is stored"
     return "not begun"

@@ -6,6 +6,7 @@
                     model.safetensors    the final classifier
                     samples.safetensors  per training sample: last loss, last weight
                     FAILED.json          why the last try failed, until one succeeds
+                    PAUSED.json          it waits with a checkpoint, as asked, until it goes on
                     lease-<token>.json   who works on it (lease.py)
                     DONE.json            last: the result, and the SHA-256 of every file
     splits/<split_id>.safetensors        meta set, kept images and their labels
@@ -16,14 +17,15 @@ A result exists when DONE.json does and every file that it lists has the checksu
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from curvetune.config.fingerprint import GRID_NAME
-from curvetune.errors import ConfigError, CorruptError, nearest
+from curvetune.errors import ConfigError, CorruptError, PausedError, nearest
 from curvetune.store.arrays import load_arrays
 from curvetune.store.commands import has_more, keep_record, merged, records, whole_grid
 from curvetune.store.files import (
@@ -50,6 +52,7 @@ from curvetune.store.names import (
     GRIDS,
     HISTORY,
     MODEL,
+    PAUSED,
     SAMPLES,
 )
 from curvetune.store.plain import check_inside, is_there
@@ -101,7 +104,7 @@ class CellStore:
         if lease is not None:
             lease.check()
         done = publish_json(folder / DONE, done)
-        remove(folder / FAILED, folder / CHECKPOINT)
+        remove(folder / FAILED, folder / PAUSED, folder / CHECKPOINT)
         return done
 
     def result(self, cell_id: str) -> dict[str, Any] | None:
@@ -149,6 +152,21 @@ class CellStore:
         """Return where `fail` records why a cell failed."""
         return self.folder(cell_id) / FAILED
 
+    @contextmanager
+    def going_on(self, cell_id: str) -> Iterator[None]:
+        """Record while the block runs that a cell is not paused, and afterwards if it is.
+
+        Its last try has not failed then.
+        """
+        folder = self.folder(cell_id)
+        remove(folder / PAUSED)
+        try:
+            yield
+        except PausedError:
+            write_json(folder / PAUSED, {"schema_version": SCHEMA_VERSION, "time": time.time()})
+            remove(folder / FAILED)
+            raise
+
     def samples(self, cell_id: str) -> dict[str, NDArray[Any]]:
         """Return the last values of each training sample, (N,) each: its loss, perhaps its weight.
 
@@ -161,6 +179,13 @@ class CellStore:
     def history(self, cell_id: str) -> list[dict[str, Any]]:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
         return read_rows(self.folder(cell_id) / HISTORY)
+
+    def has_epochs(self, cell_id: str, count: int) -> bool:
+        """Say whether a cell's history has so many epochs; a damaged one has none."""
+        try:
+            return len(self.history(cell_id)) >= count
+        except ValueError:
+            return False
 
     def write_grid(self, name: str, grid: Mapping[str, Any], *, has_run: bool = True) -> None:
         """Record which cells a command for a grid has, beside those of earlier ones.

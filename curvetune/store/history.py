@@ -84,6 +84,17 @@ class History:
         except OSError as error:
             raise cannot_write(self._path, error, len(line)) from error
 
+    def keep(self) -> None:
+        """Write all rows, wherever they were, and wait for the disk.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        write_rows(self._path, self._rows, durable=True)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

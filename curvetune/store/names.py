@@ -10,6 +10,7 @@ MODEL = "model.safetensors"
 CONFIG = "config.json"
 SAMPLES = "samples.safetensors"
 FAILED = "FAILED.json"
+PAUSED = "PAUSED.json"
 DONE = "DONE.json"
 # of a probe alone (curves.py)
 CURVES = "curves.npy"

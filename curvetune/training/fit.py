@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from curvetune.data.sets.image_set import ImageSet
 from curvetune.data.sets.reading import reading
-from curvetune.errors import CorruptError, DivergedError, StoppedError
+from curvetune.errors import CorruptError, DivergedError, PausedError, StoppedError
 from curvetune.methods.base import Method, Recipe
 from curvetune.store.history import History
 from curvetune.training.checkpoint import Checkpoint
@@ -54,8 +54,9 @@ class Loop:
     """What a run needs beside its method.
 
     `streams` holds the generators `train` and `meta`; `describe` adds numbers to an epoch's row
-    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch;
-    `guard` is called before anything is written, and raises if that is no longer ours to do.
+    from the values per sample, `evaluate` from the model. `stop` is asked before every epoch; at
+    `until` epochs it ends for now. `guard` is called before anything is written, and raises if that
+    is no longer ours to do.
     """
 
     recipe: Recipe
@@ -71,6 +72,7 @@ class Loop:
     evaluate: Callable[[nn.Module], dict[str, float]] = _nothing
     on_epoch: Callable[[Row], object] = _nothing
     stop: Callable[[], bool] = never
+    until: int | None = None  # epochs, of which `recipe` may have more
     guard: Callable[[], None] = nothing
     layers_seed: int = 0  # of what layers draw themselves, such as dropout's masks
     # Makes of a step's values per sample, and the labels, what is kept of them until the epoch ends
@@ -96,6 +98,7 @@ def fit(method: Method, loop: Loop) -> Trained:
 
     Raises:
         DivergedError: a loss is not finite.
+        PausedError: `loop.until` epochs are done; checkpoint and history have them all.
         StoppedError: `loop.stop` said so; the checkpoint has all epochs that were run.
         LostLeaseError: raised by `loop.guard`.
     """
@@ -111,14 +114,16 @@ def _train(method: Method, loop: Loop, made: Trained, first: int, history: Histo
     """Run the epochs from `first` on."""
     saved = first
     for epoch in range(first, loop.recipe.epochs):
-        if loop.stop():
+        is_there = loop.until is not None and epoch >= loop.until
+        if is_there or loop.stop():
             loop.guard()
             if epoch > saved:
                 loop.checkpoint.save(_state(method, loop, made))
-            raise StoppedError(
-                f"stopped after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept: "
-                f"run the same command again to go on"
-            )
+            said = f"after {epoch} of {loop.recipe.epochs} epochs, as asked; they are kept"
+            if is_there:
+                history.keep()  # what comes next follows from it
+                raise PausedError(f"paused {said}")
+            raise StoppedError(f"stopped {said}: run the same command again to go on")
         started = time.time()
         visited: list[Tensor] = []
         with _layers_draw(loop.layers_seed, epoch, _device(method)):

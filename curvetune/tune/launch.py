@@ -126,6 +126,7 @@ def launch(
                 data_cpus=cpus_for_data(nodes, cluster.options, slots),
                 question=question,
                 engine=options.engine,
+                until=plan.until,
             )
             cache = None if is_ours() else start_cache(storage)
             parts = {"work": work, "dataset": dataset, "curves": CurveReader(storage, cache)}

@@ -11,7 +11,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from curvetune.errors import (
     HangError,
     LostLeaseError,
     NodeError,
+    PausedError,
     StoppedError,
     StorageError,
 )
@@ -60,6 +61,7 @@ class Work:
         data_cpus: of the cluster, which decode the streamed images of each trial; 0: its own do.
         question: what a node must answer before it runs trials; None asks nothing.
         engine: how steps are run.
+        until: the epochs at which cells wait, of those that do.
     """
 
     digest: str
@@ -72,6 +74,7 @@ class Work:
     data_cpus: float = 0.0
     question: Question | None = None
     engine: Engine = "graphs"
+    until: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stop_file(self) -> Path:
@@ -104,7 +107,8 @@ def train_cell(
     """Run a cell, whose id is `config["cell_id"]`, and tell Tune how it went.
 
     Tune hears {"stage": "stored", "probe_id"} as soon as curves are on the disk, and at last how it
-    ended: `done`, `stopped`, `busy` (another command has the cell, or makes its probe) or `failed`.
+    ended: `done`, `paused`, `stopped`, `busy` (another command has the cell, or makes its probe) or
+    `failed`.
     Epochs are not reported: the history files have them, and each report would hold up the training
     until the driver has read it.
 
@@ -117,6 +121,8 @@ def train_cell(
     try:
         with watched(work.hang_log(cell_id), work.hang_after_s) as alive:
             _run(cell, cell_id, work, dataset, curves, alive)
+    except PausedError:
+        ending = {"stage": "paused"}
     except StoppedError:
         ending = {"stage": "stopped" if Flag(work.stop_file).is_up() else "moved"}
     except BusyError as error:
@@ -166,6 +172,7 @@ def _run(
         on_event=on_event,
         read_curves=curves,
         stop=_told_to_stop(work),
+        **({"until": work.until[cell_id]} if cell_id in work.until else {}),
         **_sharing(),
     )
 

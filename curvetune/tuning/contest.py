@@ -13,9 +13,20 @@ from curvetune.planning.space import Space
 from curvetune.tuning.trials import Options
 
 Search = Literal["random", "grid", "optuna"]
+Scheduler = Literal["none", "asha"]
 Validation: TypeAlias = float | Literal["clean"]
 SEARCH, TEST = "tuning", "tuned"  # what the grids of a tuning end with
 LONGEST = 128  # characters of a grid's name
+REDUCTION = 3  # eta of asha: one in so many goes on
+MOST_TRIALS = 1000  # of a method, where time is the budget
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Of each method: trials, the most there may be; and seconds of devices, if these decide."""
+
+    trials: int
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,11 @@ class Tuning:
         digest: of the data's content.
         validation: what trials are judged on, as `data.validation`.
         seed: of the search.
+        budget: trials of each method, at most.
         test_seeds: with how many fresh seeds winners and defaults are tested.
+        scheduler: what stops trials early.
+        reduction: one in so many of its trials goes on.
+        seconds: of devices that each method may use; None if trials alone count.
     """
 
     space: Space
@@ -59,15 +74,24 @@ class Tuning:
     validation: Validation
     seed: int
     test_seeds: int
+    scheduler: Scheduler = "none"
+    reduction: int = REDUCTION
+    seconds: float | None = None
 
     def identity(self, tuned: Tuned) -> dict[str, Any]:
-        """Return what the search of a method is of; more trials of it are the same search."""
+        """Return what the search of a method is of; more trials of it are the same search.
+
+        A scheduler decides nothing of what is proposed, unless that follows from what was found.
+        """
+        early = {"scheduler": self.scheduler, "reduction": self.reduction}
+        has_seen = self.search == "optuna" and self.scheduler != "none"
         return {
             "method": tuned.method,
             "search": self.search,
             "seed": self.seed,
             "ranges": {option: found.to_json() for option, found in tuned.ranges.items()},
             "cells": [cell.cell_id(self.digest) for cell in self.trial(tuned, {})],
+            **(early if has_seen else {}),
         }
 
     def trial(self, tuned: Tuned, options: Options) -> tuple[CellConfig, ...]:

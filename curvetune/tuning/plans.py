@@ -1,6 +1,6 @@
 """What a tuning is of, and the plans that run its cells."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from curvetune.store import CellStore, CurveStore
 from curvetune.tuning.contest import (
     SEARCH,
     TEST,
+    Budget,
+    Scheduler,
     Search,
     Tuned,
     Tuning,
@@ -36,7 +38,9 @@ def make_tuning(
     places: Places,
     *,
     search: Search,
-    budget: int,
+    budget: Budget,
+    scheduler: Scheduler,
+    reduction: int,
     validation: Validation,
     seed: int,
     test_seeds: int,
@@ -44,13 +48,12 @@ def make_tuning(
     """Return what is tuned, and where its images are; changes nothing.
 
     Raises:
-        ConfigError: the selection, its space or its data are not right, or a number is below 1.
+        ConfigError: the selection, its space or its data are not right, or no seed is to test.
     """
     from curvetune.data.people.cells import with_labels
 
-    for option, value in (("--budget", budget), ("--test-seeds", test_seeds)):
-        if value < 1:
-            raise ConfigError(f"{option} {value}: allowed is at least 1")
+    if test_seeds < 1:
+        raise ConfigError(f"--test-seeds {test_seeds}: allowed is at least 1")
     space = selected_space(selection)
     check_name(space.name)
     places = places.or_else(space.data_dir, space.on_bad)
@@ -58,7 +61,19 @@ def make_tuning(
     digest = images.digest(places.data_dir)
     space = replace(space, cells=tuple(with_labels(space.cells, images, places.data_dir)))
     methods = tuned_methods(space.cells)
-    found = Tuning(space, digest, methods, search, budget, validation, seed, test_seeds)
+    found = Tuning(
+        space,
+        digest,
+        methods,
+        search,
+        budget.trials,
+        validation,
+        seed,
+        test_seeds,
+        scheduler=scheduler,
+        reduction=reduction,
+        seconds=budget.seconds,
+    )
     for tuned in methods:
         found.trial(tuned, {})  # which refuses what cannot be validated
     return found, places
@@ -66,25 +81,21 @@ def make_tuning(
 
 def search_plan(
     tuning: Tuning,
-    trials: Iterable[tuple[Tuned, Sequence[Options]]],
+    cells: Sequence["CellConfig"],
     places: Places,
     tell: Tell,
     *,
+    until: Mapping[str, int] | None = None,
     priced: bool = False,
 ) -> Plan:
-    """Return the plan of the cells of these trials; one that diverged is done.
+    """Return the plan of these cells of trials; one that diverged is done.
 
     Args:
+        until: the epochs at which cells pause, of those that do; one that came there is done.
         priced: whether the plan knows the sizes of its data. They have those of the test set too,
             which a search never looks at.
     """
-    cells = [
-        cell
-        for tuned, found in trials
-        for options in found
-        for cell in tuning.trial(tuned, options)
-    ]
-    plan = _plan(tuning, SEARCH, cells, places, tell)
+    plan = _plan(tuning, SEARCH, cells, places, tell, until)
     if not priced:
         return plan
     return checked(plan, places.source(cells[0].data), places)
@@ -105,18 +116,32 @@ def final_plan(
 
 
 def _plan(
-    tuning: Tuning, ending: str, cells: Sequence["CellConfig"], places: Places, tell: Tell
+    tuning: Tuning,
+    ending: str,
+    cells: Sequence["CellConfig"],
+    places: Places,
+    tell: Tell,
+    until: Mapping[str, int] | None = None,
 ) -> Plan:
     space = replace(tuning.space, name=tuning.named(ending), cells=tuple(cells))
     store = CellStore(places.storage)
     done = partial(is_done, store, [])
+    until = dict(until or {})
+
+    def is_over(cell_id: str) -> bool:
+        if done(cell_id):
+            return True
+        is_there = cell_id in until and store.has_epochs(cell_id, until[cell_id])
+        return is_there or (ending == SEARCH and diverged(store, cell_id))
+
     plan = build_plan(
         space,
         tuning.digest,
-        is_done=lambda cell_id: done(cell_id) or (ending == SEARCH and diverged(store, cell_id)),
+        is_done=is_over,
         has_probe=partial(has_probe, CurveStore(places.storage), tell),
     )
-    return replace(plan, made=made_of(space, places.data_dir, places.on_bad))
+    made = made_of(space, places.data_dir, places.on_bad)
+    return replace(plan, made=made, until=until)
 
 
 def diverged(store: CellStore, cell_id: str) -> bool:

@@ -8,7 +8,7 @@ the same as 30.
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from curvetune.errors import ConfigError
 from curvetune.seeding import numpy_stream
 from curvetune.store.tunings import read_trials, write_trials
 from curvetune.tuning.contest import Tuned, Tuning
+from curvetune.tuning.outcomes import WORST, Trial
 from curvetune.tuning.trials import Options, grid_trials, random_trial
 
 ROUND = 4  # trials of a method that Optuna proposes without knowing how the others came out
 
 
 def rounds(tuning: Tuning) -> list[int]:
-    """Return how many trials of each method there are after each round, the last one's last."""
-    if tuning.search != "optuna":
+    """Return how many trials of a method there are after each round, the last one's last."""
+    if tuning.search != "optuna" and tuning.seconds is None:
         return [tuning.budget]
     return [*range(ROUND, tuning.budget, ROUND), tuning.budget]
 
@@ -34,7 +35,7 @@ def proposed(
     tuned: Tuned,
     count: int,
     storage: Path,
-    found: Sequence[float] = (),
+    found: Sequence[Trial] = (),
     *,
     keep: bool = True,
 ) -> list[Options]:
@@ -42,7 +43,7 @@ def proposed(
 
     Args:
         count: how many.
-        found: accuracies of the first ones, in percent, of all before the round of the last.
+        found: how the first ones came out, all before the round of the last.
         keep: whether they are kept in the storage.
 
     Raises:
@@ -65,11 +66,15 @@ def proposed(
 
 
 def expected(tuning: Tuning, tuned: Tuned, storage: Path) -> list[Options]:
-    """Return as many trials as the budget says, for a price: what nobody knows yet is drawn."""
+    """Return as many trials as the budget says, for a price: what nobody knows yet is drawn.
+
+    Of a budget in seconds they are the first round, or those that there are.
+    """
+    known = read_trials(storage, tuning.identity(tuned))
+    count = tuning.budget if tuning.seconds is None else max(ROUND, len(known))
     if tuning.search == "optuna" and tuned.ranges:
-        known = read_trials(storage, tuning.identity(tuned))
-        return (known + _drawn(tuning, tuned, tuning.budget)[len(known) :])[: tuning.budget]
-    return proposed(tuning, tuned, tuning.budget, storage, keep=False)
+        return (known + _drawn(tuning, tuned, count)[len(known) :])[:count]
+    return proposed(tuning, tuned, count, storage, keep=False)
 
 
 def _drawn(tuning: Tuning, tuned: Tuned, count: int) -> list[Options]:
@@ -83,7 +88,7 @@ def _drawn(tuning: Tuning, tuned: Tuned, count: int) -> list[Options]:
 
 
 def _asked(
-    tuning: Tuning, tuned: Tuned, known: Sequence[Options], count: int, found: Sequence[float]
+    tuning: Tuning, tuned: Tuned, known: Sequence[Options], count: int, found: Sequence[Trial]
 ) -> list[Options]:
     """Return the first trials, the last ones as Optuna proposes them after those before its round.
 
@@ -99,17 +104,28 @@ def _asked(
         warnings.simplefilter("ignore")  # of constant_liar, that it may change
         sampler = optuna.samplers.TPESampler(seed=int(stream.integers(2**32)), constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    for options, accuracy in zip(known[:begin], found[:begin], strict=True):
+    for options, trial in zip(known[:begin], found[:begin], strict=True):
         values = options or default
         if all(tuned.ranges[option].has(value) for option, value in values.items()):
-            study.add_trial(
-                optuna.trial.create_trial(params=values, distributions=ranges, value=accuracy)
-            )
+            study.add_trial(_told(optuna, trial, values, ranges))
     trials: list[Options] = [] if begin else [{}]
     while begin + len(trials) < count:
         asked = study.ask(ranges).params
         trials.append({option: _plain(tuned.ranges, option, asked) for option in ranges})
     return [*known, *trials[len(known) - begin :]]
+
+
+def _told(optuna: Any, trial: Trial, values: Options, ranges: Mapping[str, Any]) -> Any:
+    """Return a trial in Optuna's words: one that was stopped is pruned, with what it came to."""
+    state = optuna.trial.TrialState.PRUNED if trial.is_stopped else None
+    value = None if trial.is_stopped else WORST if trial.accuracy is None else trial.accuracy
+    return optuna.trial.create_trial(
+        params=values,
+        distributions=ranges,
+        value=value,
+        intermediate_values=dict(trial.rungs),
+        **({} if state is None else {"state": state}),
+    )
 
 
 def _plain(ranges: Ranges, option: str, asked: dict[str, Any]) -> Any:

@@ -13,31 +13,37 @@ from curvetune.grids.cells import ACCURACY, Select
 from curvetune.grids.labels import Setting, setting_of
 from curvetune.store import CellStore
 from curvetune.tuning.contest import Tuned, Tuning
-from curvetune.tuning.plans import diverged
-from curvetune.tuning.trials import Options
-
-WORST = 0.0  # percent; what a trial that diverged counts as
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A trial: its options, and its mean accuracy on the validation set over settings and seeds."""
-
-    options: Options
-    accuracy: float | None  # in percent; None while a cell of it is not done
-    has_diverged: bool
+from curvetune.tuning.outcomes import Outcomes, Trial
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A method with its trials, the default first."""
+    """A method with its trials, the default first, and how they came out."""
 
     tuned: Tuned
-    trials: tuple[Trial, ...]
+    outcomes: Outcomes
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Its trials."""
+        return self.outcomes.trials
+
+    @property
+    def seconds(self) -> float:
+        """What its trials took of devices, with the probes that they read."""
+        return self.outcomes.seconds
+
+    @property
+    def ended(self) -> int:
+        """How many trials ran to their end."""
+        return sum(trial.accuracy is not None and not trial.has_diverged for trial in self.trials)
 
     @cached_property
     def best(self) -> int:
-        """Which trial has the highest accuracy; of several the first, and so the default."""
+        """Which trial has the highest accuracy of those that ran to their end.
+
+        Of several the first one, and so the default.
+        """
         return max(range(len(self.trials)), key=lambda k: (self._accuracy(k), -k))
 
     @property
@@ -54,7 +60,7 @@ class Searched:
 
     @property
     def best_so_far(self) -> list[float]:
-        """The best accuracy after each trial."""
+        """The best accuracy after each trial; those that were stopped do not count."""
         return list(accumulate((self._accuracy(k) for k in range(len(self.trials))), max))
 
     def _accuracy(self, k: int) -> float:
@@ -79,9 +85,17 @@ class Result:
             "method": one.tuned.method,
             "tunable": sorted(one.tuned.ranges),
             "trials": [
-                {"options": t.options, "validation": t.accuracy, "diverged": t.has_diverged}
+                {
+                    "options": t.options,
+                    "validation": t.accuracy,
+                    "diverged": t.has_diverged,
+                    "stopped": t.is_stopped,
+                    "rungs": [{"epochs": e, "validation": value} for e, value in t.rungs.items()],
+                }
                 for t in one.trials
             ],
+            "trials_ended": one.ended,
+            "device_seconds": one.seconds,
             "best_trial": one.best,
             "best_so_far": one.best_so_far,
             "options": one.winner.options,
@@ -95,23 +109,6 @@ class Result:
             "p_holm": None if paired is None else paired.p_holm,
             "holds": paired is not None and paired.holds,
         }
-
-
-def score(
-    tuning: Tuning, tuned: Tuned, options: Options, store: CellStore, select: Select = "last"
-) -> Trial:
-    """Return how a trial came out."""
-    found: list[float | None] = []
-    for cell in tuning.trial(tuned, options):
-        cell_id = cell.cell_id(tuning.digest)
-        if (result := store.result(cell_id)) is not None:
-            found.append(float(result[ACCURACY[select]]))
-        elif diverged(store, cell_id):
-            return Trial(options, WORST, has_diverged=True)
-        else:
-            found.append(None)
-    known = [value for value in found if value is not None]
-    return Trial(options, fmean(known) if len(known) == len(found) else None, has_diverged=False)
 
 
 def results_of(

@@ -1,11 +1,13 @@
 """What was found: each method tuned against its default, and how the search came along."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curvetune.grids.stamps import stamp
 from curvetune.system.tables import Column, Table, print_table
-from curvetune.tuning.contest import SEARCH, TEST, Tuning
+from curvetune.system.units import duration
+from curvetune.tuning.contest import MOST_TRIALS, SEARCH, TEST, Tuning
+from curvetune.tuning.outcomes import rungs_of
 from curvetune.tuning.scores import Result, Searched
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ def print_results(tuning: Tuning, results: Sequence[Result], console: "Console")
     columns = [
         Column("method", is_key=True, is_left=True),
         Column("trials"),
+        *([Column("whole")] if tuning.scheduler != "none" else []),
+        *([Column("device\ntime")] if tuning.seconds is not None else []),
         Column("validation\ndefault"),
         Column("validation\nbest"),
         Column("test\ndefault"),
@@ -31,7 +35,7 @@ def print_results(tuning: Tuning, results: Sequence[Result], console: "Console")
     said = stamp((tuning.space.profile,))
     title = tuning.named(TEST) + f" ({said})" * bool(said)
     console.print(title, style="bold", highlight=False, soft_wrap=True)
-    print_table(Table(columns, [_row(result) for result in results]), console)
+    print_table(Table(columns, [_row(tuning, result) for result in results]), console)
     for line in notes(tuning, results):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -44,19 +48,54 @@ def notes(tuning: Tuning, results: Sequence[Result]) -> list[str]:
         f"had, on all training samples.",
         "p is over pairs of a setting and a seed, corrected after Holm for the methods.",
     ]
-    fewer = [one.searched for one in results if one.searched.distinct < tuning.budget]
-    lines += [
-        f"{one.tuned.method}: {one.distinct} different trials, which is less than the budget of "
-        f"{tuning.budget}."
-        for one in fewer
-        if one.tuned.ranges
-    ]
+    searched = [one.searched for one in results]
+    lines += [line for one in searched if (line := _fewer(tuning, one)) is not None]
     lines += [
         f"{one.tuned.method} declares no range: its default ran once."
-        for one in fewer
-        if not one.tuned.ranges
+        for one in searched
+        if not one.tuned.ranges and tuning.budget > 1
     ]
+    if tuning.scheduler != "none":
+        lines += [
+            f"{one.tuned.method}: {rungs_words(rungs_of(tuning, one.tuned), tuning.reduction)}."
+            for one in searched
+            if one.tuned.ranges
+        ]
+        lines.append("What is best is among the trials that ran to their end, which are whole.")
     return lines
+
+
+def rungs_words(rungs: Sequence[Sequence[int]], reduction: int) -> str:
+    """Return at which epochs trials are judged."""
+    *early, whole = (list_words(dict.fromkeys(rung)) for rung in rungs)
+    if not early:
+        few = "1 epoch is" if whole == "1" else f"{whole} epochs are"
+        return f"{few} too few to stop a trial early, so each is whole"
+    return (
+        f"trials are judged after {' and '.join(early)} of {whole} epochs; one in {reduction} "
+        f"goes on"
+    )
+
+
+def list_words(values: Iterable[int]) -> str:
+    """Return numbers that cells differ in, as 2/4."""
+    return "/".join(map(str, values))
+
+
+def _fewer(tuning: Tuning, one: Searched) -> str | None:
+    """Say why a method with ranges had less than its budget; None if it had all of it."""
+    if not one.tuned.ranges:
+        return None
+    said = f"{one.tuned.method}: {one.distinct} different trials"
+    if tuning.seconds is None:
+        is_less = one.distinct < tuning.budget
+        return f"{said}, which is less than the budget of {tuning.budget}." if is_less else None
+    if one.seconds >= tuning.seconds:
+        return None
+    return (
+        f"{said} used {duration(one.seconds)} of {duration(tuning.seconds)}: its ranges have no "
+        f"more, or {MOST_TRIALS} were had."
+    )
 
 
 def results_json(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
@@ -67,7 +106,10 @@ def results_json(tuning: Tuning, results: Sequence[Result]) -> dict[str, Any]:
         "profile": tuning.space.profile,
         "search": tuning.search,
         "search_seed": tuning.seed,
-        "budget": tuning.budget,
+        "scheduler": tuning.scheduler,
+        "reduction": None if tuning.scheduler == "none" else tuning.reduction,
+        "budget": tuning.budget if tuning.seconds is None else None,
+        "budget_seconds": tuning.seconds,
         "validation": tuning.validation,
         "test_seeds": [*tuning.fresh_seeds],
         "methods": [result.to_json() for result in results],
@@ -84,7 +126,7 @@ def figure_file(tuning: Tuning, searched: Sequence[Searched], form: str) -> byte
     return file_of(stamped(figure, stamp((tuning.space.profile,))), form)
 
 
-def _row(result: Result) -> list[str]:
+def _row(tuning: Tuning, result: Result) -> list[str]:
     one, paired = result.searched, result.paired
     interval, p = NONE, NONE
     if paired is not None and paired.interval is not None:
@@ -95,6 +137,8 @@ def _row(result: Result) -> list[str]:
     return [
         one.tuned.method,
         str(len(one.trials)),
+        *([str(one.ended)] if tuning.scheduler != "none" else []),
+        *([duration(one.seconds)] if tuning.seconds is not None else []),
         _number(one.trials[0].accuracy),
         _number(one.winner.accuracy),
         _number(result.default),

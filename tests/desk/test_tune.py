@@ -287,7 +287,7 @@ def test_a_dry_run_says_what_is_searched_and_starts_nothing(tmp_path: Path) -> N
     done = tune("digits", *words, "--dry-run", "--storage", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert "cross-entropy: declares no range, so it runs its default once" in done.stderr
-    assert "gce: loss_power in 0.1 to 1 (Eq. 6" in done.stderr
+    assert "gce: loss_power in 0.1 to 1 (q is from 0, cross entropy" in done.stderr
     found = json.loads(done.stdout)
     assert found["search"]["cells_to_run"] == 4 * (1 + 3)
     assert found["test"]["cells_to_run"] == 4 * 3 * (1 + 2)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from test_tune import Runs, options_of, search, tuning_of
+from test_tune_asha import Climbs, asha_of, few_cells, of
 
 from curvetune.errors import ConfigError
 from curvetune.store import CellStore
-from curvetune.tuning.proposals import ROUND, expected, rounds
+from curvetune.tuning.outcomes import Trial
+from curvetune.tuning.proposals import ROUND, _told, expected, rounds
 
 
 def test_a_round_begins_at_the_same_trials_whatever_the_budget() -> None:
@@ -73,3 +75,30 @@ def test_what_it_proposes_follows_from_what_was_found(tmp_path: Path) -> None:
     late = {name: sum(values[-12:]) / 12 for name, values in found.items()}
     assert late["high"] > late["low"] + 0.2
     assert not CellStore(tmp_path / "low").grids()  # nothing but cells and trials was written
+
+
+def test_with_a_scheduler_the_search_is_another_one_and_steps_do_not_matter(tmp_path: Path) -> None:
+    needs_optuna()
+    twelve = search(asha_of(12, search="optuna"), Climbs(tmp_path / "one"))
+    runs = Climbs(tmp_path / "two")
+    runs.ends_after = 45
+    with pytest.raises(KeyboardInterrupt):
+        search(asha_of(8, search="optuna"), runs)
+    runs.ends_after = 10**6
+    search(asha_of(8, search="optuna"), runs)
+    assert search(asha_of(12, search="optuna"), runs).searched == twelve.searched
+    assert any(trial.is_stopped for trial in of(twelve, "gce").trials)
+    plain = search(tuning_of(12, search="optuna", cells=few_cells()), Runs(tmp_path / "two"))
+    assert len(list((tmp_path / "two" / "tunings").iterdir())) == 2 * 3
+    assert options_of(plain)["gce"][:ROUND] == options_of(twelve)["gce"][:ROUND]
+
+
+def test_optuna_hears_of_a_stopped_trial_as_pruned_with_what_it_came_to() -> None:
+    optuna = needs_optuna()
+    ranges = {"a": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    stopped = Trial({"a": 0.5}, None, has_diverged=False, rungs={1: 40.0, 2: 45.0}, is_stopped=True)
+    whole = Trial({"a": 0.5}, 60.0, has_diverged=False, rungs={1: 40.0, 4: 60.0})
+    told = [_told(optuna, one, {"a": 0.5}, ranges) for one in (stopped, whole)]
+    assert [one.state.name for one in told] == ["PRUNED", "COMPLETE"]
+    assert [one.intermediate_values for one in told] == [{1: 40.0, 2: 45.0}, {1: 40.0, 4: 60.0}]
+    assert [one.value for one in told] == [None, 60.0]

@@ -19,7 +19,7 @@ from curvetune.planning.resources import LaunchOptions
 if TYPE_CHECKING:
     from curvetune.planning.plan import Plan
     from curvetune.run import Outcome
-    from curvetune.tuning.contest import Search, Tuning, Validation
+    from curvetune.tuning.contest import Scheduler, Search, Tuning, Validation
     from curvetune.tuning.scores import Searched
     from curvetune.tuning.search import Ended
 
@@ -32,14 +32,26 @@ SHARE = 0.1  # of the training set that trials are judged on
 def tune(
     space: o.Space,
     budget: Annotated[
-        int,
+        str,
         typer.Option(
-            "--budget", metavar="N", help="Trials of each method, of which the default is one."
+            "--budget",
+            metavar="N|TIME",
+            help="Of each method: trials, of which the default is one; or time of a device, 30m.",
         ),
     ],
     search: Annotated[
         str, typer.Option("--search", metavar="NAME", help="random, grid or optuna.")
     ] = "random",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler", metavar="NAME", help="none, or asha, which stops most trials early."
+        ),
+    ] = "none",
+    reduction: Annotated[
+        int | None,
+        typer.Option("--reduction", metavar="N", help="Of asha: one trial in so many goes on; 3."),
+    ] = None,
     search_seed: Annotated[
         int, typer.Option("--search-seed", metavar="N", min=0, help="Of the search alone.")
     ] = 0,
@@ -84,18 +96,21 @@ def tune(
 ) -> None:
     """Tune every method of SPACE alike, and test what was found against the default.
 
-    Each method gets N trials over the ranges that it declares. A trial is one cell for each setting
-    and seed of SPACE. It is judged on samples that are held out of training, never on the test set.
-    At the end defaults and winners are trained on all samples, with fresh seeds, and tested.
+    Each method gets N trials, or as much TIME, over the ranges that it declares. A trial is one
+    cell for each setting and seed of SPACE. It is judged on samples that are held out of training,
+    never on the test set. At the end defaults and winners are trained on all samples, with fresh
+    seeds, and tested.
 
     The same command goes on where it stopped. A larger budget adds trials (docs/tuning.md).
     """
+    from curvetune.tuning.budget import parse_budget
     from curvetune.tuning.files import check_figure_file, check_space_file
     from curvetune.tuning.plans import make_tuning
     from curvetune.tuning.search import run_final, run_search
 
     chosen = selected(select)
     kind, validation = _search(search), _validation(validate_on)
+    early, eta = _scheduler(scheduler, reduction)
     if space_file is not None:
         check_space_file(space_file, force=force)
     if figure is not None:
@@ -104,7 +119,9 @@ def tune(
         choice.of(space),
         places,
         search=kind,
-        budget=budget,
+        budget=parse_budget(budget),
+        scheduler=early,
+        reduction=eta,
         validation=validation,
         seed=search_seed,
         test_seeds=test_seeds,
@@ -150,6 +167,22 @@ def _search(text: str) -> "Search":
     raise ConfigError(f"--search {printable(text)!r}: allowed are {', '.join(allowed)}")
 
 
+def _scheduler(text: str, reduction: int | None) -> "tuple[Scheduler, int]":
+    from curvetune.tuning.contest import REDUCTION, Scheduler
+
+    allowed: tuple[Scheduler, ...] = get_args(Scheduler)
+    name = next((name for name in allowed if text == name), None)
+    if name is None:
+        raise ConfigError(f"--scheduler {printable(text)!r}: allowed are {', '.join(allowed)}")
+    if reduction is not None and name == "none":
+        raise ConfigError(
+            f"--reduction {reduction}: is of --scheduler asha; add that, or leave this out"
+        )
+    if reduction is not None and reduction < 2:
+        raise ConfigError(f"--reduction {reduction}: allowed is at least 2; {REDUCTION} is usual")
+    return name, reduction or REDUCTION
+
+
 def _validation(text: str) -> "Validation":
     if text == "clean":
         return "clean"
@@ -166,11 +199,16 @@ def _validation(text: str) -> "Validation":
 
 
 def _tell_what_is_searched(tuning: "Tuning") -> None:
+    from curvetune.tuning.outcomes import rungs_of
+    from curvetune.tuning.show import rungs_words
+
     for tuned in tuning.methods:
         if not tuned.ranges:
             tell(f"{tuned.method}: declares no range, so it runs its default once")
         for option, found in tuned.ranges.items():
             tell(f"{tuned.method}: {option} in {found.words()} ({found.source})")
+        if tuning.scheduler != "none" and tuned.ranges:
+            tell(f"{tuned.method}: {rungs_words(rungs_of(tuning, tuned), tuning.reduction)}")
 
 
 def _tell_of_diverged(searched: "Sequence[Searched]") -> None:
@@ -189,17 +227,26 @@ def _exit_unless_whole(ended: "Ended", places: Places) -> None:
 def _print_cost(tuning: "Tuning", places: Places, launch: LaunchOptions, *, as_json: bool) -> None:
     """Print what the search costs, and the test at its end."""
     from curvetune.pricing import price_plan
+    from curvetune.tuning.cost import cost_lines, share_of_epochs
     from curvetune.tuning.plans import final_plan, search_plan
     from curvetune.tuning.proposals import expected
 
     trials = [(one, expected(tuning, one, places.storage)) for one in tuning.methods]
+    cells = [
+        cell
+        for tuned, found in trials
+        for options in found
+        for cell in tuning.trial(tuned, options)
+    ]
     plans = {
-        "search": search_plan(tuning, trials, places, tell, priced=True),
+        "search": search_plan(tuning, cells, places, tell, priced=True),
         "test": final_plan(tuning, [(one, found[-1]) for one, found in trials], places, tell),
     }
     prices = {key: price_plan(plan, places, launch, tell=tell) for key, plan in plans.items()}
+    share = share_of_epochs(tuning, [(one, len(found)) for one, found in trials])
     if as_json:
         found = {key: {**plans[key].counts(), "price": prices[key].to_json()} for key in plans}
+        found["search"] |= {"share_of_epochs": share, "seconds_each": tuning.seconds}
         typer.echo(json.dumps({"schema_version": 1, **found}, indent=1))
         return
     from curvetune.status.price_table import print_price
@@ -209,6 +256,9 @@ def _print_cost(tuning: "Tuning", places: Places, launch: LaunchOptions, *, as_j
         n = plan.counts()
         typer.echo(f"{key}: {n['cells_total']} cells, {n['cells_to_run']} to run, at most")
         print_price(prices[key], plain_console())
+        if key == "search":
+            for line in cost_lines(tuning, share):
+                typer.echo(line)
 
 
 def _print(tuning: "Tuning", ended: "Ended", places: Places, select: Any, *, as_json: bool) -> None:

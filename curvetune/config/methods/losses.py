@@ -34,8 +34,8 @@ class ClassBalancedConfig(MethodConfig):
     native = _LONG_TAIL_RECIPE
 
     tunable: ClassVar[Ranges] = {
-        "base": Choice(("softmax", "sigmoid", "focal"), "section 5: the losses compared"),
-        "beta": Choice((0.9, 0.99, 0.999, 0.9999), "section 5: the values searched"),
+        "base": Choice(("softmax", "sigmoid", "focal"), "the three losses of the released scripts"),
+        "beta": Choice((0.9, 0.99, 0.999, 0.9999), "the values that the source searched"),
     }
 
     name: Literal["class-balanced"] = "class-balanced"
@@ -57,7 +57,7 @@ class FocalConfig(MethodConfig):
     native_options: ClassVar[dict[str, Any]] = {"focal_gamma": 1.0}  # LDAM-DRW's baseline
 
     tunable: ClassVar[Ranges] = {
-        "focal_gamma": Choice((0.1, 0.2, 0.5, 1.0, 2.0, 5.0), "Table 1b: the values above 0"),
+        "focal_gamma": Choice((0.1, 0.2, 0.5, 1.0, 2.0, 5.0), "around the published 2"),
     }
 
     name: Literal["focal"] = "focal"

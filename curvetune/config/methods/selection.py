@@ -21,7 +21,7 @@ class CoTeachingConfig(NoiseRateConfig):
     native_options: ClassVar[dict[str, Any]] = {"optimizer": "adam"}
 
     tunable: ClassVar[Ranges] = {
-        "exponent": Choice((0.5, 1.0, 2.0), "section 4: the values of c that it compares"),
+        "exponent": Choice((0.5, 1.0, 2.0), "the values that the released --exponent names"),
     }
 
     name: Literal["co-teaching"] = "co-teaching"

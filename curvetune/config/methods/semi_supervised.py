@@ -28,8 +28,10 @@ class DivideMixConfig(MethodConfig):
     native_options: ClassVar[dict[str, Any]] = {"divide_start": 10 / 150, "ramp_share": 16 / 150}
 
     tunable: ClassVar[Ranges] = {
-        "guessed_weight": Choice((0.0, 25.0, 50.0, 150.0), "section 4.2: the values validated"),
-        "clean_threshold": Choice((0.5, 0.6), "section 4.2: .5, and .6 for much noise"),
+        "guessed_weight": Choice(
+            (0.0, 25.0, 50.0, 150.0), "the values that the source chose from by validation"
+        ),
+        "clean_threshold": Choice((0.5, 0.6), "the released --p_threshold, and a stricter one"),
     }
 
     name: Literal["dividemix"] = "dividemix"
@@ -76,8 +78,8 @@ class ELRPlusConfig(MethodConfig):
     native = AllocateConfig(lr=0.02, milestones=(150,), warmup=0, nesterov=False)
 
     tunable: ClassVar[Ranges] = {
-        "elr_weight": Choice((1.0, 3.0, 5.0, 7.0, 10.0), "the grid in the source's appendix"),
-        "target_momentum": Choice((0.5, 0.7, 0.9, 0.99), "the grid in the source's appendix"),
+        "elr_weight": Choice((1.0, 3.0, 5.0, 7.0, 10.0), "around those released, such as 1 and 7"),
+        "target_momentum": Choice((0.5, 0.7, 0.9, 0.99), "the released README's three, and 0.5"),
     }
 
     name: Literal["elr-plus"] = "elr-plus"

@@ -85,8 +85,10 @@ class SOPConfig(MethodConfig):
     )
 
     tunable: ClassVar[Ranges] = {
-        "given_lr": Choice((1.0, 10.0), "the released commands: CIFAR-100's, CIFAR-10's"),
-        "other_lr": Choice((10.0, 100.0), "the released commands: symmetric, asymmetric"),
+        "given_lr": Choice((1.0, 10.0), "the released command for CIFAR-100, and ten times that"),
+        "other_lr": Choice(
+            (10.0, 100.0), "the released commands for CIFAR-100: symmetric, asymmetric"
+        ),
     }
 
     name: Literal["sop"] = "sop"

@@ -19,8 +19,8 @@ def status_of(cell: Cell, *, running: bool) -> tuple[str, float | None]:
 def status_of_many(cells: Sequence[Cell], *, running: bool) -> tuple[str, float | None]:
     """Return MLflow's word for a method or a grid, and when it ended."""
     states = {cell.state for cell in cells}
-    if states == {"done"}:
-        return "FINISHED", max(cell.finished or 0.0 for cell in cells)
+    if states == {"done"} or (states <= {"done", "paused"} and not running):
+        return "FINISHED", max(status_of(cell, running=False)[1] or 0.0 for cell in cells)
     if running:
         return "RUNNING", None
     return ("FAILED" if "failed" in states else "KILLED"), None
