@@ -44,7 +44,7 @@ def sizes(done: Measured, ended: list[float]) -> list[int]:
     pids = {pid for _, workers in done.workers for pid in workers}
     if len(pids) != 1:
         raise SystemExit(f"{len(pids)} workers ran trials, which is not one")
-    seen = [(when, *workers.values()) for when, workers in done.workers if workers]
+    seen = [(when, sum(workers.values())) for when, workers in done.workers if workers]
     return [min(seen, key=lambda one: abs(one[0] - end))[1] for end in ended]
 
 
