@@ -9,7 +9,8 @@ probes in this process, one thread, and appends a row for each to results/fronti
 the last epoch, wall and processor seconds of both stages. What the storage has already is not run
 again, and gets no row: its time is not known. `draw` makes the picture of docs/performance.md,
 docs/pictures/frontier-light.svg and -dark.svg, from that file: accuracy against processor seconds,
-over the cells that every way in it has. Rows without seconds are of cells that were resumed.
+over the cells that every way in it has. Rows without seconds are of cells that were resumed, or
+whose probe another way had made already; these are not drawn.
 """
 
 import argparse
@@ -43,11 +44,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.processor: dict[str, float] = {}
+        self._probes = False
         self._wall, self._last = time.perf_counter(), time.process_time()
 
     def __call__(self, event: Row) -> None:
         """Add what passed since the last event to the stage of this one."""
         now = time.process_time()
+        self._probes |= event["stage"] == "probe"
         stage = "probe" if event["stage"] == "stored" else event["stage"]
         self.processor[stage] = self.processor.get(stage, 0.0) + now - self._last
         self._last = now
@@ -55,6 +58,8 @@ class Clock:
     def row(self) -> Row:
         """Return the seconds so far."""
         stages = {f"{name}_processor_s": f"{s:.1f}" for name, s in self.processor.items()}
+        if not self._probes:  # a cell without its probe is no cell's time
+            return {"processor_s": "", "wall_s": "", **stages}
         total = sum(self.processor.values())
         wall = time.perf_counter() - self._wall
         return {"processor_s": f"{total:.1f}", "wall_s": f"{wall:.1f}", **stages}
@@ -94,8 +99,7 @@ def common(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ways = {row["way"] for row in rows}
     found: dict[tuple[str, str], set[str]] = {}
     for row in rows:
-        if row["processor_s"]:
-            found.setdefault((row["noise_rate"], row["seed"]), set()).add(row["way"])
+        found.setdefault((row["noise_rate"], row["seed"]), set()).add(row["way"])
     return sorted(cell for cell, of in found.items() if of == ways)
 
 
@@ -114,7 +118,7 @@ def points(rows: Sequence[Row]) -> dict[str, tuple[float, float | None, float]]:
 def draw() -> None:
     """Draw the picture, light and dark, of the cells that every way has."""
     with (RESULTS / "frontier.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if row["processor_s"]]
     cells = common(rows)
     found = points([row for row in rows if (row["noise_rate"], row["seed"]) in cells])
     for way, (accuracy, _, seconds) in found.items():
