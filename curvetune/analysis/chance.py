@@ -12,8 +12,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from curvetune.grids.cells import Cell, Grid
 
 COVERED = 0.95
@@ -66,7 +64,8 @@ def level(images: int, share: float) -> float:
     """Return the upper end of the central 95 % of Binomial(images, share), in percent of images."""
     if share >= 1:
         return 100.0
-    from scipy.special import bdtr  # inside: the live table would wait for it
+    import numpy as np  # inside, as scipy: the live table and `status` would wait for them
+    from scipy.special import bdtr
 
     right = np.arange(images + 1)
     within = bdtr(right, images, share) >= (1 + COVERED) / 2

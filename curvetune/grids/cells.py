@@ -142,6 +142,11 @@ class Grid:
         """How many epochs the accuracy "last10" is a mean of."""
         return mean_of_last(cell.config for cell in self.cells)
 
+    @functools.cached_property
+    def known(self) -> dict[str, Any]:
+        """What was computed of this grid already, by what it is."""
+        return {}
+
     def methods(self) -> dict[str, list[Cell]]:
         """Return the cells of each method label."""
         groups: dict[str, list[Cell]] = {}

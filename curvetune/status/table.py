@@ -76,6 +76,7 @@ def live_view(
 def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool = False) -> Table:
     """Return a table with a row for each of `cells`; `ids` begins it with how they are called."""
     settings = progress.grid.settings
+    words = {setting: [*setting_words(setting, settings).values()] for setting in settings}
     keys = ["cell"] if ids else []
     keys += ["method", *setting_words(settings[0], settings), "seed"]
     columns = [Column(key, is_key=True, is_left=key in ("cell", "method")) for key in keys]
@@ -84,7 +85,7 @@ def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool 
         (
             *([p.cell.cell_id[:SHORT_ID]] if ids else []),
             p.cell.label,
-            *setting_words(p.cell.setting, settings).values(),
+            *words[p.cell.setting],
             str(p.cell.seed),
             Text(p.words, STYLES[p.cell.state]),
             "" if p.accuracy is None else percent(p.accuracy),

@@ -18,13 +18,11 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, nearest
-from curvetune.store.arrays import load_arrays
+from curvetune.store.checksums import sha256
 from curvetune.store.commands import has_more, keep_record, merged, records, whole_grid
 from curvetune.store.files import (
     address_of,
@@ -36,7 +34,6 @@ from curvetune.store.files import (
     read_json,
     read_published,
     remove,
-    sha256,
     write_json,
 )
 from curvetune.store.history import read_rows
@@ -55,6 +52,9 @@ from curvetune.store.names import (
 from curvetune.store.plain import check_inside, is_there
 from curvetune.store.records import checked_grid
 from curvetune.system.redact import redact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = (CONFIG, HISTORY, MODEL, SAMPLES)
@@ -149,12 +149,14 @@ class CellStore:
         """Return where `fail` records why a cell failed."""
         return self.folder(cell_id) / FAILED
 
-    def samples(self, cell_id: str) -> dict[str, NDArray[Any]]:
+    def samples(self, cell_id: str) -> "dict[str, NDArray[Any]]":
         """Return the last values of each training sample, (N,) each: its loss, perhaps its weight.
 
         Raises:
             CorruptError: they are missing or damaged.
         """
+        from curvetune.store.arrays import load_arrays  # inside: it imports NumPy
+
         arrays, _ = load_arrays(self.folder(cell_id) / SAMPLES)
         return arrays
 
