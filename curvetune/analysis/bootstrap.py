@@ -19,10 +19,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.analysis.quantiles import expanded_tail
+
 DRAWS = 10_000
 FEWEST = 3  # settings
 SEED = 0  # of the draws: a table is the same whenever it is printed
-CONFIDENCE = 0.95
 
 S = TypeVar("S", bound=Hashable)
 
@@ -45,7 +46,8 @@ def hierarchical_interval(
     """
     if len(groups) < FEWEST:
         return None
-    low, high = np.quantile(_means(groups, draws), _percentiles(len(groups)))
+    tail = expanded_tail(len(groups))
+    low, high = np.quantile(_means(groups, draws), (tail, 1.0 - tail))
     return float(low), float(high)
 
 
@@ -74,11 +76,3 @@ def _shares(sizes: tuple[int, ...], draws: int) -> NDArray[np.float64]:
         sums = np.add.accumulate(np.full(times.max(initial=0) + 1, 1 / (size * k)))
         parts.append(np.concatenate([[0.0], sums])[times].reshape(draws, size))
     return np.concatenate(parts, axis=1)
-
-
-def _percentiles(k: int) -> tuple[float, float]:
-    from scipy.special import ndtr, stdtrit
-
-    tail = float(stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * (k / (k - 1)) ** 0.5
-    outside = float(ndtr(-tail))
-    return outside, 1.0 - outside

@@ -12,9 +12,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curvetune.analysis.quantiles import binomial_quantile
 from curvetune.grids.cells import Cell, Grid
 
-COVERED = 0.95
 MARK = "†"
 
 
@@ -64,12 +64,7 @@ def level(images: int, share: float) -> float:
     """Return the upper end of the central 95 % of Binomial(images, share), in percent of images."""
     if share >= 1:
         return 100.0
-    import numpy as np  # inside, as scipy: the live table and `status` would wait for them
-    from scipy.special import bdtr
-
-    right = np.arange(images + 1)
-    within = bdtr(right, images, share) >= (1 + COVERED) / 2
-    return 100 * int(np.argmax(within)) / images
+    return 100 * binomial_quantile(images, share) / images
 
 
 def chance_note(found: Sequence[Chance]) -> list[str]:

@@ -15,7 +15,8 @@ from functools import lru_cache
 from statistics import fmean, stdev
 from typing import TypeVar
 
-CONFIDENCE = 0.95
+from curvetune.analysis.quantiles import t_quantile
+
 FEWEST = 3  # values that an interval needs
 ACCURACIES = (0.0, 100.0)  # percent
 DIFFERENCES = (-100.0, 100.0)  # of two accuracies, in points
@@ -85,10 +86,8 @@ def t_interval(
     """
     if len(values) < FEWEST:
         return None
-    from scipy.special import stdtrit
-
     n, mean = len(values), fmean(values)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _deviation(tuple(values)) / n**0.5
+    half = t_quantile(n - 1) * _deviation(tuple(values)) / n**0.5
     return max(within[0], mean - half), min(within[1], mean + half)
 
 
