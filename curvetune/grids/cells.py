@@ -16,6 +16,7 @@ from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
 from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST
+from curvetune.system.collecting import not_collected
 from curvetune.system.redact import redact
 
 # Only where no lease was ever taken (results of older versions): a cell without news for this long,
@@ -186,6 +187,7 @@ class GridReader:
         self._only = only
         self._plan: tuple[float | None, dict[str, Any], list[str]] = (None, {}, [])
 
+    @not_collected()
     def read(self) -> Grid:
         """Return the grid as it is now.
 

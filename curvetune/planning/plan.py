@@ -12,6 +12,7 @@ from curvetune.config.load import stored_config
 from curvetune.config.plugins import check_loaded
 from curvetune.errors import ConfigError
 from curvetune.planning.space import Space
+from curvetune.system.collecting import not_collected
 
 if TYPE_CHECKING:
     from curvetune.data.source import ClassSizes
@@ -89,6 +90,7 @@ class Plan:
             "probes_to_run": states.count("to run"),
         }
 
+    @not_collected()
     def to_json(self) -> dict[str, Any]:
         """Return the plan for `plan --json`."""
         return {

@@ -20,6 +20,7 @@ from curvetune.status.failures import (
     retry_command,
     retry_lines,
 )
+from curvetune.system.collecting import not_collected
 from curvetune.system.tables import Column, Table, print_table, table_lines
 from curvetune.system.units import duration
 
@@ -30,6 +31,7 @@ SO_FAR = "  MA so far: over what all have done"
 SHORT_ID = 6  # digits of an id that tell cells apart
 
 
+@not_collected()
 def print_status(
     progress: GridProgress, console: Console, storage: Path, given_storage: Path | None = None
 ) -> None:

@@ -51,6 +51,7 @@ from curvetune.store.names import (
 )
 from curvetune.store.plain import check_inside, is_there
 from curvetune.store.records import checked_grid
+from curvetune.system.collecting import not_collected
 from curvetune.system.redact import redact
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class CellStore:
         """Return the rows of a cell's finished epochs, oldest first; none if it has not begun."""
         return read_rows(self.folder(cell_id) / HISTORY)
 
+    @not_collected()
     def write_grid(self, name: str, grid: Mapping[str, Any], *, has_run: bool = True) -> None:
         """Record which cells a command for a grid has, beside those of earlier ones.
 
@@ -206,6 +208,7 @@ class CellStore:
         names = (path.stem for path in (self.root / GRIDS).glob("*.json"))
         return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
+    @not_collected()
     def read_grid(self, name: str) -> dict[str, Any]:
         """Return a grid: all cells that `write_grid` recorded for it, and the newest command.
 
