@@ -66,7 +66,9 @@ class Cost:
 
 def run(words: Sequence[str]) -> Cost:
     """Run a command to its end."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
+    left_out = "PYTHONDONTWRITEBYTECODE"  # our modules are compiled already, as installed ones are
+    env = {key: value for key, value in os.environ.items() if key != left_out}
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
     line = [sys.executable, "-c", CODE, *words]
     began = time.perf_counter()
     process = subprocess.Popen(
