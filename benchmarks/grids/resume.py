@@ -18,6 +18,7 @@ import json
 import os
 import pstats
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -53,6 +54,13 @@ grid:
   method: [{{name: cross-entropy}}, {{name: curvenet, removed_losses: 2}}]
 """
 PER_SEED = 40  # cells
+COMMANDS = {
+    "grid": ("grid", "{space}", "--storage", "{storage}", "--json"),
+    "plan": ("plan", "{space}", "--storage", "{storage}", "--json"),
+    "status": ("status", "space", "--storage", "{storage}"),
+    "report": ("report", "space", "--storage", "{storage}"),
+    "--help": ("--help",),
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,7 @@ def write_arrays(path: Path, random: np.random.Generator, size: int) -> None:
     save_arrays(path, {"x": random.integers(256, size=size, dtype=np.uint8)}, durable=False)
 
 
-def command(*words: str, tree: Path = HERE) -> Took:
+def command(words: Sequence[str], tree: Path) -> Took:
     """Run a command of a checkout, whose modules are compiled already, as installed ones are."""
     left_out = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
     env = {key: value for key, value in os.environ.items() if key not in left_out}
@@ -169,21 +177,18 @@ def measure(
     Args:
         against: another checkout, whose commands run in turn with ours.
     """
-    space, storage = folder / "space.yaml", folder / "storage"
-    where = ["--storage", str(storage)]
-    for words in (["grid", str(space)], ["sync", "space"], ["grid", str(space)]):
-        took = command(*words, *where)  # so that MLflow has all of it
-        print(f"{case.name}: at first {words[0]} took {took.wall_s:.1f} s", flush=True)
-    commands = {
-        "grid": ["grid", str(space), *where, "--json"],
-        "plan": ["plan", str(space), *where, "--json"],
-        "status": ["status", "space", *where],
-        "report": ["report", "space", *where],
-        "--help": ["--help"],
-    }
+    trees = [HERE, *([] if against is None else [against])]
+    storages = [folder / "storage", folder / "storage-of-the-other"]
+    if against is not None and not storages[1].exists():  # they may differ in what they note there
+        shutil.copytree(storages[0], storages[1])
+    for tree, storage in zip(trees, storages, strict=False):
+        grid = ["grid", str(folder / "space.yaml")]
+        for first in (grid, ["sync", "space"], grid):  # so that MLflow has all of it
+            wall_s = command([*first, "--storage", str(storage)], tree).wall_s
+            print(f"{case.name}: at first {first[0]} took {wall_s:.1f} s", flush=True)
     result = []
-    for name, words in commands.items():
-        ours, theirs = in_turn(words, repeats, against)
+    for name, words in COMMANDS.items():
+        ours, theirs = in_turn(words, repeats, folder, trees, storages)
         if "--json" in words:
             answer = json.loads(ours[0].printed)
             assert len(answer["cells"]) == num_cells
@@ -206,15 +211,23 @@ def measure(
 
 
 def in_turn(
-    words: Sequence[str], repeats: int, against: Path | None
+    words: Sequence[str],
+    repeats: int,
+    folder: Path,
+    trees: Sequence[Path],
+    storages: Sequence[Path],
 ) -> tuple[list[Took], list[Took]]:
-    """Run a command of ours and of another checkout by turns, each once more before it counts."""
-    ours, theirs = [], []
+    """Run a command of one or two checkouts by turns, each once more before it counts.
+
+    Args:
+        storages: of each checkout, in which all cells are done.
+    """
+    took: tuple[list[Took], list[Took]] = ([], [])
     for _ in range(repeats + 1):
-        if against is not None:
-            theirs.append(command(*words, tree=against))
-        ours.append(command(*words))
-    return ours[1:], theirs[1:]
+        for found, tree, storage in zip(took, trees, storages, strict=False):
+            places = {"space": folder / "space.yaml", "storage": storage}
+            found.append(command([word.format(**places) for word in words], tree))
+    return took[0][1:], took[1][1:]
 
 
 def row_of(name: str, num_cells: int, took: Sequence[Took]) -> dict[str, object]:
