@@ -67,12 +67,14 @@ def _shares(sizes: tuple[int, ...], draws: int) -> NDArray[np.float64]:
     random = np.random.default_rng(SEED)
     k = len(sizes)
     chosen = random.integers(k, size=(draws, k))
-    parts = []
+    shares = np.empty((draws, sum(sizes)))
+    begin = 0
     for index, size in enumerate(sizes):
         grids, _ = np.nonzero(chosen == index)
         picked = random.integers(size, size=(len(grids), size))
         times = np.bincount((grids[:, None] * size + picked).ravel(), minlength=draws * size)
         # that often added, one by one: a product would be another number in its last bit
         sums = np.add.accumulate(np.full(times.max(initial=0) + 1, 1 / (size * k)))
-        parts.append(np.concatenate([[0.0], sums])[times].reshape(draws, size))
-    return np.concatenate(parts, axis=1)
+        shares[:, begin : begin + size] = np.append(0.0, sums)[times].reshape(draws, size)
+        begin += size
+    return shares
