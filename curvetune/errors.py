@@ -134,5 +134,7 @@ def printable(value: object, longest: int = 200) -> str:
 
     A file name can hold a line end, or the codes that move a terminal's cursor.
     """
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value)[: longest + 1])
+    text = str(value)[: longest + 1]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from curvetune.config.networks import MODEL_NAMES
 from curvetune.errors import ConfigError
+from curvetune.system.collecting import not_collected
 from curvetune.system.machine import gpu_names, ray_cpus
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _sharing(options: "LaunchOptions") -> tuple[int, int]:
     return (int(share), 1) if share > 1 else (1, int(1 / share + 1e-6))
 
 
+@not_collected()
 def _price(plan: "Plan", places: "Places", machine: "Machine", sizes: Sizes | None) -> "Price":
     from curvetune.planning.price.disk import disk_of, free_bytes
     from curvetune.planning.price.estimates import read_past

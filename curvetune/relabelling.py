@@ -57,8 +57,9 @@ def make_relabel(grid: str, labels: Path, places: Places, tell: "Tell") -> Relab
             the grid's, or the file is not right.
     """
     from curvetune.data.relabel import read_corrections
-    from curvetune.planning.again import made_of, profile_of
+    from curvetune.planning.again import made_of
     from curvetune.planning.plan import build_plan
+    from curvetune.planning.recorded import profile_of
     from curvetune.planning.space import Space
     from curvetune.store import CellStore, CurveStore
     from curvetune.system.source_code import Code, others, this_code

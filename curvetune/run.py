@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from curvetune.errors import CorruptError
 from curvetune.known import has_probe, is_done, keep_facts, keep_sizes, sizes_of, write_bad_list
 from curvetune.places import Places, Telling
+from curvetune.system.collecting import not_collected
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +58,7 @@ class Outcome:
         return "preempted" if self.preempted else "interrupted"
 
 
+@not_collected()
 def make_plan(selection: "Selection", places: Places, tell: Tell) -> "Plan":
     """Return what `selection` comes to, given what the storage has; changes nothing.
 

@@ -4,15 +4,23 @@ None of these decide a number, so none of them enter a cell's identity. A comman
 over the environment, the environment over the default.
 """
 
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+def _storage() -> Path:
+    return Path(os.environ.get("CURVETUNE_STORAGE", "curvetune-results"))
 
 
-class Settings(BaseSettings):
+def _data_dir() -> Path | None:
+    given = os.environ.get("CURVETUNE_DATA_DIR")
+    return None if given is None else Path(given)
+
+
+@dataclass(frozen=True)
+class Settings:
     """Read with `Settings()`: CURVETUNE_STORAGE, CURVETUNE_DATA_DIR."""
 
-    model_config = SettingsConfigDict(env_prefix="CURVETUNE_", frozen=True)
-
-    storage: Path = Path("curvetune-results")
-    data_dir: Path | None = None
+    storage: Path = field(default_factory=_storage)
+    data_dir: Path | None = field(default_factory=_data_dir)

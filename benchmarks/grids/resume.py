@@ -1,11 +1,13 @@
 """How long a finished grid of 1,000 cells takes to resume: the same command, run once more.
 
-Claim: under 5 s from the command to its end, and no GPU touched. The storage is made up, with files
-of the sizes that ResNet-8 on digits, or ResNet-32 on CIFAR-10, leave; every checksum is real and
-is checked. `mlflow.db` is up to date, as after a grid: the first two commands, which make it, are
-not counted (an end of a grid waits a minute at most for MLflow; the next goes on).
+Claim: half of the processor time that it took at commit aa53525, and no GPU touched. `plan`,
+`status` and `report` of the grid, and `--help`, are measured beside it. The storage is made up,
+with files of the sizes that ResNet-8 on digits, or ResNet-32 on CIFAR-10, leave; every checksum is
+real and is checked. `mlflow.db` is up to date, as after a grid: the first three commands, which
+make it, are not counted.
 
     python -m benchmarks.grids.resume                      1,000 cells as of `grid digits`
+    python -m benchmarks.grids.resume --against TREE       in pairs with another checkout
     python -m benchmarks.grids.resume --case cifar10       as of ResNet-32 on CIFAR-10 (2.4 GB)
     python -m benchmarks.grids.resume --profile            where a plan and a report spend the time
 """
@@ -16,6 +18,7 @@ import json
 import os
 import pstats
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,7 +40,7 @@ from curvetune.store.arrays import save_arrays
 from curvetune.store.files import write_json
 from curvetune.store.history import write_rows
 
-GOAL_S = 5.0
+HERE = Path(__file__).parents[2]
 SPACE = """
 base:
   data: {{name: digits}}
@@ -51,6 +54,13 @@ grid:
   method: [{{name: cross-entropy}}, {{name: curvenet, removed_losses: 2}}]
 """
 PER_SEED = 40  # cells
+COMMANDS = {
+    "grid": ("grid", "{space}", "--storage", "{storage}", "--json"),
+    "plan": ("plan", "{space}", "--storage", "{storage}", "--json"),
+    "status": ("status", "space", "--storage", "{storage}"),
+    "report": ("report", "space", "--storage", "{storage}"),
+    "--help": ("--help",),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,15 @@ CASES = (
     Case("digits", "resnet8", 1197, 12),
     Case("cifar10", "resnet32", 45_000, 200),
 )
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a command took, and what it printed."""
+
+    wall_s: float
+    cpu_s: float
+    printed: str
 
 
 def fill(root: Path, cells: Sequence[CellConfig], digest: str, case: Case) -> None:
@@ -131,15 +150,17 @@ def write_arrays(path: Path, random: np.random.Generator, size: int) -> None:
     save_arrays(path, {"x": random.integers(256, size=size, dtype=np.uint8)}, durable=False)
 
 
-def command(*words: str) -> tuple[float, float, str]:
-    """Run a command; return its wall time, its processor time, and what it printed."""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""}
+def command(words: Sequence[str], tree: Path) -> Took:
+    """Run a command of a checkout, whose modules are compiled already, as installed ones are."""
+    left_out = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    env = {key: value for key, value in os.environ.items() if key not in left_out}
+    env |= {"PYTHONPATH": str(tree), "CUDA_VISIBLE_DEVICES": ""}
     start, cpu = time.perf_counter(), processor_seconds()
     run = [sys.executable, "-c", "from curvetune.cli import main; main()", *words]
-    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False, cwd=tree)
     if done.returncode:
         raise SystemExit(f"{' '.join(run)} ended with {done.returncode}:\n{done.stderr}")
-    return time.perf_counter() - start, processor_seconds() - cpu, done.stdout
+    return Took(time.perf_counter() - start, processor_seconds() - cpu, done.stdout)
 
 
 def processor_seconds() -> float:
@@ -148,42 +169,89 @@ def processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measure(case: Case, num_cells: int, repeats: int, folder: Path) -> list[dict[str, object]]:
-    """Return a row for each command."""
-    space, storage = folder / "space.yaml", folder / "storage"
-    where = [str(space), "--storage", str(storage), "--json"]
-    first, second = (command("grid", *where)[0] for _ in range(2))
-    print(f"{case.name}: filling mlflow.db took {first:.1f} s and {second:.1f} s", flush=True)
+def measure(
+    case: Case, num_cells: int, repeats: int, folder: Path, against: Path | None
+) -> list[dict[str, object]]:
+    """Return a row for each command.
+
+    Args:
+        against: another checkout, whose commands run in turn with ours.
+    """
+    trees = [HERE, *([] if against is None else [against])]
+    storages = [folder / "storage", folder / "storage-of-the-other"]
+    if against is not None and not storages[1].exists():  # they may differ in what they note there
+        shutil.copytree(storages[0], storages[1])
+    for tree, storage in zip(trees, storages, strict=False):
+        grid = ["grid", str(folder / "space.yaml")]
+        for first in (grid, ["sync", "space"], grid):  # so that MLflow has all of it
+            wall_s = command([*first, "--storage", str(storage)], tree).wall_s
+            print(f"{case.name}: at first {first[0]} took {wall_s:.1f} s", flush=True)
     result = []
-    for name in ("grid", "plan"):
-        spent, busy = [], []
-        for _ in range(repeats):
-            took, cpu, printed = command(name, *where)
-            spent.append(took)
-            busy.append(cpu)
-            answer = json.loads(printed)
+    for name, words in COMMANDS.items():
+        ours, theirs = in_turn(words, repeats, folder, trees, storages)
+        if "--json" in words:
+            answer = json.loads(ours[0].printed)
             assert len(answer["cells"]) == num_cells
             assert answer.get("cells_to_run", 0) == 0
-        low, middle, high = quartiles(spent)
-        goal = f"goal {GOAL_S:g} s" if name == "grid" else ""
-        cpu = statistics.median(busy)
-        print(
-            f"{case.name}: {name} {middle:.2f} s ({low:.2f} to {high:.2f}), n {repeats} {goal}; "
-            f"processor {cpu:.2f} s"
-        )
-        result.append(
-            {
-                "benchmark": "resume",
-                "case": f"{name} {case.name}",
-                "samples": num_cells,
-                "wall_s": f"{middle:.3f}",
-                "processor_s": f"{cpu:.3f}",
-                "lower_quartile": f"{low:.3f}",
-                "upper_quartile": f"{high:.3f}",
-                "n": repeats,
+        row = row_of(f"{name} {case.name}", num_cells, ours)
+        print(f"{row['case']}: processor {row['processor_s']} s, n {repeats}", flush=True)
+        if against is not None:
+            found = [one.cpu_s / other.cpu_s for one, other in zip(ours, theirs, strict=True)]
+            low, middle, high = quartiles(found)
+            other = statistics.median(one.cpu_s for one in theirs)
+            print(f"  {middle:.3f} ({low:.3f} to {high:.3f}) of {against.name}'s {other:.3f} s")
+            row |= {"against": commit_of(against), "against_processor_s": f"{other:.3f}"}
+            row |= {
+                "ratio": f"{middle:.3f}",
+                "ratio_low": f"{low:.3f}",
+                "ratio_high": f"{high:.3f}",
             }
-        )
+        result.append(row)
     return result
+
+
+def in_turn(
+    words: Sequence[str],
+    repeats: int,
+    folder: Path,
+    trees: Sequence[Path],
+    storages: Sequence[Path],
+) -> tuple[list[Took], list[Took]]:
+    """Run a command of one or two checkouts by turns, each once more before it counts.
+
+    Args:
+        storages: of each checkout, in which all cells are done.
+    """
+    took: tuple[list[Took], list[Took]] = ([], [])
+    for _ in range(repeats + 1):
+        for found, tree, storage in zip(took, trees, storages, strict=False):
+            places = {"space": folder / "space.yaml", "storage": storage}
+            found.append(command([word.format(**places) for word in words], tree))
+    return took[0][1:], took[1][1:]
+
+
+def row_of(name: str, num_cells: int, took: Sequence[Took]) -> dict[str, object]:
+    """Return what is kept of a command."""
+    low, middle, high = quartiles([one.wall_s for one in took])
+    first, half, third = quartiles([one.cpu_s for one in took])
+    return {
+        "benchmark": "resume",
+        "case": name,
+        "samples": num_cells,
+        "wall_s": f"{middle:.3f}",
+        "lower_quartile": f"{low:.3f}",
+        "upper_quartile": f"{high:.3f}",
+        "processor_s": f"{half:.3f}",
+        "processor_low": f"{first:.3f}",
+        "processor_high": f"{third:.3f}",
+        "n": len(took),
+    }
+
+
+def commit_of(tree: Path) -> str:
+    """Return the commit of a checkout."""
+    words = ["git", "-C", str(tree), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def profile(folder: Path) -> None:
@@ -214,6 +282,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=1000, help=f"a multiple of {PER_SEED}")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the storage is made, and stays")
+    parser.add_argument("--against", type=Path, help="a checkout to compare with, pair by pair")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--dry", action="store_true", help="append no rows to the results")
     options = parser.parse_args()
@@ -227,7 +296,7 @@ def main() -> None:
         if not (folder / "storage").exists():
             cells = load_space(str(folder / "space.yaml")).cells
             fill(folder / "storage", cells, data.digest("digits", None), case)
-        found = measure(case, options.cells, options.repeats, folder)
+        found = measure(case, options.cells, options.repeats, folder, options.against)
         if options.profile:
             profile(folder)
         if not options.dry:

@@ -1,12 +1,19 @@
 """A grid as tables and programs want it: a row per method, per setting and per cell."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curvetune.analysis.chance import Chance, chance_of, is_at_chance
-from curvetune.analysis.statistics import Mean, accuracies_so_far, mean_accuracy, over_seeds
+from curvetune.analysis.statistics import (
+    Mean,
+    accuracies_so_far,
+    by_setting,
+    mean_accuracy,
+    over_seeds,
+)
 from curvetune.grids.cells import ACCURACY, Cell, Grid, Select, read_grid
 from curvetune.grids.labels import Setting, setting_text
 
@@ -57,6 +64,13 @@ class MethodRow:
 
 def method_rows(grid: Grid, select: Select = "last") -> list[MethodRow]:
     """Return a row for each method label, in the grid's order."""
+    name = f"rows of {select}"
+    if name not in grid.known:  # every table of a report asks
+        grid.known[name] = _method_rows(grid, select)
+    return [*grid.known[name]]
+
+
+def _method_rows(grid: Grid, select: Select) -> list[MethodRow]:
     methods = grid.methods()
     values = {label: scores(cells, select) for label, cells in methods.items()}
     so_far = accuracies_so_far(values)
@@ -73,16 +87,22 @@ def _method_row(
     values: dict[tuple[Setting, int], float],
     so_far: float | None,
 ) -> MethodRow:
-    wanted = [cell.setting for cell in cells]
-    done = [setting for setting, _ in values]
-    chances = {cell.setting: chance_of(grid, cell) for cell in cells}
+    wanted = Counter(cell.setting for cell in cells)
+    done = by_setting(values)
+    one_of = {cell.setting: cell for cell in cells}
     return MethodRow(
         label=label,
         ma=mean_accuracy(grid.settings, values),
         ma_so_far=so_far,
         settings=tuple(
-            SettingMean(s, over_seeds(s, values), done.count(s), wanted.count(s), chances.get(s))
-            for s in grid.settings
+            SettingMean(
+                setting,
+                over_seeds(done.get(setting, [])),
+                len(done.get(setting, [])),
+                wanted[setting],
+                chance_of(grid, one_of[setting]) if setting in one_of else None,
+            )
+            for setting in grid.settings
         ),
         cells_done=len(values),
         cells=len(cells),

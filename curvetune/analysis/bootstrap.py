@@ -19,10 +19,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from curvetune.analysis.quantiles import expanded_tail
+
 DRAWS = 10_000
 FEWEST = 3  # settings
 SEED = 0  # of the draws: a table is the same whenever it is printed
-CONFIDENCE = 0.95
 
 S = TypeVar("S", bound=Hashable)
 
@@ -45,7 +46,8 @@ def hierarchical_interval(
     """
     if len(groups) < FEWEST:
         return None
-    low, high = np.quantile(_means(groups, draws), _percentiles(len(groups)))
+    tail = expanded_tail(len(groups))
+    low, high = np.quantile(_means(groups, draws), (tail, 1.0 - tail))
     return float(low), float(high)
 
 
@@ -65,19 +67,14 @@ def _shares(sizes: tuple[int, ...], draws: int) -> NDArray[np.float64]:
     random = np.random.default_rng(SEED)
     k = len(sizes)
     chosen = random.integers(k, size=(draws, k))
-    shares = np.zeros((draws, sum(sizes)))
+    shares = np.empty((draws, sum(sizes)))
     begin = 0
     for index, size in enumerate(sizes):
         grids, _ = np.nonzero(chosen == index)
         picked = random.integers(size, size=(len(grids), size))
-        np.add.at(shares, (grids[:, None], begin + picked), 1 / (size * k))
+        times = np.bincount((grids[:, None] * size + picked).ravel(), minlength=draws * size)
+        # that often added, one by one: a product would be another number in its last bit
+        sums = np.add.accumulate(np.full(times.max(initial=0) + 1, 1 / (size * k)))
+        shares[:, begin : begin + size] = np.append(0.0, sums)[times].reshape(draws, size)
         begin += size
     return shares
-
-
-def _percentiles(k: int) -> tuple[float, float]:
-    from scipy.special import ndtr, stdtrit
-
-    tail = float(stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * (k / (k - 1)) ** 0.5
-    outside = float(ndtr(-tail))
-    return outside, 1.0 - outside

@@ -12,11 +12,9 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from curvetune.analysis.quantiles import binomial_quantile
 from curvetune.grids.cells import Cell, Grid
 
-COVERED = 0.95
 MARK = "†"
 
 
@@ -66,11 +64,7 @@ def level(images: int, share: float) -> float:
     """Return the upper end of the central 95 % of Binomial(images, share), in percent of images."""
     if share >= 1:
         return 100.0
-    from scipy.special import bdtr  # inside: the live table would wait for it
-
-    right = np.arange(images + 1)
-    within = bdtr(right, images, share) >= (1 + COVERED) / 2
-    return 100 * int(np.argmax(within)) / images
+    return 100 * binomial_quantile(images, share) / images
 
 
 def chance_note(found: Sequence[Chance]) -> list[str]:

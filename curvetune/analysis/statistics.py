@@ -15,7 +15,8 @@ from functools import lru_cache
 from statistics import fmean, stdev
 from typing import TypeVar
 
-CONFIDENCE = 0.95
+from curvetune.analysis.quantiles import t_quantile
+
 FEWEST = 3  # values that an interval needs
 ACCURACIES = (0.0, 100.0)  # percent
 DIFFERENCES = (-100.0, 100.0)  # of two accuracies, in points
@@ -39,7 +40,7 @@ def mean_accuracy(settings: Sequence[S], scores: Mapping[tuple[S, int], float]) 
     It has an interval only if every seed that is there has all settings: else the interval would
     be of other cells than the mean.
     """
-    groups = _by_setting(scores)
+    groups = by_setting(scores)
     if not settings or any(setting not in groups for setting in settings):
         return Mean(None, None)
     seeds = dict.fromkeys(seed for _, seed in scores)
@@ -64,14 +65,13 @@ def accuracies_so_far(
     if not common:
         return dict.fromkeys(methods)
     return {
-        label: fmean(map(fmean, _by_setting({where: scores[where] for where in common}).values()))
+        label: fmean(map(fmean, by_setting({where: scores[where] for where in common}).values()))
         for label, scores in methods.items()
     }
 
 
-def over_seeds(setting: S, scores: Mapping[tuple[S, int], float]) -> Mean:
-    """Return mean and spread of one setting over the seeds that are done."""
-    values = _by_setting(scores).get(setting, [])
+def over_seeds(values: Sequence[float]) -> Mean:
+    """Return mean and spread of one setting, of the values of the seeds that are done."""
     mean = fmean(values) if values else None
     return Mean(mean, _spread(values), t_interval(values), len(values))
 
@@ -86,14 +86,13 @@ def t_interval(
     """
     if len(values) < FEWEST:
         return None
-    from scipy.special import stdtrit
-
     n, mean = len(values), fmean(values)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * _deviation(tuple(values)) / n**0.5
+    half = t_quantile(n - 1) * _deviation(tuple(values)) / n**0.5
     return max(within[0], mean - half), min(within[1], mean + half)
 
 
-def _by_setting(scores: Mapping[tuple[S, int], float]) -> dict[S, list[float]]:
+def by_setting(scores: Mapping[tuple[S, int], float]) -> dict[S, list[float]]:
+    """Return the scores of each setting, in their order."""
     groups: dict[S, list[float]] = {}
     for (setting, _), value in scores.items():
         groups.setdefault(setting, []).append(value)

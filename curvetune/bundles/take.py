@@ -28,6 +28,7 @@ from curvetune.errors import (
     printable,
 )
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.arrays import load_matrix
 from curvetune.store.commands import is_same_grid
 from curvetune.store.facts import read_facts, write_facts
 from curvetune.store.files import ID, SEAL, remove, write_atomic, write_json
@@ -46,7 +47,7 @@ from curvetune.store.names import (
     STEP_TIMES,
     step_times_file,
 )
-from curvetune.store.plain import is_there, load_matrix, open_plain
+from curvetune.store.plain import is_there, open_plain
 from curvetune.store.relabels import relabel_file, write_relabel
 from curvetune.store.splits import split_file
 

@@ -1,6 +1,5 @@
 """`curvetune grid`, `curvetune ablate` and `curvetune plan`."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -102,13 +101,14 @@ def plan(
         shared = shared_probes(result, selection)
     if as_json:
         from curvetune.status.plan_table import planned_settings
+        from curvetune.system.json_text import json_text
 
         more = {
             "settings": planned_settings(result),
             "price": price.to_json(),
             "probes_shared_with_ablations": shared,
         }
-        typer.echo(json.dumps({**result.to_json(), **more}, indent=1))
+        typer.echo(json_text({**result.to_json(), **more}))
         return
     from curvetune.status.plan_table import print_plan, print_shared
     from curvetune.status.price_table import print_price

@@ -77,7 +77,9 @@ def status(
 
     progress = grid_progress(read_grid(folder, grid))
     if as_json:
-        typer.echo(json.dumps(progress_json(progress, folder, storage), indent=1))
+        from curvetune.system.json_text import json_text
+
+        typer.echo(json_text(progress_json(progress, folder, storage)))
         return
     from curvetune.system.terminal import plain_console
 

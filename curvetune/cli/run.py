@@ -91,11 +91,10 @@ def command_line() -> str:
 
 def _print_report(name: str, storage: Path, *, as_json: bool) -> None:
     if as_json:
-        import json
-
         from curvetune.report.tables.main import report_json
+        from curvetune.system.json_text import json_text
 
-        typer.echo(json.dumps(report_json(storage, name), indent=1))
+        typer.echo(json_text(report_json(storage, name)))
         return
     from curvetune.system.progress import working
     from curvetune.system.terminal import plain_console

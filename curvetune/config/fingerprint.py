@@ -10,7 +10,7 @@ from typing import Any
 GRID_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 
-def canonical(identity: Mapping[str, Any]) -> str:
+def canonical(identity: Any) -> str:
     """Return `identity` as canonical JSON: sorted keys, no spaces, exact floats.
 
     Raises:
@@ -22,9 +22,23 @@ def canonical(identity: Mapping[str, Any]) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def together(parts: Mapping[str, str]) -> str:
+    """Return canonical JSON of an object, whose values are canonical JSON already.
+
+    Args:
+        parts: by names of options, which JSON writes as they are.
+    """
+    return "{" + ",".join([f'"{key}":{parts[key]}' for key in sorted(parts)]) + "}"
+
+
+def address(text: str) -> str:
+    """Return 16 hex digits of the SHA-256 of canonical JSON."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def fingerprint(identity: Mapping[str, Any]) -> str:
     """Return 16 hex digits of the SHA-256 of `identity` as canonical JSON (see `canonical`)."""
-    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:16]
+    return address(canonical(identity))
 
 
 def _check(value: Any, path: str) -> None:

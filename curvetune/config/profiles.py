@@ -31,13 +31,21 @@ def apply_profile(cell: CellConfig, name: str) -> CellConfig:
     Raises:
         ConfigError: there is no such profile.
     """
+    return CellConfig.model_validate(profiled(cell, name).model_dump())
+
+
+def profiled(cell: CellConfig, name: str) -> CellConfig:
+    """Return what profile `name` makes of `cell`, not validated; the cell itself if that is all.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
     if name not in PROFILES:
         raise ConfigError(
             f"--profile: unknown profile {name!r}{nearest(name, PROFILES)}; "
             f"allowed are {', '.join(PROFILES)}"
         )
-    changed = PROFILES[name](cell)
-    return CellConfig.model_validate(changed.model_dump())
+    return PROFILES[name](cell)
 
 
 def native_recipe(cell: CellConfig) -> CellConfig:

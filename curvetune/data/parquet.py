@@ -9,12 +9,9 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +19,9 @@ from curvetune.data import cache
 from curvetune.data.labels import Classes
 from curvetune.data.source import Images
 from curvetune.errors import DataError, printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NAMED = 10  # classes that an error names
 SHARD = re.compile(r"-\d+-of-(\d+)\.parquet$")
@@ -117,6 +117,8 @@ def _decode_all(files: Sequence[Path], count: int, shape: tuple[int, int]) -> ND
 
 
 def _labels(path: Path, column: str, names: tuple[str, ...]) -> NDArray[np.int64]:
+    import pyarrow as pa  # inside, here and below: 50 ms, and most plans read no such file
+
     table = _read(path, column)
     own = _names(table, column)
     if own is not None and own != names:
@@ -168,11 +170,11 @@ def _shown(names: Sequence[str]) -> str:
     return f"{', '.join(printable(name, 40) for name in names[:NAMED])}{more}"
 
 
-def _names(table: pa.Table, column: str) -> tuple[str, ...] | None:
+def _names(table: "pa.Table", column: str) -> tuple[str, ...] | None:
     return names_in(table.schema, column)
 
 
-def names_in(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
+def names_in(schema: "pa.Schema", column: str) -> tuple[str, ...] | None:
     """Return the names of the classes that a file's metadata has, None if it has none."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
@@ -186,6 +188,8 @@ def names_in(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
 
 def _encoded(path: Path) -> list[bytes | None]:
     """Return the encoded images of one file, (N,)."""
+    import pyarrow.compute as pc
+
     contents: list[bytes | None]
     contents = pc.struct_field(_read(path, "img.bytes").column("img"), "bytes").to_pylist()
     return contents
@@ -210,8 +214,11 @@ def _decode(content: bytes | None, where: str, shape: tuple[int, int]) -> NDArra
     return pixels.transpose(2, 0, 1)
 
 
-def _read(path: Path, column: str) -> pa.Table:
+def _read(path: Path, column: str) -> "pa.Table":
     """Return one column (or, with a dot, one field of it) of a file, with its metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(columns=[column])

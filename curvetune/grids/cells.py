@@ -16,6 +16,7 @@ from curvetune.store.files import refresh
 from curvetune.store.history import read_rows
 from curvetune.store.lease import Holder, read_holder
 from curvetune.store.names import CONFIG, DONE, FAILED, HISTORY, MANIFEST, PAUSED
+from curvetune.system.collecting import not_collected
 from curvetune.system.redact import redact
 
 # Only where no lease was ever taken (results of older versions): a cell without news for this long,
@@ -143,6 +144,11 @@ class Grid:
         """How many epochs the accuracy "last10" is a mean of."""
         return mean_of_last(cell.config for cell in self.cells)
 
+    @functools.cached_property
+    def known(self) -> dict[str, Any]:
+        """What was computed of this grid already, by what it is."""
+        return {}
+
     def methods(self) -> dict[str, list[Cell]]:
         """Return the cells of each method label."""
         groups: dict[str, list[Cell]] = {}
@@ -182,6 +188,7 @@ class GridReader:
         self._only = only
         self._plan: tuple[float | None, dict[str, Any], list[str]] = (None, {}, [])
 
+    @not_collected()
     def read(self) -> Grid:
         """Return the grid as it is now.
 

@@ -40,6 +40,11 @@ NO_OPTION = OF_THE_SETTING | {
     "data.residence",
     "bias.labels_digest",
 }
+WHERE = tuple(sorted(OF_THE_SETTING | {"seed"}))
+NOTHING = "null"  # the text of an option that a cell does not have
+
+Flat = dict[str, str]  # the dotted keys of a section, with their values as text
+Sections = dict[str, Flat]  # of a cell
 
 
 @dataclass(frozen=True)
@@ -167,12 +172,24 @@ def in_common(settings: Sequence[Setting]) -> str:
 
 def method_labels(configs: Sequence[Config]) -> list[str]:
     """Return the label of each config's method among `configs`, in their order."""
-    flats = [dict(flatten(config)) for config in configs]
-    by_name: dict[str, list[Config]] = {}
-    for flat in flats:
-        by_name.setdefault(flat["method.name"], []).append(flat)
-    varying = {name: _varying(cells) for name, cells in by_name.items()}
-    return [_label(flat, varying[flat["method.name"]]) for flat in flats]
+    known: dict[tuple[str, str], Flat] = {}  # sections are the same in many cells
+    cells = [{key: _flat(key, value, known) for key, value in one.items()} for one in configs]
+    by_name: dict[str, list[Sections]] = {}
+    for config, cell in zip(configs, cells, strict=True):
+        by_name.setdefault(config["method"]["name"], []).append(cell)
+    varying = {name: _varying(found) for name, found in by_name.items()}
+    return [
+        _label(config["method"]["name"], cell, varying[config["method"]["name"]])
+        for config, cell in zip(configs, cells, strict=True)
+    ]
+
+
+def _flat(section: str, value: Any, known: dict[tuple[str, str], Flat]) -> Flat:
+    """Return each dotted key of a section with its value as text; one object for equal sections."""
+    key = section, repr(value)
+    if key not in known:
+        known[key] = {dotted: _text(item) for dotted, item in flatten({section: value})}
+    return known[key]
 
 
 def flatten(config: Config) -> Iterator[tuple[str, Any]]:
@@ -184,31 +201,40 @@ def flatten(config: Config) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _varying(flats: Sequence[Config]) -> list[str]:
+def _varying(cells: Sequence[Sections]) -> list[str]:
     """Return the options that tell cells of one method apart.
 
     An option of the method varies if any two cells differ in it; another option (a schedule, the
     size of the meta set) only if two cells of the same setting and seed do, since its default may
     depend on the data.
     """
-    groups: dict[tuple[str, ...], list[Config]] = {}
-    for flat in flats:
-        where = tuple(_text(flat.get(key)) for key in sorted(OF_THE_SETTING | {"seed"}))
-        groups.setdefault(where, []).append(flat)
-    keys = dict.fromkeys(key for flat in flats for key in flat if key not in NO_OPTION)
-    return [
-        key
-        for key in keys
-        if any(
-            len({_text(flat.get(key)) for flat in group}) > 1
-            for group in ([flats] if key.startswith("method.") else groups.values())
-        )
-    ]
+    groups: dict[tuple[str, ...], list[Sections]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(_value(cell, key) for key in WHERE), []).append(cell)
+    alike = [group for group in groups.values() if len(group) > 1]
+    varies = {key: None for group in alike for key in _differing(group)}
+    varies |= {key: None for key in _differing(cells) if key.startswith("method.")}
+    flats = {id(flat): flat for cell in cells for flat in cell.values()}  # in the cells' order
+    keys = dict.fromkeys(key for flat in flats.values() for key in flat if key not in NO_OPTION)
+    return [key for key in keys if key in varies]
 
 
-def _label(flat: Config, varying: Sequence[str]) -> str:
-    options = [f"{key.removeprefix('method.')}={_text(flat.get(key))}" for key in varying]
-    return " ".join([printable(flat["method.name"]), *options])
+def _differing(cells: Sequence[Sections]) -> Iterator[str]:
+    """Yield each dotted key in which any two cells differ."""
+    for section in dict.fromkeys(section for cell in cells for section in cell):
+        flats = [*{id(flat): flat for flat in (cell.get(section, {}) for cell in cells)}.values()]
+        for key in dict.fromkeys(key for flat in flats for key in flat):
+            if len({flat.get(key, NOTHING) for flat in flats}) > 1:
+                yield key
+
+
+def _value(cell: Sections, key: str) -> str:
+    return cell.get(key.partition(".")[0], {}).get(key, NOTHING)
+
+
+def _label(name: str, cell: Sections, varying: Sequence[str]) -> str:
+    options = [f"{key.removeprefix('method.')}={_value(cell, key)}" for key in varying]
+    return " ".join([printable(name), *options])
 
 
 def _text(value: Any) -> str:

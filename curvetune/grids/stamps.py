@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from curvetune.config import CellConfig, read_config
 from curvetune.config.profiles import RELEASE, SMOKE_EPOCHS, SMOKE_SAMPLES
 from curvetune.errors import printable
-from curvetune.planning.again import profile_of
+from curvetune.planning.recorded import profile_of
 
 MEANT = {
     "smoke": f"at most {SMOKE_EPOCHS} epochs and {SMOKE_SAMPLES:,} samples, which shows that it "

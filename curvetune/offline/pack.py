@@ -31,7 +31,8 @@ from curvetune.config.load import stored_config
 from curvetune.errors import ConfigError
 from curvetune.offline.parts import LIMIT, MIB, PART, part, parts
 from curvetune.store import CellStore, CurveStore
-from curvetune.store.files import encode, folder_of, sealed, sha256, write_atomic
+from curvetune.store.checksums import sha256
+from curvetune.store.files import encode, folder_of, sealed, write_atomic
 from curvetune.store.history import read_rows
 from curvetune.store.names import (
     CHECKPOINT,

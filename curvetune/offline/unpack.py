@@ -19,6 +19,7 @@ from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError
 from curvetune.offline.parts import parts
 from curvetune.store import CellStore, CurveStore
+from curvetune.store.arrays import load_matrix
 from curvetune.store.files import (
     ID,
     check_files,
@@ -36,7 +37,6 @@ from curvetune.store.names import (
     ROUNDED,
     SPLITS,
 )
-from curvetune.store.plain import load_matrix
 
 MEMBER = re.compile(
     rf"{GRIDS}/{GRID_NAME.pattern}\.json|{SPLITS}/{ID.pattern}\.safetensors"

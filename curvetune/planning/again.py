@@ -5,7 +5,6 @@ built-in space, a file that is gone, `--set`, a profile or corrected labels made
 """
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import yaml
 
 import curvetune
 from curvetune.config.fingerprint import GRID_NAME
-from curvetune.config.profiles import PROFILES, RELEASE
+from curvetune.config.profiles import RELEASE
 from curvetune.errors import printable
+from curvetune.planning.recorded import profile_of, typed
 from curvetune.planning.selection import Selection
 from curvetune.planning.space import Space, find_space
 from curvetune.system.redact import redact
@@ -71,14 +71,6 @@ def _asked(selection: Selection) -> dict[str, Any]:
     return {"options": options, "space": text}
 
 
-def profile_of(grid: Mapping[str, Any]) -> str:
-    """Return the profile of a grid's newest command; of an older record, what it was typed with."""
-    made = grid.get("made")
-    found = made.get("profile") if isinstance(made, Mapping) else None
-    found = found or _typed(grid, "--profile") or RELEASE
-    return found if found in PROFILES else RELEASE
-
-
 def again(grid: Mapping[str, Any]) -> str:
     """Return the space of a grid as YAML, with all that it needs to find its results again.
 
@@ -86,8 +78,8 @@ def again(grid: Mapping[str, Any]) -> str:
         grid: its record, as the storage has it.
     """
     made = grid["made"] if isinstance(grid.get("made"), Mapping) else {}
-    data_dir = made.get("data_dir") or _typed(grid, "--data-dir")
-    on_bad = made.get("on_bad") or _typed(grid, "--on-bad")
+    data_dir = made.get("data_dir") or typed(grid, "--data-dir")
+    on_bad = made.get("on_bad") or typed(grid, "--on-bad")
     rows = [_row(cell["config"]) for cell in grid["cells"]]
     common, blocks = _covered(rows)
     head: dict[str, Any] = {"name": _name(str(grid["name"])), "resolved": True}
@@ -134,20 +126,6 @@ def _story(grid: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     for plugin in needed_plugins(grid):
         lines += [f"it needs the plugin {plugin}: give it with --plugin FILE.py"]
     return lines
-
-
-def _typed(grid: Mapping[str, Any], option: str) -> str | None:
-    """Return the value of an option in the recorded command, which older versions keep alone."""
-    try:
-        words = shlex.split(str(grid.get("command", "")))
-    except ValueError:
-        return None
-    for k, word in enumerate(words):
-        if word.startswith(f"{option}="):
-            return word.partition("=")[2]
-        if word == option:
-            return words[k + 1] if k + 1 < len(words) else None
-    return None
 
 
 def _name(name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from curvetune.config import CellConfig
 from curvetune.config.fingerprint import fingerprint
 from curvetune.errors import ConfigError, nearest, printable
-from curvetune.planning.again import profile_of
 from curvetune.planning.plan import recorded_cell
+from curvetune.planning.recorded import profile_of
 
 LONGEST = 128  # characters of a grid's name
 

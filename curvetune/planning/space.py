@@ -33,9 +33,9 @@ from pydantic_core import PydanticKnownError
 from curvetune.config import METHOD_SECTIONS, CellConfig, Section
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.config.load import full_key, parse_yaml, read_yaml, validate
-from curvetune.config.plugins import check_loaded, check_stated
-from curvetune.config.profiles import RELEASE, apply_profile, native_recipe
+from curvetune.config.profiles import RELEASE
 from curvetune.errors import ConfigError, nearest, printable
+from curvetune.planning.cells import CellMaker, merged
 from curvetune.planning.set_values import axes_of, values_of
 from curvetune.plugins.load import load_installed, load_plugins
 
@@ -155,14 +155,15 @@ def load_space(
     load_plugins(file.plugins, path.parent, beside=given)
     profile = _profile(file, profile, origin)
     settings = axes_of(fixed or {})
-    cells: dict[str, CellConfig] = {}
+    make = CellMaker(origin, profile, resolved=file.resolved)
+    cells: dict[tuple[str, ...], CellConfig] = {}
     for grid in _chosen_grids(file, methods, seeds, origin):
         _check_size(grid, settings, origin)
         for point in _points(grid, origin):
-            raw = _merged(file.base, point)
+            written = make.cell(merged(file.base, point))
             for override in _points(settings, "--set"):
-                cell = _override(_cell(raw, profile, origin, resolved=file.resolved), override)
-                cells[cell.model_dump_json()] = cell
+                cell = make.override(written, override)
+                cells[make.text(cell)] = cell
     _check_used(settings, list(cells.values()))
     if not cells:
         raise ConfigError(f"{origin}: the grid is empty; each axis needs at least one value")
@@ -188,10 +189,10 @@ def cell_of(
     """
     load_installed()
     load_plugins(plugins)
-    cell = validate(_merged({}, values), CellConfig, "train")
-    cell = apply_profile(native_recipe(cell), profile)
+    make = CellMaker("train", profile)
+    cell = make.cell(merged({}, values))
     settings = _full_keys({key: [value] for key, value in _values(fixed or {}).items()}, "set")
-    cell = _override(cell, {key: value for key, (value,) in settings.items()})
+    cell = make.override(cell, {key: value for key, (value,) in settings.items()})
     _check_used(settings, [cell])
     return cell
 
@@ -214,17 +215,6 @@ def _profile(file: SpaceFile, given: str, origin: str) -> str:
             f"already; leave --profile out, or give it to the space that it was made of"
         )
     return found
-
-
-def _cell(raw: Mapping[str, Any], profile: str, origin: str, *, resolved: bool) -> CellConfig:
-    """Return a cell of a space; one of a resolved space is as it is written there."""
-    if not resolved:
-        return apply_profile(native_recipe(validate(raw, CellConfig, origin)), profile)
-    check_stated(raw.get("method"))
-    cell = validate(raw, CellConfig, origin)
-    for kind, name, ref in cell.plugins:
-        check_loaded(ref, kind, name)
-    return cell
 
 
 def _chosen_grids(
@@ -329,39 +319,6 @@ def _entries(section: str, value: Any) -> Iterator[Any]:
     lists = {key: values_of(f"{section}.{key}", item) for key, item in value.items()}
     for combination in itertools.product(*lists.values()):
         yield dict(zip(lists, combination, strict=True))
-
-
-def _merged(base: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `point` put at their dotted keys."""
-    raw: dict[str, Any] = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in base.items()
-    }
-    for key, value in sorted(point.items()):  # `method` comes before `method.option`
-        section, _, option = key.partition(".")
-        before = raw.get(section, {})
-        if option and isinstance(before, dict):
-            raw[section] = _merged(before, {option: value})
-        elif not option:  # else what is no section stays, and is refused as such
-            raw[section] = value
-    return raw
-
-
-def _override(cell: CellConfig, override: Mapping[str, Any]) -> CellConfig:
-    """Return `cell` with the values of `--set`; a method's option goes where it exists."""
-    raw = cell.model_dump()
-    for key, value in override.items():
-        section, _, option = key.partition(".")
-        if section != "method":
-            raw = _merged(raw, {key: value})
-            continue
-        option, _, inner = option.partition(".")
-        if option in type(cell.method).model_fields:
-            before = raw["method"][option]
-            value = {inner: value} if inner else value
-            if isinstance(before, dict) and isinstance(value, dict):  # a section of its own
-                value = {**before, **value}
-            raw["method"] = {**raw["method"], option: value}
-    return validate(raw, CellConfig, "--set")
 
 
 def _check_used(settings: Mapping[str, list[Any]], cells: Sequence[CellConfig]) -> None:

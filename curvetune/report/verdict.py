@@ -71,6 +71,14 @@ class Verdict:
 
 def verdict(grid: Grid, select: Select = "last") -> Verdict:
     """Return the verdict on the methods of a grid that have an MA."""
+    name = f"verdict on {select}"
+    if name not in grid.known:
+        grid.known[name] = _verdict(grid, select)
+    found: Verdict = grid.known[name]
+    return found
+
+
+def _verdict(grid: Grid, select: Select) -> Verdict:
     rows = [row for row in method_rows(grid, select) if row.ma.mean is not None]
     rows.sort(key=_ma, reverse=True)
     cells = grid.methods()

@@ -152,7 +152,7 @@ def forms_of(data_dir: Path) -> list[str]:
 def _forms(data_dir: Path) -> Iterator[str]:
     from curvetune import data
     from curvetune.data.own.layout import has_parts
-    from curvetune.data.tables import FORMS
+    from curvetune.data.tables.forms import FORMS
 
     for name in CIFAR:
         if data.SOURCES[name].finds(data_dir):  # type: ignore[attr-defined]
@@ -211,7 +211,7 @@ def _counted(base: Checked, asked: _Asked) -> Checked:
     from dataclasses import replace
 
     from curvetune.data import ClassSizes
-    from curvetune.data.tables import FORMS, read_table
+    from curvetune.data.tables.forms import FORMS, read_table
 
     table = read_table(base.name, asked.data_dir, asked.variant)
     y, n = table.y, table.train
@@ -234,7 +234,7 @@ def _variants(data_dir: Path, name: str) -> tuple[str, ...]:
 
 def _unknown(data_dir: Path) -> str:
     from curvetune.data.listing import EXPECTED
-    from curvetune.data.tables import FORMS
+    from curvetune.data.tables.forms import FORMS
 
     wanted: Sequence[str] = [f"  {name}: {form.wanted}" for name, form in FORMS.items()]
     head = f"{printable(data_dir)}: no form of data that is known"

@@ -20,6 +20,7 @@ from curvetune.status.failures import (
     retry_command,
     retry_lines,
 )
+from curvetune.system.collecting import not_collected
 from curvetune.system.tables import Column, Table, print_table, table_lines
 from curvetune.system.units import duration
 
@@ -37,6 +38,7 @@ SO_FAR = "  MA so far: over what all have done"
 SHORT_ID = 6  # digits of an id that tell cells apart
 
 
+@not_collected()
 def print_status(
     progress: GridProgress, console: Console, storage: Path, given_storage: Path | None = None
 ) -> None:
@@ -83,6 +85,7 @@ def live_view(
 def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool = False) -> Table:
     """Return a table with a row for each of `cells`; `ids` begins it with how they are called."""
     settings = progress.grid.settings
+    words = {setting: [*setting_words(setting, settings).values()] for setting in settings}
     keys = ["cell"] if ids else []
     keys += ["method", *setting_words(settings[0], settings), "seed"]
     columns = [Column(key, is_key=True, is_left=key in ("cell", "method")) for key in keys]
@@ -91,7 +94,7 @@ def cells_table(progress: GridProgress, cells: Sequence[Progress], *, ids: bool 
         (
             *([p.cell.cell_id[:SHORT_ID]] if ids else []),
             p.cell.label,
-            *setting_words(p.cell.setting, settings).values(),
+            *words[p.cell.setting],
             str(p.cell.seed),
             Text(p.words, STYLES[p.cell.state]),
             "" if p.accuracy is None else percent(p.accuracy),

@@ -1,22 +1,31 @@
-"""Named arrays and a tree of plain values in one safetensors file, with a checksum over both."""
+"""Named arrays and a tree of plain values in one safetensors file, with a checksum over both.
+
+Matrices alone are .npy files, whose checksum is with whoever publishes them.
+"""
 
 import hashlib
+import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from curvetune.errors import CorruptError
 from curvetune.store.files import write_atomic
-from curvetune.store.plain import read_plain
+from curvetune.store.plain import open_plain, read_plain
 
 LENGTH_BYTES, ALIGNED = 8, 8  # of a safetensors file: the length of its header, and its multiple
 # What a file that is no safetensors file of ours can raise.
 UNREADABLE = (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError)
+
+BYTES_AT_ONCE = 4_000_000  # of a matrix that is written
+Float = TypeVar("Float", np.float32, np.float16)
 
 
 def save_arrays(
@@ -95,3 +104,30 @@ def _checksum(arrays: Mapping[str, np.ndarray[Any, Any]], text: str) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(bytes_of(array))
     return digest.hexdigest()
+
+
+def load_matrix(path: Path, dtype: type[Float]) -> NDArray[Float]:
+    """Return a matrix of `dtype` from a .npy file: read-only, mapped from the disk.
+
+    Raises:
+        CorruptError: it is missing or something else, such as pickled objects.
+    """
+    try:
+        os.close(open_plain(path))
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(matrix, np.ndarray) or matrix.dtype != dtype or matrix.ndim != 2:
+        raise CorruptError(f"{path}: not a matrix of {dtype.__name__}")
+    return matrix
+
+
+def npy_parts(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> Iterator[bytes]:
+    """Yield a matrix, which need not be in memory, as the parts of a .npy file."""
+    header = io.BytesIO()
+    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": matrix.shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    yield header.getvalue()
+    rows = max(1, BYTES_AT_ONCE // (matrix.shape[1] * np.dtype(dtype).itemsize))
+    for start in range(0, len(matrix), rows):
+        yield bytes_of(np.ascontiguousarray(matrix[start : start + rows], dtype=dtype))

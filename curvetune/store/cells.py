@@ -20,13 +20,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from curvetune.config.fingerprint import GRID_NAME
 from curvetune.errors import ConfigError, CorruptError, PausedError, nearest
-from curvetune.store.arrays import load_arrays
+from curvetune.store.checksums import sha256
 from curvetune.store.commands import has_more, keep_record, merged, records, whole_grid
 from curvetune.store.files import (
     address_of,
@@ -38,7 +36,6 @@ from curvetune.store.files import (
     read_json,
     read_published,
     remove,
-    sha256,
     write_json,
 )
 from curvetune.store.history import read_rows
@@ -57,7 +54,11 @@ from curvetune.store.names import (
 )
 from curvetune.store.plain import check_inside, is_there
 from curvetune.store.records import checked_grid
+from curvetune.system.collecting import not_collected
 from curvetune.system.redact import redact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 2  # 1 had no seal
 RESULT_FILES = (CONFIG, HISTORY, MODEL, SAMPLES)
@@ -167,12 +168,14 @@ class CellStore:
             remove(folder / FAILED)
             raise
 
-    def samples(self, cell_id: str) -> dict[str, NDArray[Any]]:
+    def samples(self, cell_id: str) -> "dict[str, NDArray[Any]]":
         """Return the last values of each training sample, (N,) each: its loss, perhaps its weight.
 
         Raises:
             CorruptError: they are missing or damaged.
         """
+        from curvetune.store.arrays import load_arrays  # inside: it imports NumPy
+
         arrays, _ = load_arrays(self.folder(cell_id) / SAMPLES)
         return arrays
 
@@ -187,6 +190,7 @@ class CellStore:
         except ValueError:
             return False
 
+    @not_collected()
     def write_grid(self, name: str, grid: Mapping[str, Any], *, has_run: bool = True) -> None:
         """Record which cells a command for a grid has, beside those of earlier ones.
 
@@ -229,6 +233,7 @@ class CellStore:
         names = (path.stem for path in (self.root / GRIDS).glob("*.json"))
         return sorted(name for name in names if GRID_NAME.fullmatch(name))  # others are not ours
 
+    @not_collected()
     def read_grid(self, name: str) -> dict[str, Any]:
         """Return a grid: all cells that `write_grid` recorded for it, and the newest command.
 

@@ -12,16 +12,12 @@
 A probe exists when its manifest does and every file has the checksum that it lists.
 """
 
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from curvetune.errors import CorruptError
-from curvetune.store.arrays import bytes_of
+from curvetune.store.checksums import sha256
 from curvetune.store.files import (
     check_files,
     check_owner,
@@ -31,15 +27,17 @@ from curvetune.store.files import (
     read_json,
     read_published,
     remove,
-    sha256,
     write_atomic,
 )
 from curvetune.store.lease import Lease
 from curvetune.store.names import CURVES, HISTORY, MANIFEST, MARGINS, MODEL, PROBES, ROUNDED
-from curvetune.store.plain import is_there, load_matrix
+from curvetune.store.plain import is_there
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 2  # 1 had no seal
-BYTES_AT_ONCE = 4_000_000  # of a matrix that is written
 
 
 class CurveStore:
@@ -55,10 +53,10 @@ class CurveStore:
     def write(
         self,
         probe_id: str,
-        curves: NDArray[np.float32],
+        curves: "NDArray[np.float32]",
         info: Mapping[str, Any],
         lease: Lease | None = None,
-        margins: NDArray[np.float16] | None = None,
+        margins: "NDArray[np.float16] | None" = None,
     ) -> None:
         """Publish the curves, (N, T), of a probe with what is worth knowing about it, once.
 
@@ -70,10 +68,14 @@ class CurveStore:
             LostLeaseError: another process took the probe over, or published it first.
             StorageError: they cannot be written.
         """
+        import numpy as np  # inside, here and below: who asks what is done needs no arrays
+
+        from curvetune.store.arrays import npy_parts
+
         folder = self.folder(probe_id)
-        write_atomic(folder / CURVES, _npy(curves, np.float32))
+        write_atomic(folder / CURVES, npy_parts(curves, np.float32))
         if margins is not None:
-            write_atomic(folder / MARGINS, _npy(margins, np.float16))
+            write_atomic(folder / MARGINS, npy_parts(margins, np.float16))
         kept = [CURVES, HISTORY, MODEL, *([] if margins is None else [MARGINS])]
         names = [name for name in kept if (folder / name).exists()]
         manifest = {
@@ -118,16 +120,20 @@ class CurveStore:
         check_files(folder, manifest)
         return manifest
 
-    def read(self, probe_id: str) -> NDArray[np.float32]:
+    def read(self, probe_id: str) -> "NDArray[np.float32]":
         """Return the curves, (N, T), of a probe: read-only, mapped from the disk.
 
         Raises:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
+        import numpy as np
+
+        from curvetune.store.arrays import load_matrix
+
         self.manifest(probe_id)
         return load_matrix(self.folder(probe_id) / CURVES, np.float32)
 
-    def margins(self, probe_id: str) -> NDArray[np.float16] | None:
+    def margins(self, probe_id: str) -> "NDArray[np.float16] | None":
         """Return the margins, (N, T), of a probe, read-only; None if it recorded none.
 
         Its sign bit says that a sample was predicted as another label than the given one.
@@ -135,17 +141,10 @@ class CurveStore:
         Raises:
             CorruptError: the probe is missing, or a file is not what its checksum says.
         """
+        import numpy as np
+
+        from curvetune.store.arrays import load_matrix
+
         if MARGINS not in self.manifest(probe_id)["files"]:
             return None
         return load_matrix(self.folder(probe_id) / MARGINS, np.float16)
-
-
-def _npy(matrix: NDArray[Any], dtype: type[np.floating[Any]]) -> Iterator[bytes]:
-    """Yield a matrix, which need not be in memory, as the parts of a .npy file."""
-    header = io.BytesIO()
-    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": matrix.shape}
-    np.lib.format.write_array_header_1_0(header, described)
-    yield header.getvalue()
-    rows = max(1, BYTES_AT_ONCE // (matrix.shape[1] * np.dtype(dtype).itemsize))
-    for start in range(0, len(matrix), rows):
-        yield bytes_of(np.ascontiguousarray(matrix[start : start + rows], dtype=dtype))

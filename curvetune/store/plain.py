@@ -8,12 +8,8 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from curvetune.errors import CorruptError, StorageError
+from curvetune.errors import StorageError
 from curvetune.store.remote.paths import mirror_of
 
 MAX_JSON_BYTES = 400_000_000  # DONE.json has thousands; the record of 100,000 cells 130 millions
@@ -66,26 +62,8 @@ def is_there(path: Path) -> bool:
     Raises:
         StorageError: the object store cannot be asked.
     """
-    return path.exists() or ((mirror := mirror_of(path)) is not None and mirror.has(path))
-
-
-Float = TypeVar("Float", np.float32, np.float16)
-
-
-def load_matrix(path: Path, dtype: type[Float]) -> NDArray[Float]:
-    """Return a matrix of `dtype` from a .npy file: read-only, mapped from the disk.
-
-    Raises:
-        CorruptError: it is missing or something else, such as pickled objects.
-    """
-    try:
-        os.close(open_plain(path))
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CorruptError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(matrix, np.ndarray) or matrix.dtype != dtype or matrix.ndim != 2:
-        raise CorruptError(f"{path}: not a matrix of {dtype.__name__}")
-    return matrix
+    # os.path: less than half the time of Path.exists, and thousands of cells are asked about
+    return os.path.exists(path) or ((mirror := mirror_of(path)) is not None and mirror.has(path))
 
 
 def check_inside(root: Path, path: Path) -> None:
@@ -95,7 +73,7 @@ def check_inside(root: Path, path: Path) -> None:
         StorageError: it is one, so that what is written to it would go elsewhere.
     """
     for folder in (path, path.parent):
-        if folder != root and folder.is_symlink() and not _is_within(root, folder):
+        if os.path.islink(folder) and folder != root and not _is_within(root, folder):
             raise StorageError(
                 f"{folder}: a link that leads out of the storage; nothing is read or written "
                 f"through it: remove it, or give the folder that it leads to with --storage"

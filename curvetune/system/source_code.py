@@ -24,8 +24,8 @@ DIRTY = "-dirty"  # what `git describe` adds where files have changed since
 CORE = (
     *("batch.py", "bias", "cell.py", "config", "data", "errors.py", "meta", "methods", "models"),
     *("plugins", "probe", "seeding.py", "store", "training"),
-    *("system/machine.py", "system/memory.py", "system/newfile.py"),
-    *("system/redact.py", "system/source_code.py", "system/units.py"),
+    *("system/collecting.py", "system/json_text.py", "system/machine.py", "system/memory.py"),
+    *("system/newfile.py", "system/redact.py", "system/source_code.py", "system/units.py"),
 )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from curvetune.analysis.bootstrap import _means, by_setting, hierarchical_interval
+from curvetune.analysis.bootstrap import SEED, _means, _shares, by_setting, hierarchical_interval
 
 
 def test_settings_are_drawn_first_and_then_their_seeds() -> None:
@@ -28,3 +28,17 @@ def test_equal_settings_give_an_interval_of_one_point() -> None:
 
 def test_differences_are_grouped_by_their_setting() -> None:
     assert by_setting({("x", 0): 1.0, ("y", 0): 2.0, ("x", 1): 3.0}) == [[1.0, 3.0], [2.0]]
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (1, 5, 2, 7), (25,) * 20])
+def test_shares_are_added_up_one_draw_after_the_other(sizes: tuple[int, ...]) -> None:
+    random = np.random.default_rng(SEED)
+    chosen = random.integers(len(sizes), size=(200, len(sizes)))
+    expected, begin = np.zeros((200, sum(sizes))), 0
+    for index, size in enumerate(sizes):
+        grids, _ = np.nonzero(chosen == index)
+        for grid, row in zip(grids, random.integers(size, size=(len(grids), size)), strict=True):
+            for seed in row:
+                expected[grid, begin + seed] += 1 / (size * len(sizes))
+        begin += size
+    assert np.array_equal(_shares(sizes, 200), expected)  # to the last bit

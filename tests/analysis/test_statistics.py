@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from storage_fixtures import DIGEST, finish, make_cells, write_grid
 
 from curvetune.analysis import shots
-from curvetune.analysis.statistics import mean_accuracy, over_seeds, t_interval
+from curvetune.analysis.statistics import by_setting, mean_accuracy, over_seeds, t_interval
 from curvetune.analysis.weight_auroc import read_samples, weight_auroc
 from curvetune.config import CellConfig
 from curvetune.data.splits import Split
@@ -49,7 +49,7 @@ def test_an_interval_of_accuracies_stays_within_0_and_100(values: list[float], e
 
 def test_a_setting_has_the_interval_of_its_seeds() -> None:
     scores = {("a", 0): 80.0, ("a", 1): 84.0, ("a", 2): 83.0, ("b", 0): 10.0}
-    found = over_seeds("a", scores)
+    found = over_seeds(by_setting(scores)["a"])
     assert found.interval == pytest.approx(t_interval([80.0, 84.0, 83.0]))
     assert found.n == 3
 

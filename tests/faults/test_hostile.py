@@ -21,7 +21,8 @@ from curvetune.errors import CorruptError, CurvetuneError, StorageError
 from curvetune.grids.cells import read_grid
 from curvetune.store import CellStore, CurveStore
 from curvetune.store.arrays import load_arrays, save_arrays
-from curvetune.store.files import publish_json, read_json, sha256
+from curvetune.store.checksums import sha256
+from curvetune.store.files import publish_json, read_json
 from curvetune.store.history import read_rows
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 

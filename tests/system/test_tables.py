@@ -93,3 +93,23 @@ def test_a_pipe_has_no_width_and_no_colours() -> None:
 
 def test_an_empty_table_has_its_titles() -> None:
     assert shown(Table([Column("a", is_key=True), Column("b")], []), 80) == ["a  b", "────"]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_long_table_is_printed_as_its_lines_are_one_by_one(is_terminal: bool) -> None:
+    columns = [Column("cell", is_key=True, is_left=True), Column("state"), Column("accuracy")]
+    rows = [(f"c{k}", Text("done", "green"), f"{k}") for k in range(1234)]
+    found = Table(columns, rows, last=1)
+
+    def printed(at_once: bool) -> str:
+        file = io.StringIO()
+        console = plain_console(file=file, force_terminal=is_terminal, width=60)
+        if at_once:
+            print_table(found, console)
+        else:
+            for line in table_lines(found, console.width):
+                console.print(line, soft_wrap=True, highlight=False)
+        return file.getvalue()
+
+    assert printed(at_once=True) == printed(at_once=False)
+    assert ("\x1b[32mdone" in printed(at_once=True)) == is_terminal

@@ -7,9 +7,6 @@ these classes is taken too where CIFAR is asked for, and never guessed.
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from curvetune.data.parquet import names_in
 from curvetune.errors import printable
 
@@ -49,6 +46,9 @@ def why_not(name: str, column: str, path: Path) -> str | None:
     Args:
         column: of the labels.
     """
+    import pyarrow as pa  # inside, as in data/parquet.py
+    import pyarrow.parquet as pq
+
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError):  # reading it says what is wrong

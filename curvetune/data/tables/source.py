@@ -13,7 +13,6 @@ from pathlib import Path
 from curvetune.data.stream import Indexed, index
 from curvetune.data.stream.own import OwnImages
 from curvetune.data.stream.report import OnBad
-from curvetune.data.tables import FORMS, read_table
 from curvetune.data.tables.rows import checked
 from curvetune.errors import DataError
 
@@ -35,6 +34,8 @@ class TableSource(OwnImages):
     def _look(self, data_dir: Path | None) -> Indexed:
         # absolute, since a trial may have another working directory
         place = None if data_dir is None else data_dir.absolute()
+        from curvetune.data.tables.forms import FORMS, read_table  # inside: it imports Arrow
+
         table = read_table(self.name, place, self.variant)
         assert data_dir is not None, "read_table says so"
         try:

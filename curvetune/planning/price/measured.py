@@ -15,7 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curvetune.config import CellConfig, read_config, restored
+from curvetune.config import CellConfig, restored
+from curvetune.config.shared import PerSection, SharedSections
 from curvetune.errors import StorageError, printable
 from curvetune.planning.price.evidence import (
     Earlier,
@@ -100,18 +101,23 @@ def add_calibrated(storage: Path, samples: Sequence[Sample]) -> None:
 
 
 def _cells(storage: Path) -> Iterator[tuple[str, tuple[Earlier, Done]]]:
+    sections, phases = SharedSections(), PerSection()
     for folder in _folders(storage / CELLS):
         try:
             done = read_json(folder / DONE)
             config = restored(read_json(folder / CONFIG))
             config.pop("data_digest", None)
-            yield folder.name, _cell(folder, done, read_config(config))
+            yield folder.name, _cell(folder, done, sections.stored(config), phases)
         except BAD:
             continue
 
 
-def _cell(folder: Path, done: Mapping[str, Any], cell: CellConfig) -> tuple[Earlier, Done]:
-    (phase,) = phase_of_final(cell, int(done["num_samples"]))
+def _cell(
+    folder: Path, done: Mapping[str, Any], cell: CellConfig, phases: PerSection
+) -> tuple[Earlier, Done]:
+    samples = int(done["num_samples"])
+    decide = cell.data, cell.model, cell.allocate, cell.method
+    (phase,) = phases.once(lambda: phase_of_final(cell, samples), str(samples), *decide)
     workers = int(positive(done.get("workers", 1)))
     seconds = positive(float(done["seconds"]["allocate"]))
     device, finished = printable(done["device"]), float(done["finished"])

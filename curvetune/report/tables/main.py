@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,8 @@ from curvetune.report.sheet import Sheet
 from curvetune.report.tables.devices import device_notes
 from curvetune.report.tables.step_times import read_step_times, step_times_sheet
 from curvetune.report.verdict import sentences, verdict, verdict_lines
+from curvetune.system.collecting import not_collected
+from curvetune.system.json_text import json_text
 from curvetune.system.source_code import code_of, mixture
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _span(shares: set[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+@not_collected()
 def report_document(storage: Path | str, grid: Grid, select: Select = "last") -> Document:
     """Return both tables of a grid, and that of the times of a step where they were measured."""
     sheets, notes = [ma_sheet(grid, select), settings_sheet(grid, select)], []
@@ -172,13 +174,14 @@ def render(storage: Path | str, grid: str, form: str, select: Select = "last") -
     """
     check_form(form)
     if form == "json":
-        return json.dumps(report_json(storage, grid, select), indent=1) + "\n"
+        return json_text(report_json(storage, grid, select)) + "\n"
     found = read_grid(storage, grid)
     if form == "csv":
         return report_csv(found, select)
     return FORMS[form](report_document(storage, found, select))
 
 
+@not_collected()
 def report_json(storage: Path | str, grid: str, select: Select = "last") -> dict[str, Any]:
     """Return what `report GRID --json` prints (docs/architecture.md has the contract).
 

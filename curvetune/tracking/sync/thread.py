@@ -10,15 +10,17 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from curvetune.errors import BackendError, BusyError
 from curvetune.system.redact import redact
 from curvetune.tracking.base import Tracker, database_file, is_remote, resolve_uri, shown
 from curvetune.tracking.moved import bring_along, moved_words
-from curvetune.tracking.sync.grid import GridSync, Sent
 from curvetune.tracking.sync.receipt import Receipt
 from curvetune.tracking.sync.turns import Turns
+
+if TYPE_CHECKING:
+    from curvetune.tracking.sync.grid import GridSync, Sent
 
 EVERY_S = 5.0  # between two syncs
 LONGEST_S = 60.0  # between two tries while MLflow is down
@@ -32,7 +34,7 @@ COMMAND_TURN_S = 90.0  # how long a command does: longer than a dead driver's le
 logger = logging.getLogger(__name__)
 
 
-def sync(storage: Path | str, grid: str, tracker: Tracker, *, log_models: bool = False) -> Sent:
+def sync(storage: Path | str, grid: str, tracker: Tracker, *, log_models: bool = False) -> "Sent":
     """Bring `tracker` up to date with a grid; doing it again adds nothing.
 
     Raises:
@@ -40,6 +42,8 @@ def sync(storage: Path | str, grid: str, tracker: Tracker, *, log_models: bool =
         BusyError: another process does the same, and takes long.
         ConfigError: the storage has no such grid.
     """
+    from curvetune.tracking.sync.grid import GridSync
+
     work = GridSync(storage, grid, log_models=log_models)
     with Turns(storage, grid).turn(wait_s=COMMAND_TURN_S):
         return work.update(tracker)
@@ -75,7 +79,8 @@ class TrackerThread:
         self._every_s = every_s
         self.end_s = end_s or (REMOTE_END_S if is_remote(self._uri) else LOCAL_END_S)
         self._connect = connect or self._mlflow
-        self._sync = GridSync(storage, grid, log_models=log_models)
+        self._log_models = log_models
+        self._known_sync: GridSync | None = None
         self._receipt = Receipt(storage, grid, self._uri, log_models=log_models)
         self._turns = Turns(storage, grid)
         self._tracker: Tracker | None = None
@@ -162,6 +167,15 @@ class TrackerThread:
             with contextlib.suppress(sqlite3.Error):  # the next sync tells
                 if moved := bring_along(database, Path(self._storage)):
                     logger.warning("%s", moved_words(database, moved, self._storage))
+
+    @property
+    def _sync(self) -> "GridSync":
+        """What syncs; not imported, with figures and pages, for a grid that MLflow has already."""
+        if self._known_sync is None:
+            from curvetune.tracking.sync.grid import GridSync
+
+            self._known_sync = GridSync(self._storage, self._grid, log_models=self._log_models)
+        return self._known_sync
 
     def _mlflow(self) -> Tracker:
         from curvetune.tracking.mlflow import MlflowTracker

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from public_sets import hub_table, image_bytes, put, write, write_hub
 
-from curvetune.data.tables import read_table
+from curvetune.data.tables.forms import read_table
 from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError
 

@@ -19,7 +19,7 @@ from public_sets import (
     write_webvision,
 )
 
-from curvetune.data.tables import FORMS, read_table
+from curvetune.data.tables.forms import FORMS, read_table
 from curvetune.data.tables.table import ANOTHER, UNKNOWN, Table
 from curvetune.errors import DataError
 

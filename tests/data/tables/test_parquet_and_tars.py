@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from public_sets import hub_table, image_bytes, write, write_hub, write_tar
 
-from curvetune.data.tables import read_table
 from curvetune.data.tables.encoded import Chain, Chosen
+from curvetune.data.tables.forms import read_table
 from curvetune.data.tables.parquet_rows import ParquetRows
 from curvetune.errors import DataError
 

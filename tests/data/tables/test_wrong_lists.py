@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from curvetune.data.tables import read_table
+from curvetune.data.tables.forms import read_table
 from curvetune.errors import DataError
 
 HEADER = b"path,label\n"
