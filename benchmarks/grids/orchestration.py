@@ -44,6 +44,8 @@ from curvetune.planning.space import Space
 from curvetune.status.live import LiveProgress
 from curvetune.store import CellStore, CurveStore
 from curvetune.tracking.sync.thread import TrackerThread
+from curvetune.tune.early import PRELOADED
+from curvetune.tune.job import FAKE_GPUS
 from curvetune.tune.launch import launch
 
 DIGEST = "0" * 64
@@ -54,9 +56,12 @@ EPOCH_S = 0.5  # of the long run
 
 
 @contextlib.contextmanager
-def fake_cluster(cpus: int) -> Iterator[None]:
+def fake_cluster(cpus: int, *, preload: bool) -> Iterator[None]:
     """Start Ray here with GPUs that do not exist."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 silences only the old output
+    os.environ[FAKE_GPUS] = "1"
+    if preload:
+        os.environ["RAY_preload_python_modules"] = PRELOADED  # as a Ray that `grid` starts
     ray.init(
         address="local",
         num_cpus=cpus,
@@ -139,7 +144,7 @@ def short_runs(options: argparse.Namespace, folder: Path) -> Iterator[dict[str, 
     for case in options.cases:
         storage = folder / case
         storage.mkdir()
-        with fake_cluster(options.cpus), Sampler() as sampler:
+        with fake_cluster(options.cpus, preload=options.preload), Sampler() as sampler:
             if case == "curvetune":
                 timeline = curvetune_run(cells, SHORT, storage, screen=True)
             else:
@@ -153,7 +158,8 @@ def long_run(options: argparse.Namespace, folder: Path, *, screen: bool) -> dict
     pace = Pace(EPOCH_S, half, half)
     storage = folder / f"long-{screen}"
     storage.mkdir()
-    with fake_cluster(options.cpus), Sampler(threads=options.threads) as sampler:
+    cluster = fake_cluster(options.cpus, preload=options.preload)
+    with cluster, Sampler(threads=options.threads) as sampler:
         timeline = curvetune_run(pace.cells(GPUS, 1), pace, storage, screen=screen)
     began, ended = window(timeline.trials, SETTLED_S)
     if options.threads:
@@ -186,6 +192,7 @@ def main() -> None:
     add("--cpus", type=int, default=2, help="that Ray is told of")
     add("--seconds", type=float, default=60.0, help="of the long run; 0 leaves it out")
     add("--cases", nargs="*", default=["curvetune", "plain"], choices=["curvetune", "plain"])
+    add("--preload", action="store_true", help="Ray's first workers import before the clock")
     add("--threads", action="store_true", help="print the driver's CPU of each thread")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
