@@ -61,7 +61,7 @@ def fake_cluster(cpus: int, *, preload: bool) -> Iterator[None]:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # verbose=0 silences only the old output
     os.environ[FAKE_GPUS] = "1"
     if preload:
-        os.environ["RAY_preload_python_modules"] = PRELOADED  # as a Ray that `grid` starts
+        os.environ |= {"RAY_preload_python_modules": PRELOADED}  # as a Ray that `grid` starts
     ray.init(
         address="local",
         num_cpus=cpus,
