@@ -15,8 +15,7 @@ from curvetune.cell import run_cell
 from curvetune.config import CellConfig
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError, StoppedError
-from curvetune.store import CurveStore
-from curvetune.store import curves as curves_file
+from curvetune.store import CurveStore, arrays
 from curvetune.store.names import COLUMNS
 from curvetune.training.columns import Columns
 
@@ -88,7 +87,7 @@ def test_files_that_are_not_as_they_were_are_not_gone_on_with(
 def test_curves_are_written_in_parts_as_numpy_writes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    monkeypatch.setattr(curves_file, "BYTES_AT_ONCE", 100)
+    monkeypatch.setattr(arrays, "BYTES_AT_ONCE", 100)
     curves = np.asarray(np.random.default_rng(0).random((50, 3), np.float32), order=order)
     CurveStore(tmp_path).write("a" * 16, curves, {})
     expected = io.BytesIO()

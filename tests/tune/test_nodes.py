@@ -146,7 +146,9 @@ def test_the_modules_that_a_node_needs_are_those_that_the_training_core_imports(
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     found = {name for module in done.stdout.split() for name in _imports(_file(module))}
     others = {n for n in found if n not in sys.stdlib_module_names} - {"curvetune", "pydantic_core"}
-    assert others == {*look.MODULES}
+    later = {"pyarrow"}  # Ray Tune needs it, and who streams Parquet
+    assert others | later == {*look.MODULES}
+    assert not others & later
 
 
 def _file(module: str) -> Path:

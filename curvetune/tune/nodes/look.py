@@ -17,7 +17,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-# What curvetune's training core imports (tests/tune/test_nodes.py).
+# What curvetune's training core imports, at once or later (tests/tune/test_nodes.py).
 MODULES = ("numpy", "PIL", "pyarrow", "pydantic", "ray", "safetensors", "torch", "yaml")
 
 
