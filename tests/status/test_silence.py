@@ -78,6 +78,7 @@ def test_a_grid_from_a_cold_start_is_never_silent_and_its_next_commands_work(
     command = [sys.executable, "-m", "curvetune"]
     grid = [*command, "grid", "digits", "--profile", "smoke", "--seeds", "0"]
     one_cell = ["--methods", "cross-entropy", "--set", "imbalance=1", "--set", "noise_rate=0.4"]
+    one_cell += ["--set", "allocate.epochs=20"]  # else it is over before anybody looks
     gaps, said, out = listened([*grid, *one_cell, "--storage", str(storage)], tmp_path)
     assert max(gaps) < LONGEST_S, said
     # Ray starts beside the preparing, so nobody may have to wait for it
