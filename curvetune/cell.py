@@ -22,16 +22,11 @@ from curvetune.config import (
     TrainingConfig,
     WeightNetConfig,
 )
-from curvetune.config.plugins import PLUGINS, Transform, check_loaded
+from curvetune.config.plugins import check_loaded
 from curvetune.data.recipe import fed
-from curvetune.data.sets.image_set import ImageSet
-from curvetune.data.sets.residence import image_set, is_streamed
-from curvetune.data.sets.resident import ResidentSet
 from curvetune.data.source import Dataset
 from curvetune.errors import CorruptError
 from curvetune.methods import Parts
-from curvetune.methods.curvenet import kept, low_loss_samples
-from curvetune.methods.shared.objective import Subset
 from curvetune.probe.noise_rate import estimate_noise_rate
 from curvetune.probe.run import run_probe
 from curvetune.seeding import torch_stream
@@ -40,6 +35,7 @@ from curvetune.store.arrays import save_arrays
 from curvetune.store.files import read_json, write_json
 from curvetune.store.lease import Lease, leased
 from curvetune.store.names import CHECKPOINT, CONFIG, HISTORY, MANIFEST, MODEL, SAMPLES
+from curvetune.training.cell_sets import CellSets
 from curvetune.training.checkpoint import Checkpoint, load_state, save_state
 from curvetune.training.classifier import check_classifiers, first_classifier, ready_to_train
 from curvetune.training.classifier_facts import RESULT_KEY, ClassifierFacts
@@ -47,7 +43,6 @@ from curvetune.training.engine import engine_for, prepare
 from curvetune.training.fit import Loop, Samples, Trained, fit, never
 from curvetune.training.metrics import Evaluation, evaluate, three_accuracies, weight_gap
 from curvetune.training.provenance import moved, provenance
-from curvetune.training.split import clean_images, evaluated, load_split, verified_flags
 
 Event = dict[str, Any]
 Curves = NDArray[np.float32]
@@ -130,7 +125,7 @@ def run_cell(
 
 
 class _Run:
-    """One cell on one device: the sets that it trains on, and its two stages."""
+    """One cell on one device: its two stages."""
 
     def __init__(
         self,
@@ -151,10 +146,10 @@ class _Run:
         self.checkpoint_every = checkpoint_every
         self.on_event = on_event
         self.stop = stop
-        self.split = load_split(cell, digest, dataset, storage)
+        self.sets = CellSets(cell, digest, dataset, storage, device)
+        self.split, self.train, self.test = self.sets.split, self.sets.train, self.sets.test
         self.noise_rate: float | None = None  # that the method is told, if it asks
         self.margins: Margins | None = None  # of the probe, (N, T), if the method reads them
-        self.train, self.test = self._sets()
 
     def curves(self, read: Callable[[str], Curves]) -> tuple[Curves | None, dict[str, Any]]:
         """Return the curves, (N, T), stored or from a probe, and the manifest of that probe.
@@ -193,7 +188,7 @@ class _Run:
             checkpoint_every=self.checkpoint_every,
             on_epoch=lambda row: self.on_event({"stage": "probe", **row}),
             stop=self.stop,
-            subset=self._half() if recipe.trains_on_half else None,
+            subset=self.sets.half() if recipe.trains_on_half else None,
             lease=lease,
         )
 
@@ -205,7 +200,7 @@ class _Run:
         """
         cell, device = self.cell, self.device
         on_device = self._on_device(curves, stays=self.cell.method.reads_by_row)
-        meta = self._meta_set(on_device)
+        meta = self.sets.meta(on_device)
         self.noise_rate = self._noise_rate(curves)
         parts = Parts(
             new_model=lambda k: self._new_model("model" if k == 0 else f"model.{k}"),
@@ -221,7 +216,7 @@ class _Run:
             curves=on_device,
             margins=self._on_device(self.margins),
             pretrained=self._pretrained,
-            verified=self._verified(),
+            verified=self.sets.verified(),
         )
         method = methods.build(cell.method, parts)
         loop = Loop(
@@ -328,58 +323,12 @@ class _Run:
             return float(self.split.wrong.mean()) if bias.is_human else bias.noise_rate
         return method.noise_rate_estimate
 
-    def _verified(self) -> Tensor | None:
-        """Return which given labels somebody has judged, (N,), if the data comes with that."""
-        flags = verified_flags(self.split, self.dataset)
-        return None if flags is None else torch.tensor(flags, device=self.device)
-
-    def _half(self) -> Subset:
-        """Return a random half of the training set, the same for every recipe."""
-        order = torch.randperm(len(self.train), generator=torch_stream(self.cell.seed, "half"))
-        half = order[: len(order) // 2].sort().values.to(self.device)
-        return Subset(half, torch_stream(self.cell.seed, "probe.half", self.device))
-
     def _pretrained(self) -> nn.Module:
         """Return the probe's classifier."""
         folder = CurveStore(self.storage).folder(self.cell.probe_id(self.digest) or "")
         model = self._new_model("probe.model")
         model.load_state_dict(load_state(folder / MODEL)["model"])
         return model
-
-    def _meta_set(self, curves: Tensor | None) -> ResidentSet | None:
-        """Return where the method's meta batches come from: clean images, or low-loss samples."""
-        source = self.cell.method.meta_set
-        if source is None:
-            return None
-        if source == "clean":
-            index = clean_images(self.cell, self.split, self.dataset)
-            return self._resident(index, self.dataset.train.y[index])
-        wanted = self.cell.method.low_loss
-        assert wanted is not None
-        assert curves is not None
-        chosen = low_loss_samples(
-            kept(curves, wanted.removed, wanted.drop_last),
-            torch.tensor(self.split.y, device=self.device),
-            self.dataset.num_classes,
-            wanted.per_class,
-        ).cpu()
-        return self._resident(self.split.train[chosen], self.split.y[chosen])
-
-    def _sets(self) -> tuple[ImageSet, ImageSet]:
-        """Return what is trained on and what is evaluated on, wherever their images are."""
-        dataset, device, split = self.dataset, self.device, self.split
-        streamed = is_streamed(dataset, self.cell.data.residence, device)
-        given = dataset.train, split.train, split.y
-        train = image_set(*given, dataset, device, self._transform(), streamed=streamed)
-        asked = evaluated(split, dataset)
-        return train, image_set(*asked, dataset, device, streamed=streamed)
-
-    def _resident(self, index: NDArray[np.int64], y: NDArray[np.int64]) -> ResidentSet:
-        x = self.dataset.train.x[index]
-        return ResidentSet(x, y, self.dataset, self.device, self._transform())
-
-    def _transform(self) -> Transform | None:
-        return PLUGINS.transforms.get(self.cell.data.transform or "")
 
     def _new_model(self, stream: str) -> nn.Module:
         """Return the classifier, initialised from a named stream, ready on the device."""
