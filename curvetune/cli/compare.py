@@ -26,9 +26,7 @@ def compare(
             "--format", metavar="FORM", help="table, or as text: markdown, csv, json, latex, html."
         ),
     ] = "table",
-    select: Annotated[
-        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
-    ] = "last",
+    select: o.Select = "last",
     page: o.Html = None,
     storage: o.Storage = None,
     as_json: o.AsJson = False,

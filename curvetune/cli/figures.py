@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curvetune.cli import options as o
-from curvetune.errors import ConfigError, nearest
+from curvetune.cli.report import selected
+from curvetune.errors import ConfigError
 
 if TYPE_CHECKING:
-    from curvetune.grids.cells import Cell, Grid, Select
+    from curvetune.grids.cells import Cell, Grid
     from curvetune.report.figures import Drawn
 
 
@@ -40,9 +41,7 @@ def figures(
             "the first seed of each method and setting.",
         ),
     ] = None,
-    select: Annotated[
-        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best accuracy.")
-    ] = "last",
+    select: o.Select = "last",
     only_last: o.OnlyLast = False,
     dark: Annotated[bool, typer.Option("--dark", help="For a dark page.")] = False,
     plugins: o.Plugins = None,
@@ -54,17 +53,14 @@ def figures(
     The name of a file says grid, figure, and of a cell its method, setting, seed and id.
     If a figure cannot be drawn, stderr says why, and the others are drawn all the same.
     """
-    from curvetune.grids.cells import ACCURACY, read_grid
+    from curvetune.grids.cells import read_grid
     from curvetune.planning.selection import parse_names
     from curvetune.report.figures import FORMATS, check_names, draw_all, in_the_dark
 
     o.load_plugins(plugins)
     if form not in FORMATS:
         raise ConfigError(f"--format {form!r}: allowed are {', '.join(FORMATS)}")
-    if select not in ACCURACY:
-        raise ConfigError(
-            f"--select {select!r}: allowed are {', '.join(ACCURACY)}{nearest(select, ACCURACY)}"
-        )
+    chosen = selected(select)
     check_names(names := parse_names(only))
     folder = o.storage_or_default(storage)
     found = read_grid(folder, o.part_of(grid, only_last=only_last))
@@ -73,7 +69,7 @@ def figures(
         found,
         cells=None if not cell else [_find(found, text) for text in cell],
         only=names,
-        select=cast("Select", select),
+        select=chosen,
         data_dir=o.data_dir_or_default(data_dir),
     )
     with in_the_dark() if dark else nullcontext():

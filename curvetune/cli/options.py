@@ -37,8 +37,8 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="release: as the paper's code. paper: as its text. fast: half the epochs. "
-        "smoke: three epochs, to see that it runs.",
+        help="release: as the paper's code. paper: as its text. fast: a quarter of the time, and "
+        "less accurate. smoke: three epochs, to see that it runs.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -71,6 +71,9 @@ Name = Annotated[
         help="What the grid is called, for `report` and the others; else as the space.",
         rich_help_panel=WHAT,
     ),
+]
+Select = Annotated[
+    str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
 ]
 OnlyLast = Annotated[
     bool,

@@ -40,9 +40,7 @@ def relabel(
             rich_help_panel=o.WHAT,
         ),
     ] = False,
-    select: Annotated[
-        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
-    ] = "last",
+    select: o.Select = "last",
     page: o.Html = None,
     plugins: o.Plugins = None,
     *,

@@ -55,9 +55,7 @@ def decide(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say how they stand and what a round costs.")
     ] = False,
-    select: Annotated[
-        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
-    ] = "last",
+    select: o.Select = "last",
     plugins: o.Plugins = None,
     *,
     places: Places,

@@ -3,91 +3,44 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curvetune.cli import groups
 from curvetune.cli import options as o
+from curvetune.cli.desk.searching import Searching, Written, searching, written
 from curvetune.cli.groups import Choice, with_groups
 from curvetune.cli.report import selected
 from curvetune.cli.run import command_line, exit_for, signs, tell
-from curvetune.errors import ConfigError, printable
 from curvetune.places import Places, Telling
 from curvetune.planning.resources import LaunchOptions
 
 if TYPE_CHECKING:
     from curvetune.planning.plan import Plan
     from curvetune.run import Outcome
-    from curvetune.tuning.contest import Scheduler, Search, Tuning, Validation
+    from curvetune.tuning.contest import Tuning
     from curvetune.tuning.scores import Searched
     from curvetune.tuning.search import Ended
 
-SHARE = 0.1  # of the training set that trials are judged on
-
 
 @with_groups(
-    choice=groups.choice, places=groups.places, telling=groups.telling, launch=groups.launch
+    asked=searching,
+    files=written,
+    choice=groups.choice,
+    places=groups.places,
+    telling=groups.telling,
+    launch=groups.launch,
 )
 def tune(
     space: o.Space,
-    budget: Annotated[
-        str,
-        typer.Option(
-            "--budget",
-            metavar="N|TIME",
-            help="Of each method: trials, of which the default is one; or time of a device, 30m.",
-        ),
-    ],
-    search: Annotated[
-        str, typer.Option("--search", metavar="NAME", help="random, grid or optuna.")
-    ] = "random",
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            "--scheduler", metavar="NAME", help="none, or asha, which stops most trials early."
-        ),
-    ] = "none",
-    reduction: Annotated[
-        int | None,
-        typer.Option("--reduction", metavar="N", help="Of asha: one trial in so many goes on; 3."),
-    ] = None,
-    search_seed: Annotated[
-        int, typer.Option("--search-seed", metavar="N", min=0, help="Of the search alone.")
-    ] = 0,
-    validate_on: Annotated[
-        str,
-        typer.Option(
-            "--validate-on",
-            metavar="SHARE|clean",
-            help="What trials are judged on: a share of the training set, noisy as it is; or half "
-            "of the meta set.",
-        ),
-    ] = str(SHARE),
-    test_seeds: Annotated[
-        int,
-        typer.Option("--test-seeds", metavar="N", help="Fresh seeds of the test at the end."),
-    ] = 3,
-    space_file: Annotated[
-        Path | None,
-        typer.Option("--space", metavar="FILE", help="Write the winners as a space for `grid`."),
-    ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure",
-            metavar="FILE",
-            help="Draw the best trial so far of each method, as .svg or .png.",
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write FILE anew if it is there.")] = False,
-    select: Annotated[
-        str, typer.Option("--select", metavar="WHICH", help="last, last10 or best, as in report.")
-    ] = "last",
+    select: o.Select = "last",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is searched, and what it costs.")
     ] = False,
     *,
+    asked: Searching,
+    files: Written,
     choice: Choice,
     places: Places,
     telling: Telling,
@@ -103,29 +56,10 @@ def tune(
 
     The same command goes on where it stopped. A larger budget adds trials (docs/tuning.md).
     """
-    from curvetune.tuning.budget import parse_budget
-    from curvetune.tuning.files import check_figure_file, check_space_file
-    from curvetune.tuning.plans import make_tuning
     from curvetune.tuning.search import run_final, run_search
 
     chosen = selected(select)
-    kind, validation = _search(search), _validation(validate_on)
-    early, eta = _scheduler(scheduler, reduction)
-    if space_file is not None:
-        check_space_file(space_file, force=force)
-    if figure is not None:
-        check_figure_file(figure, force=force)
-    tuning, places = make_tuning(
-        choice.of(space),
-        places,
-        search=kind,
-        budget=parse_budget(budget),
-        scheduler=early,
-        reduction=eta,
-        validation=validation,
-        seed=search_seed,
-        test_seeds=test_seeds,
-    )
+    tuning, places = asked.of(choice.of(space), places)
     _tell_what_is_searched(tuning)
     if dry_run:
         _print_cost(tuning, places, launch, as_json=as_json)
@@ -147,55 +81,14 @@ def tune(
     ended = run_search(tuning, places, run, tell, select=chosen)
     _exit_unless_whole(ended, places)
     _tell_of_diverged(ended.searched)
-    if figure is not None:
-        _draw(tuning, ended, figure)
+    if files.figure is not None:
+        _draw(tuning, ended, files.figure)
     tell("the search has ended; now the test set is read for the first time")
     final = run_final(tuning, ended.searched, places, run, tell)
     _print(tuning, final, places, chosen, as_json=as_json)
-    if space_file is not None:
-        _write(tuning, final, places, space_file)
+    if files.space is not None:
+        _write(tuning, final, places, files.space)
     _exit_unless_whole(final, places)
-
-
-def _search(text: str) -> "Search":
-    from curvetune.tuning.contest import Search
-
-    allowed: tuple[Search, ...] = get_args(Search)
-    for name in allowed:
-        if text == name:
-            return name
-    raise ConfigError(f"--search {printable(text)!r}: allowed are {', '.join(allowed)}")
-
-
-def _scheduler(text: str, reduction: int | None) -> "tuple[Scheduler, int]":
-    from curvetune.tuning.contest import REDUCTION, Scheduler
-
-    allowed: tuple[Scheduler, ...] = get_args(Scheduler)
-    name = next((name for name in allowed if text == name), None)
-    if name is None:
-        raise ConfigError(f"--scheduler {printable(text)!r}: allowed are {', '.join(allowed)}")
-    if reduction is not None and name == "none":
-        raise ConfigError(
-            f"--reduction {reduction}: is of --scheduler asha; add that, or leave this out"
-        )
-    if reduction is not None and reduction < 2:
-        raise ConfigError(f"--reduction {reduction}: allowed is at least 2; {REDUCTION} is usual")
-    return name, reduction or REDUCTION
-
-
-def _validation(text: str) -> "Validation":
-    if text == "clean":
-        return "clean"
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 0.5:
-        raise ConfigError(
-            f"--validate-on {printable(text)!r}: allowed are clean, which is half of the meta set, "
-            f"or a share of the training set above 0 and at most 0.5: --validate-on {SHARE}"
-        )
-    return share
 
 
 def _tell_what_is_searched(tuning: "Tuning") -> None:
